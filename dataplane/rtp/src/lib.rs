@@ -1,0 +1,16 @@
+//! RTP, RTCP and SRTP: packet views and in-place transforms.
+//!
+//! A packet enters as bytes and is told apart by [`demux::classify`]. [`srtp::Unprotect`] turns
+//! bytes into an [`srtp::Authentic`] packet, [`packet::RtpPacket`] and [`rtcp::RtcpCompound`] read
+//! plain ones, [`srtp::Protect`] writes protected ones into the same buffer.
+//!
+//! The crate has no `std` outside its tests, and so no allocation, clock, socket or lock: a caller
+//! brings every buffer, and every answer depends on the arguments and the context alone.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod demux;
+pub mod packet;
+pub mod rtcp;
+pub mod srtp;

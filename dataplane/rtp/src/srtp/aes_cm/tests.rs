@@ -1,0 +1,43 @@
+use super::*;
+use crate::packet::Ssrc;
+use crate::srtp::tests::hex;
+
+/// RFC 3711 Appendix B.2: key stream of 65,282 blocks, of which the first and last three are given.
+#[test]
+fn rfc_3711_appendix_b_2() {
+    let key = hex("2B7E151628AED2A6ABF7158809CF4F3C").try_into().unwrap();
+    let salt = hex("F0F1F2F3F4F5F6F7F8F9FAFBFCFD").try_into().unwrap();
+    let transform = AesCm::new(&key, &[0; 20], &salt, 10);
+    let mut octets = vec![0; 1_044_512];
+    transform.apply(&mut octets, PacketId { ssrc: Ssrc(0), index: 0 });
+    let first = hex("E03EAD0935C95E80E166B16DD92B4EB4
+         D23513162B02D0F72A43A2FE4A5F97AB
+         41E95B3BB0A2E8DD477901E4FCA894C0");
+    let last = hex("EC8CDF7398607CB0F2D21675EA9EA1E4
+         362B7C3C6773516318A077D7FC5073AE
+         6A2CC3787889374FBEB4C81B17BA6C44");
+    assert_eq!(octets[..48], first);
+    assert_eq!(octets[0xfeff * 16..], last);
+}
+
+/// RFC 2202 §3 test cases 1 and 7, split where a packet and its rollover counter meet.
+#[test]
+fn rfc_2202_hmac_sha1() {
+    let tag = HmacSha1::new(&[0x0b; 20]).tag(b"Hi T", *b"here");
+    assert_eq!(tag[..], hex("b617318655057264e28bc0b6fb378c8ef146be00"));
+    let tag = HmacSha1::new(&[0xaa; 20]).tag(&[0xdd; 46], [0xdd; 4]);
+    assert_eq!(tag[..], hex("125d7342b9ac11cd91a39af48aa17b4f63f175d3"));
+}
+
+/// The counter block of RFC 3711 §4.1.1, bit by bit: SSRC and index reach disjoint octets.
+#[test]
+fn ssrc_and_index_reach_the_counter_block_where_rfc_3711_puts_them() {
+    use aes::cipher::BlockCipherEncrypt;
+    let key = [3; 16];
+    let transform = AesCm::new(&key, &[0; 20], &[0; 14], 10);
+    let mut found = [0; 16];
+    transform.apply(&mut found, PacketId { ssrc: Ssrc(0x0102_0304), index: 0x0506_0708_090a });
+    let mut expected = [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 0].into();
+    Aes128Enc::new(&key.into()).encrypt_block(&mut expected);
+    assert_eq!(found[..], expected[..]);
+}

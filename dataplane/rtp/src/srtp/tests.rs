@@ -1,0 +1,116 @@
+//! What the tests of all SRTP files share, and what is true of a context as a whole.
+
+use super::*;
+
+/// Octets written as hexadecimal digits; white space is skipped.
+pub(super) fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> =
+        text.chars().filter_map(|c| c.to_digit(16)).map(|digit| digit as u8).collect();
+    assert!(digits.len().is_multiple_of(2), "odd number of digits");
+    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
+pub(super) fn master(suite: Suite) -> MasterKey {
+    let (key, salt) = ([0x42; 32], [0x17; 14]);
+    MasterKey::new(suite, &key[..suite.key_len()], &salt[..suite.salt_len()]).unwrap()
+}
+
+/// 160 octets of payload, as 20 ms of G.711 have.
+pub(super) fn rtp_packet(ssrc: u32, seq: u16) -> Vec<u8> {
+    let mut packet = vec![0x80, 0];
+    packet.extend(seq.to_be_bytes());
+    packet.extend([0, 0, 0, 0]);
+    packet.extend(ssrc.to_be_bytes());
+    packet.extend([0x5a; 160]);
+    packet
+}
+
+/// A receiver report without blocks and an SDES chunk.
+pub(super) fn rtcp_packet(ssrc: u32) -> Vec<u8> {
+    let ssrc = ssrc.to_be_bytes();
+    [&[0x80, 201, 0, 1], &ssrc[..], &[0x81, 202, 0, 2], &ssrc, &[1, 1, b'c', 0]].concat()
+}
+
+/// A context is what each direction of a secure leg costs. Growth should be noticed here first.
+#[test]
+fn context_sizes() {
+    assert!(size_of::<Protect>() <= 1168, "{}", size_of::<Protect>());
+    assert!(size_of::<Unprotect>() <= 1296, "{}", size_of::<Unprotect>());
+}
+
+/// Master key, master salt, SRTP tag, SRTCP tag (RFC 4568 §6.2, RFC 7714 §12).
+#[test]
+fn lengths_are_those_of_the_suites_rfc() {
+    let rows = [
+        (Suite::AesCm128HmacSha1_80, [16, 14, 10, 10]),
+        (Suite::AesCm128HmacSha1_32, [16, 14, 4, 10]),
+        (Suite::AeadAes128Gcm, [16, 12, 16, 16]),
+        (Suite::AeadAes256Gcm, [32, 12, 16, 16]),
+    ];
+    assert_eq!(rows.map(|row| row.0), Suite::ALL);
+    for (suite, lengths) in rows {
+        let found = [suite.key_len(), suite.salt_len(), suite.rtp_tag_len(), suite.rtcp_tag_len()];
+        assert_eq!(found, lengths, "{suite:?}");
+    }
+}
+
+#[test]
+fn overhead_max_is_the_most_that_any_suite_adds() {
+    let added = |suite: Suite| suite.rtp_tag_len().max(suite.rtcp_tag_len() + 4);
+    assert_eq!(Suite::ALL.map(added).into_iter().max(), Some(Suite::OVERHEAD_MAX));
+}
+
+#[test]
+fn master_keys_of_another_length_are_refused_by_name() {
+    for suite in Suite::ALL {
+        for key_len in 0..40 {
+            for salt_len in 0..20 {
+                let made = MasterKey::new(suite, &[1; 40][..key_len], &[2; 20][..salt_len]);
+                let fits = key_len == suite.key_len() && salt_len == suite.salt_len();
+                assert_eq!(made.is_ok(), fits, "{suite:?} {key_len} {salt_len}");
+            }
+        }
+    }
+    let Err(error) = MasterKey::new(Suite::AeadAes256Gcm, &[1; 16], &[2; 12]) else {
+        panic!("accepted half a key");
+    };
+    assert_eq!(
+        error.to_string(),
+        "SRTP master key for AeadAes256Gcm has 16 octets instead of 32: \
+         send 44 octets, key then salt"
+    );
+}
+
+#[test]
+fn master_keys_are_equal_when_suite_key_and_salt_are() {
+    let key = |suite, key: u8, salt: u8| MasterKey::new(suite, &[key; 16], &[salt; 14]).unwrap();
+    let one = key(Suite::AesCm128HmacSha1_80, 1, 2);
+    assert!(one == key(Suite::AesCm128HmacSha1_80, 1, 2));
+    assert!(one != key(Suite::AesCm128HmacSha1_32, 1, 2));
+    assert!(one != key(Suite::AesCm128HmacSha1_80, 3, 2));
+    assert!(one != key(Suite::AesCm128HmacSha1_80, 1, 3));
+}
+
+/// The vectors that libsrtp validates itself with: `AES_CM_128_HMAC_SHA1_80` from a master key, an
+/// SRTP packet and an SRTCP packet with index 1.
+#[test]
+fn libsrtp_reference_packets() {
+    let key = hex("e1f97a0d3e018be0d64fa32c06de4139");
+    let salt = hex("0ec675ad498afeebb6960b3aabe6");
+    let master = MasterKey::new(Suite::AesCm128HmacSha1_80, &key, &salt).unwrap();
+    let mut protect = Protect::new(&master);
+
+    let rtp = hex("800f1234decafbadcafebabeabababababababababababababababab");
+    let mut buf = [&rtp[..], &[0; 10]].concat();
+    assert_eq!(protect.rtp(&mut buf, rtp.len()), Ok(38));
+    let expected = "800f1234decafbadcafebabe4e55dc4ce79978d88ca4d215949d2402b78d6acc99ea179b8dbb";
+    assert_eq!(buf, hex(expected));
+
+    let rtcp = hex("81c8000bcafebabeabababababababababababababababab");
+    let mut buf = [&rtcp[..], &[0; 14]].concat();
+    assert_eq!(protect.rtcp(&mut buf, rtcp.len()), Ok(38), "index 0");
+    let mut buf = [&rtcp[..], &[0; 14]].concat();
+    assert_eq!(protect.rtcp(&mut buf, rtcp.len()), Ok(38), "index 1");
+    let expected = "81c8000bcafebabe7128035be487b9bdbef89041f977a5a880000001993e08cd54d6c1230798";
+    assert_eq!(buf, hex(expected));
+}

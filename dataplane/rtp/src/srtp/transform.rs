@@ -1,0 +1,152 @@
+//! One pair of expanded keys behind the four suites.
+
+use super::aes_cm::AesCm;
+use super::aes_gcm::Gcm;
+use super::kdf::{Label, derive};
+use super::key::{ESRTCP_WORD, MasterKey, Suite};
+use crate::packet::Ssrc;
+use crate::rtcp::RTCP_PACKET_MIN;
+use aes::{Aes128Enc, Aes256Enc};
+use zeroize::Zeroizing;
+
+/// The transform of RTP or of RTCP, keys expanded.
+pub(super) enum Transform {
+    AesCm(AesCm),
+    Gcm128(Gcm<Aes128Enc>),
+    Gcm256(Gcm<Aes256Enc>),
+}
+
+/// What makes a packet's key stream unique under its key.
+#[derive(Clone, Copy)]
+pub(super) struct PacketId {
+    pub(super) ssrc: Ssrc,
+    /// 48 bits for RTP, 31 for RTCP.
+    pub(super) index: u64,
+}
+
+/// The tag is not the one that the key gives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Forged;
+
+impl Transform {
+    pub(super) fn rtp(master: &MasterKey) -> Self {
+        let labels = [Label::RtpEncryption, Label::RtpAuthentication, Label::RtpSalt];
+        Self::new(master, labels, master.suite().rtp_tag_len())
+    }
+
+    pub(super) fn rtcp(master: &MasterKey) -> Self {
+        let labels = [Label::RtcpEncryption, Label::RtcpAuthentication, Label::RtcpSalt];
+        Self::new(master, labels, master.suite().rtcp_tag_len())
+    }
+
+    fn new(
+        master: &MasterKey,
+        [encryption, authentication, salt]: [Label; 3],
+        tag_len: usize,
+    ) -> Self {
+        match master.suite() {
+            Suite::AesCm128HmacSha1_80 | Suite::AesCm128HmacSha1_32 => {
+                let key = Zeroizing::new(derive(master, encryption));
+                let auth = Zeroizing::new(derive(master, authentication));
+                let salt = Zeroizing::new(derive(master, salt));
+                Self::AesCm(AesCm::new(&key, &auth, &salt, tag_len))
+            }
+            Suite::AeadAes128Gcm => {
+                let key = Zeroizing::new(derive::<16>(master, encryption));
+                let salt = Zeroizing::new(derive(master, salt));
+                Self::Gcm128(Gcm::new((&*key).into(), &salt))
+            }
+            Suite::AeadAes256Gcm => {
+                let key = Zeroizing::new(derive::<32>(master, encryption));
+                let salt = Zeroizing::new(derive(master, salt));
+                Self::Gcm256(Gcm::new((&*key).into(), &salt))
+            }
+        }
+    }
+
+    /// Octets of the tag.
+    pub(super) fn tag_len(&self) -> usize {
+        match self {
+            Self::AesCm(keys) => keys.tag_len(),
+            Self::Gcm128(_) | Self::Gcm256(_) => super::aes_gcm::TAG,
+        }
+    }
+
+    /// The 31-bit index of an SRTCP packet; the word that holds it stands before the tag in AES-CM
+    /// and after it in GCM. `None` when the packet is too short or its E flag is clear.
+    pub(super) fn rtcp_index(&self, packet: &[u8]) -> Option<u64> {
+        let after_word = match self {
+            Self::AesCm(keys) => keys.tag_len(),
+            Self::Gcm128(_) | Self::Gcm256(_) => 0,
+        };
+        let body_len = packet.len().checked_sub(self.tag_len() + ESRTCP_WORD)?;
+        let (rest, _) = packet.split_at_checked(packet.len() - after_word)?;
+        let word = u32::from_be_bytes(*rest.last_chunk()?);
+        let encrypted = word & E_FLAG != 0 && body_len >= RTCP_PACKET_MIN;
+        encrypted.then_some(u64::from(word & !E_FLAG))
+    }
+
+    /// Protects `buf[..len]` in place. `None`: no room for the tag, nothing changed.
+    pub(super) fn seal_rtp(
+        &self,
+        buf: &mut [u8],
+        header_len: usize,
+        len: usize,
+        id: PacketId,
+    ) -> Option<usize> {
+        match self {
+            Self::AesCm(keys) => keys.seal_rtp(buf, header_len, len, id),
+            Self::Gcm128(keys) => keys.seal_rtp(buf, header_len, len, id),
+            Self::Gcm256(keys) => keys.seal_rtp(buf, header_len, len, id),
+        }
+    }
+
+    /// Verifies, then decrypts in place. The plain length; on [`Forged`] nothing changed.
+    pub(super) fn open_rtp(
+        &self,
+        packet: &mut [u8],
+        header_len: usize,
+        id: PacketId,
+    ) -> Result<usize, Forged> {
+        match self {
+            Self::AesCm(keys) => keys.open_rtp(packet, header_len, id),
+            Self::Gcm128(keys) => keys.open_rtp(packet, header_len, id),
+            Self::Gcm256(keys) => keys.open_rtp(packet, header_len, id),
+        }
+    }
+
+    /// Protects the compound `buf[..len]` in place. `None`: no room, nothing changed.
+    pub(super) fn seal_rtcp(&self, buf: &mut [u8], len: usize, id: PacketId) -> Option<usize> {
+        match self {
+            Self::AesCm(keys) => keys.seal_rtcp(buf, len, id),
+            Self::Gcm128(keys) => keys.seal_rtcp(buf, len, id),
+            Self::Gcm256(keys) => keys.seal_rtcp(buf, len, id),
+        }
+    }
+
+    /// Verifies, then decrypts in place. The plain length; on [`Forged`] nothing changed.
+    pub(super) fn open_rtcp(&self, packet: &mut [u8], id: PacketId) -> Result<usize, Forged> {
+        match self {
+            Self::AesCm(keys) => keys.open_rtcp(packet, id),
+            Self::Gcm128(keys) => keys.open_rtcp(packet, id),
+            Self::Gcm256(keys) => keys.open_rtcp(packet, id),
+        }
+    }
+}
+
+impl PacketId {
+    /// The rollover counter as the tag of an SRTP packet covers it (RFC 3711 §4.2).
+    pub(super) fn roc(self) -> [u8; 4] {
+        ((self.index >> 16) as u32).to_be_bytes()
+    }
+
+    /// The E flag, set, and the 31-bit index (RFC 3711 §3.4).
+    pub(super) fn esrtcp_word(self) -> [u8; ESRTCP_WORD] {
+        (E_FLAG | self.index as u32).to_be_bytes()
+    }
+}
+
+/// The last SRTCP index of a master key (RFC 3711 §9.2).
+pub(super) const RTCP_INDEX_MAX: u32 = E_FLAG - 1;
+/// "This SRTCP packet is encrypted".
+const E_FLAG: u32 = 1 << 31;

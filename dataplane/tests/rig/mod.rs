@@ -1,0 +1,336 @@
+//! A real data plane on loopback, driven as signaling drives it, with sockets as the far ends.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use abi::handover::{self, Worker};
+use abi::{Close, Command, Counter, FlowId, FlowSnapshot, Guest, Key, Notice, Open, Suite, Update};
+use dataplane::{Config, StartError, Stop};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+pub mod packet;
+
+/// Long enough for a loaded machine; only a failing test waits for it.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Rig {
+    worker: Option<Worker>,
+    pub local: IpAddr,
+    config: Config,
+    stop: Stop,
+    thread: Option<JoinHandle<Result<(), StartError>>>,
+    tokens: u64,
+    events: VecDeque<Notice>,
+}
+
+/// An own loopback address for each rig, so that tests and test binaries do not share ports.
+pub fn own_address() -> IpAddr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let pid = std::process::id();
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    Ipv4Addr::new(127, 10 + (pid % 200) as u8, (pid / 200 % 250) as u8, next).into()
+}
+
+pub fn config(local: IpAddr, flows: u32, ports: RangeInclusive<u16>) -> Config {
+    let name = format!("trunkline-{}-{local}.sock", std::process::id());
+    Config {
+        socket: std::env::temp_dir().join(name),
+        addresses: vec![local],
+        ports,
+        workers: 1,
+        cores: vec![],
+        flows_per_worker: flows,
+        gather_us: 200,
+        allowed_uid: rustix::process::geteuid().as_raw(),
+    }
+}
+
+impl Rig {
+    pub fn start() -> Rig {
+        Rig::with(64, 20_000..=20_999)
+    }
+
+    pub fn with(flows: u32, ports: RangeInclusive<u16>) -> Rig {
+        let local = own_address();
+        let config = config(local, flows, ports);
+        let stop = Stop::new().unwrap();
+        let thread = {
+            let (config, stop) = (config.clone(), stop.clone());
+            std::thread::spawn(move || dataplane::run(config, stop))
+        };
+        let worker = Some(attach(&config.socket));
+        let events = VecDeque::new();
+        Rig { worker, local, config, stop, thread: Some(thread), tokens: 0, events }
+    }
+
+    pub fn guest(&mut self) -> &mut Guest {
+        &mut self.worker.as_mut().unwrap().guest
+    }
+
+    /// Loses the guest, as its death would.
+    pub fn abandon(&mut self) {
+        self.worker = None;
+        self.events.clear();
+    }
+
+    /// A new guest after [`Rig::abandon`].
+    pub fn reattach(&mut self) {
+        self.worker = Some(attach(&self.config.socket));
+    }
+
+    pub fn socket(&self) -> &PathBuf {
+        &self.config.socket
+    }
+
+    pub fn send(&mut self, command: &Command) {
+        self.guest().commands.push(command).unwrap();
+        self.ring();
+    }
+
+    pub fn ring(&self) {
+        abi::doorbell::ring(&self.worker.as_ref().unwrap().command_bell).unwrap();
+    }
+
+    pub fn event(&mut self) -> Notice {
+        if let Some(event) = self.events.pop_front() {
+            return event;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let worker = self.worker.as_mut().unwrap();
+            abi::doorbell::silence(&worker.event_bell).unwrap();
+            if let Some(event) = worker.guest.events.pop() {
+                return event.decode().unwrap();
+            }
+            assert!(Instant::now() < deadline, "no event came");
+            let mut fds = [PollFd::new(&worker.event_bell, PollFlags::IN)];
+            let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+            poll(&mut fds, Some(&second)).unwrap();
+        }
+    }
+
+    pub fn token(&mut self) -> u64 {
+        self.tokens += 1;
+        self.tokens
+    }
+
+    pub fn try_open(&mut self, flow: FlowId) -> Notice {
+        let token = self.token();
+        let open = Open { token, flow, call: [7; 16], network: 0, rtcp_mux_in: false };
+        self.send(&Command::open(&open));
+        self.event()
+    }
+
+    /// The local RTP and RTCP addresses of a new flow.
+    pub fn open(&mut self, flow: FlowId) -> (SocketAddr, SocketAddr) {
+        match self.try_open(flow) {
+            Notice::Opened { local_rtp, local_rtcp, .. } => (local_rtp, local_rtcp),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn try_update(&mut self, update: Update) -> Notice {
+        let token = self.token();
+        self.send(&Command::update(&Update { token, ..update }));
+        self.event()
+    }
+
+    pub fn update(&mut self, update: Update) {
+        let answer = self.try_update(update);
+        assert!(matches!(answer, Notice::Updated { .. }), "{answer:?}");
+    }
+
+    pub fn try_close(&mut self, flow: FlowId) -> Notice {
+        let token = self.token();
+        self.send(&Command::close(&Close { token, flow }));
+        self.event()
+    }
+
+    pub fn close(&mut self, flow: FlowId) -> (u64, u64) {
+        match self.try_close(flow) {
+            Notice::Closed { packets, bytes, .. } => (packets, bytes),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn counter(&self, counter: Counter) -> u64 {
+        self.worker.as_ref().unwrap().guest.counters.get(counter)
+    }
+
+    /// Waits until a counter reaches `value`; it may not go beyond.
+    pub fn await_counter(&self, counter: Counter, value: u64) {
+        await_that(&format!("{} = {value}", counter.name()), || {
+            let now = self.counter(counter);
+            assert!(now <= value, "{} is {now}, not {value}", counter.name());
+            now == value
+        });
+    }
+
+    pub fn snapshot(&self, flow: FlowId) -> Option<FlowSnapshot> {
+        self.worker
+            .as_ref()
+            .unwrap()
+            .guest
+            .flows
+            .snapshot(flow.index)
+            .filter(|snapshot| snapshot.id == flow)
+    }
+
+    /// Packets that were received are exactly those that got a verdict.
+    pub fn check_books(&self) {
+        await_that("every packet has one verdict", || {
+            let verdicts = Counter::ALL.iter().take(abi::counter::VERDICTS);
+            let sum: u64 = verdicts.map(|counter| self.counter(*counter)).sum();
+            sum == self.counter(Counter::RxPackets)
+        });
+    }
+
+    pub fn stop(mut self) -> Result<(), StartError> {
+        self.stop.trigger();
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.stop.trigger();
+        let Some(thread) = self.thread.take() else { return };
+        let ended = thread.join();
+        if !std::thread::panicking() {
+            ended.unwrap().unwrap();
+        }
+    }
+}
+
+fn attach(socket: &PathBuf) -> Worker {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match handover::connect(socket) {
+            Ok(mut workers) => return workers.remove(0),
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+pub fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not seen: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+pub fn id(index: u32, generation: u32) -> FlowId {
+    FlowId { index, generation }
+}
+
+pub fn key(suite: Suite, byte: u8) -> Key {
+    Key::new(suite, &[byte; 32][..suite.key_len()], &[byte ^ 0x55; 14][..suite.salt_len()]).unwrap()
+}
+
+/// A far end: one socket for RTP and one for RTCP.
+pub struct Far {
+    pub rtp: UdpSocket,
+    pub rtcp: UdpSocket,
+}
+
+impl Far {
+    pub fn new(ip: IpAddr) -> Far {
+        let open = || {
+            let socket = UdpSocket::bind((ip, 0)).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket
+        };
+        Far { rtp: open(), rtcp: open() }
+    }
+
+    pub fn rtp_addr(&self) -> SocketAddr {
+        self.rtp.local_addr().unwrap()
+    }
+
+    pub fn rtcp_addr(&self) -> SocketAddr {
+        self.rtcp.local_addr().unwrap()
+    }
+}
+
+/// The next packet and where it came from.
+pub fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    let mut buffer = vec![0; 2048];
+    let (len, from) = socket.recv_from(&mut buffer).expect("a packet");
+    buffer.truncate(len);
+    (buffer, from)
+}
+
+/// Nothing waits in the socket now.
+pub fn nothing_in(socket: &UdpSocket) -> bool {
+    socket.set_nonblocking(true).unwrap();
+    let received = socket.recv_from(&mut [0; 2048]);
+    socket.set_nonblocking(false).unwrap();
+    received.is_err()
+}
+
+/// A call: flow `a` carries what `far_a` sends to `far_b`, flow `b` the other way.
+pub struct Call {
+    pub a: FlowId,
+    pub b: FlowId,
+    pub far_a: Far,
+    pub far_b: Far,
+    /// Where `far_a` sends to, and where `far_b` does.
+    pub at_a: (SocketAddr, SocketAddr),
+    pub at_b: (SocketAddr, SocketAddr),
+}
+
+impl Call {
+    /// Opens both flows and configures them; `secure` is what the B side speaks.
+    pub fn place(rig: &mut Rig, first_index: u32, generation: u32) -> Call {
+        let (a, b) = (id(first_index, generation), id(first_index + 1, generation));
+        let (at_a, at_b) = (rig.open(a), rig.open(b));
+        let (far_a, far_b) = (Far::new(own_address()), Far::new(own_address()));
+        Call { a, b, far_a, far_b, at_a, at_b }
+    }
+
+    /// Plain configuration of flow `a`; change what the test is about.
+    pub fn update_a(&self) -> Update {
+        Update {
+            peer: Some(self.b),
+            relay: true,
+            source_rtp: Some(self.far_a.rtp_addr()),
+            source_rtcp: Some(self.far_a.rtcp_addr()),
+            destination_rtp: Some(self.far_b.rtp_addr()),
+            destination_rtcp: Some(self.far_b.rtcp_addr()),
+            ..Update::new(0, self.a)
+        }
+    }
+
+    pub fn update_b(&self) -> Update {
+        Update {
+            peer: Some(self.a),
+            relay: true,
+            source_rtp: Some(self.far_b.rtp_addr()),
+            source_rtcp: Some(self.far_b.rtcp_addr()),
+            destination_rtp: Some(self.far_a.rtp_addr()),
+            destination_rtcp: Some(self.far_a.rtcp_addr()),
+            ..Update::new(0, self.b)
+        }
+    }
+
+    /// Plain on both sides.
+    pub fn join(&self, rig: &mut Rig) {
+        rig.update(self.update_a());
+        rig.update(self.update_b());
+    }
+
+    /// Plain towards A, `suite` towards B.
+    pub fn join_secure(&self, rig: &mut Rig, suite: Suite) {
+        rig.update(Update { protect: Some(key(suite, 1)), ..self.update_a() });
+        rig.update(Update { unprotect: Some(key(suite, 2)), ..self.update_b() });
+    }
+}

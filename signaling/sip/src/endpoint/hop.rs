@@ -1,0 +1,84 @@
+//! Where a message came from or goes to.
+
+use std::net::SocketAddr;
+
+use crate::wire::{Uri, Via};
+
+/// What carries a message.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Transport {
+    Udp,
+    Tcp,
+    Tls,
+}
+
+impl Transport {
+    /// True when the transport repeats lost data itself, so that transactions need not.
+    pub fn is_reliable(self) -> bool {
+        !matches!(self, Transport::Udp)
+    }
+
+    /// As it is written in a Via.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Transport::Udp => "UDP",
+            Transport::Tcp => "TCP",
+            Transport::Tls => "TLS",
+        }
+    }
+
+    /// The port of a URI without one (RFC 3261 §19.1.2).
+    pub fn default_port(self) -> u16 {
+        match self {
+            Transport::Udp | Transport::Tcp => 5060,
+            Transport::Tls => 5061,
+        }
+    }
+}
+
+/// One end of a message's way. `connection` 0 means none yet: dial. A live connection is preferred
+/// over dialling `remote`. `tag` is the caller's number (trunk, listener): carried and compared,
+/// never interpreted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Hop {
+    pub transport: Transport,
+    pub remote: SocketAddr,
+    pub connection: u64,
+    pub tag: u32,
+}
+
+impl Hop {
+    /// The way to `uri` for a dialog that lives on this hop: a numeric host (or `maddr`) replaces
+    /// the address, a host name keeps it, because it was resolved when the hop was chosen.
+    pub(super) fn toward(self, uri: &Uri) -> Hop {
+        let Some(uri) = uri.as_sip() else { return self };
+        let maddr = uri.params.get("maddr").and_then(|text| std::str::from_utf8(text).ok());
+        let address = maddr.and_then(|text| text.parse().ok()).or_else(|| uri.host.ip());
+        let Some(address) = address else { return self };
+        let port = uri.port.unwrap_or(self.transport.default_port());
+        Hop { remote: SocketAddr::new(address, port), ..self }
+    }
+
+    /// The way of a response to a request that came from here with this top Via.
+    ///
+    /// A connection is answered on itself. A datagram is answered to its source address, and to its
+    /// source port when `rport` asks for it (RFC 3581 §4), else to the port of sent-by: some peers
+    /// send from one port and listen on another (RFC 3261 §18.2.2).
+    pub(super) fn reply(self, via: &Via) -> Hop {
+        if self.transport.is_reliable() || via.wants_rport() {
+            return self;
+        }
+        let port = via.port.unwrap_or(self.transport.default_port());
+        Hop { remote: SocketAddr::new(self.remote.ip(), port), ..self }
+    }
+
+    /// This hop with the connection on which the peer was last heard, when it is the same path.
+    pub(super) fn heard(self, other: Hop) -> Hop {
+        let same = self.transport == other.transport && self.transport.is_reliable();
+        if same && self.tag == other.tag {
+            Hop { connection: other.connection, ..self }
+        } else {
+            self
+        }
+    }
+}

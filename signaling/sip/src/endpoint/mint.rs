@@ -1,0 +1,102 @@
+//! Identifiers: SHA-256 over the seed, a label and a counter. Unguessable to who does not know the
+//! seed, never equal, and the same in every run with the same seed.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+pub(super) struct Mint {
+    seed: [u8; 32],
+    counter: u64,
+}
+
+impl Mint {
+    pub(super) fn new(seed: [u8; 32]) -> Self {
+        Mint { seed, counter: 0 }
+    }
+
+    /// 128 bits behind the magic cookie (RFC 3261 §8.1.1.7).
+    pub(super) fn branch(&mut self) -> Bytes {
+        let mut text = String::from("z9hG4bK");
+        self.next(b"branch", 16, &mut text);
+        Bytes::from(text)
+    }
+
+    /// 64 bits; RFC 3261 §19.3 asks for 32.
+    pub(super) fn tag(&mut self) -> Bytes {
+        let mut text = String::new();
+        self.next(b"tag", 8, &mut text);
+        Bytes::from(text)
+    }
+
+    /// 128 bits. No host part: it would tell peers our topology.
+    pub(super) fn call_id(&mut self) -> Bytes {
+        let mut text = String::new();
+        self.next(b"call-id", 16, &mut text);
+        Bytes::from(text)
+    }
+
+    /// The To-tag of an answer that leaves no state: the same for each repetition of a request
+    /// (RFC 3261 §8.2.7).
+    pub(super) fn stateless_tag(&self, request_key: &[u8]) -> Bytes {
+        let mut text = String::new();
+        hex(&self.digest(b"stateless", request_key), 8, &mut text);
+        Bytes::from(text)
+    }
+
+    /// A number below `bound`, spread evenly enough for Retry-After.
+    pub(super) fn below(&mut self, bound: u8) -> u8 {
+        self.counter += 1;
+        let digest = self.digest(b"below", &self.counter.to_be_bytes());
+        digest.first().copied().unwrap_or(0) % bound.max(1)
+    }
+
+    /// Key of the hash tables.
+    pub(super) fn table_key(&self) -> [u8; 32] {
+        self.digest(b"tables", &[])
+    }
+
+    fn next(&mut self, label: &[u8], bytes: usize, text: &mut String) {
+        self.counter += 1;
+        hex(&self.digest(label, &self.counter.to_be_bytes()), bytes, text);
+    }
+
+    fn digest(&self, label: &[u8], input: &[u8]) -> [u8; 32] {
+        Sha256::new()
+            .chain_update(self.seed)
+            .chain_update([label.len() as u8])
+            .chain_update(label)
+            .chain_update(input)
+            .finalize()
+            .into()
+    }
+}
+
+fn hex(digest: &[u8; 32], bytes: usize, text: &mut String) {
+    for byte in digest.iter().take(bytes) {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_are_repeatable_distinct_and_depend_on_the_seed() {
+        let (mut a, mut b, mut c) = (Mint::new([1; 32]), Mint::new([1; 32]), Mint::new([2; 32]));
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..1000 {
+            let ids = [a.branch(), a.tag(), a.call_id()];
+            assert_eq!(ids, [b.branch(), b.tag(), b.call_id()]);
+            assert_ne!(ids, [c.branch(), c.tag(), c.call_id()]);
+            ids.into_iter().for_each(|id| assert!(seen.insert(id)));
+        }
+        assert!(a.branch().starts_with(b"z9hG4bK"));
+        assert_eq!(a.branch().len(), 7 + 32);
+        assert_eq!(a.stateless_tag(b"x"), b.stateless_tag(b"x"));
+        assert_ne!(a.stateless_tag(b"x"), a.stateless_tag(b"y"));
+    }
+}

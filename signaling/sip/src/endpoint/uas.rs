@@ -1,0 +1,155 @@
+//! The answer of a user agent server (RFC 3261 §8.2.6, §12.1.1, §13.3.1).
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::build;
+use super::dialogs::{Entry, Invite, Unacked};
+use super::schedule::{Alarm, Owner};
+use super::server::{Server, Step};
+use super::{DialogId, Endpoint, Event, Misuse, ServerId};
+use crate::dialog::Dialog;
+use crate::transaction::Class;
+use crate::wire::{HeaderName, Headers, Method, Request, StatusCode};
+
+impl Endpoint {
+    /// Answers a request. Via, From, To with our tag, Call-ID, CSeq and Record-Route are copied,
+    /// Contact is added where the answer forms or refreshes a dialog; those fields cannot be given.
+    /// A 2xx to an INVITE is repeated until its ACK. Returns the dialog of a 1xx (but 100) or 2xx to
+    /// an INVITE, and that of a request inside of one.
+    ///
+    /// # Errors
+    /// `UnknownTransaction`, `AlreadyAnswered`; `UnknownDialog` for a 2xx to an INVITE whose dialog
+    /// was closed.
+    pub fn respond(
+        &mut self,
+        now: Instant,
+        transaction: ServerId,
+        status: StatusCode,
+        headers: Vec<(HeaderName, Bytes)>,
+        body: Option<(&str, Bytes)>,
+    ) -> Result<Option<DialogId>, Misuse> {
+        let server = self.servers.get(&transaction).ok_or(Misuse::UnknownTransaction)?;
+        let request = server.request.clone().ok_or(Misuse::AlreadyAnswered)?;
+        let (hop, tag) = (server.hop, server.tag.clone());
+        let class = Class::from(status);
+        let dialog = self.dialog_of_answer(transaction, &request, status)?;
+
+        let mut response = build::response(&request, status, Some(&tag));
+        build::add(&mut response.headers, headers);
+        let refreshes = request.method == Method::Update && class == Class::Success;
+        if refreshes || build::makes_dialog(&request, status) {
+            self.add_contact(&mut response.headers, &hop);
+        }
+        self.name_server(&mut response.headers);
+        build::set_body(&mut response.headers, &mut response.body, body);
+        let bytes = response.to_bytes();
+
+        if class != Class::Provisional {
+            self.settle(now, transaction, &request, class, &bytes);
+        }
+        if let Some(server) = self.servers.get_mut(&transaction) {
+            server.last = bytes;
+            if class != Class::Provisional {
+                server.request = None;
+                if std::mem::take(&mut server.reserved) {
+                    self.dialogs.release();
+                }
+            }
+        }
+        self.step_server(now, transaction, Step::Respond(class), None);
+        Ok(dialog)
+    }
+
+    /// The dialog that this answer belongs to, made if it is the first tagged one to an INVITE.
+    fn dialog_of_answer(
+        &mut self,
+        id: ServerId,
+        request: &Request,
+        status: StatusCode,
+    ) -> Result<Option<DialogId>, Misuse> {
+        let Some(server) = self.servers.get_mut(&id) else { return Ok(None) };
+        if !build::makes_dialog(request, status) {
+            return Ok(server.dialog.filter(|_| server.inside));
+        }
+        if let Some(dialog) = server.dialog {
+            let lost = status.is_success() && self.dialogs.get(dialog).is_none();
+            return if lost { Err(Misuse::UnknownDialog) } else { Ok(Some(dialog)) };
+        }
+        let dialog = Dialog::uas(request, &server.tag)?;
+        let entry = Entry::new(dialog, server.hop, Invite::Theirs(id));
+        if std::mem::take(&mut server.reserved) {
+            self.dialogs.release();
+        }
+        let dialog_id = DialogId(self.next_id());
+        self.dialogs.insert(dialog_id, entry);
+        if let Some(server) = self.servers.get_mut(&id) {
+            server.dialog = Some(dialog_id);
+        }
+        Ok(Some(dialog_id))
+    }
+
+    /// What a final answer means for the dialog.
+    fn settle(
+        &mut self,
+        now: Instant,
+        id: ServerId,
+        request: &Request,
+        class: Class,
+        sent: &Bytes,
+    ) {
+        let Some(Server { dialog: Some(dialog), inside, reply, .. }) = self.servers.get(&id) else {
+            return;
+        };
+        let (dialog, inside, hop) = (*dialog, *inside, *reply);
+        let Some(entry) = self.dialogs.get_mut(dialog) else { return };
+        let invite = request.method == Method::Invite;
+        let accepted = class == Class::Success;
+        entry.invite_ended(Invite::Theirs(id));
+        if accepted && inside && (invite || request.method == Method::Update) {
+            // Its Contact was read when the request came.
+            let _ = entry.dialog.refresh(&request.headers);
+        }
+        if accepted && invite {
+            entry.dialog.confirm();
+            let timers = self.config.timers;
+            let number = request.headers.cseq().map_or(0, |cseq| cseq.number);
+            entry.unacked = Some(Unacked { hop, bytes: sent.clone(), number, interval: timers.t1 });
+            let owner = Owner::Dialog(dialog.0);
+            self.schedule.arm(&mut entry.armed, owner, Alarm::Repeat, now + timers.t1);
+            let limit = now + timers.give_up();
+            self.schedule.arm(&mut entry.armed, owner, Alarm::AckMissing, limit);
+        } else if invite && !inside {
+            self.close(dialog);
+        }
+    }
+
+    pub(super) fn name_server(&self, headers: &mut Headers) {
+        let agent = &self.config.user_agent;
+        if !agent.is_empty() && headers.get(&HeaderName::Server).is_none() {
+            headers.push(HeaderName::Server, agent.clone());
+        }
+    }
+
+    /// Repeats our 2xx, or gives its ACK up.
+    pub(super) fn dialog_alarm(&mut self, now: Instant, id: DialogId, alarm: Alarm) {
+        let (owner, timers) = (Owner::Dialog(id.0), self.config.timers);
+        let Some(entry) = self.dialogs.get_mut(id) else { return };
+        entry.armed.fired(alarm);
+        match (alarm, &mut entry.unacked) {
+            (Alarm::Repeat, Some(unacked)) => {
+                unacked.interval = timers.back_off(unacked.interval);
+                let (hop, bytes, after) = (unacked.hop, unacked.bytes.clone(), unacked.interval);
+                self.schedule.arm(&mut entry.armed, owner, Alarm::Repeat, now + after);
+                self.transmit(hop, bytes);
+            }
+            (Alarm::AckMissing, Some(_)) => {
+                entry.unacked = None;
+                self.schedule.disarm(&mut entry.armed, Alarm::Repeat);
+                self.emit(Event::AckMissing { dialog: id });
+            }
+            _ => {}
+        }
+    }
+}

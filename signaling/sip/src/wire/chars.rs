@@ -1,0 +1,139 @@
+//! Character classes of the grammar (RFC 3261 §25.1) and the rules that keep a value inside its
+//! place when it is written.
+
+use bytes::Bytes;
+
+/// `token` characters.
+pub fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-.!%*_+`'~".contains(&byte)
+}
+
+/// True for a non-empty token.
+pub fn token(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().copied().all(is_token)
+}
+
+/// A token as text; `_` for bytes that cannot be a token, so that nothing else is ever written in a
+/// token's place.
+pub fn token_text(text: &[u8]) -> &str {
+    match std::str::from_utf8(text) {
+        Ok(name) if token(text) => name,
+        _ => "_",
+    }
+}
+
+/// Space or tab.
+pub fn is_blank(byte: u8) -> bool {
+    byte == b' ' || byte == b'\t'
+}
+
+/// A control character that may not stand bare in a header line: all but the tab.
+pub fn is_control(byte: u8) -> bool {
+    byte.is_ascii_control() && byte != b'\t'
+}
+
+/// What may stand unquoted as a parameter value: wider than `token / host`, because `received` holds
+/// bare IPv6 addresses and tags in the field hold `=`, `@` and more, but nothing that ends a value.
+pub fn is_param_value(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"\",;<>\\".contains(&byte)
+}
+
+/// What may stand in a URI: visible ASCII that ends neither a `name-addr` nor a start line.
+pub fn is_uri(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"<>\"\\".contains(&byte)
+}
+
+/// `text` without blanks at both ends, as a slice of the same buffer.
+pub fn trim(text: &Bytes) -> Bytes {
+    let start = text.iter().take_while(|b| is_blank(**b)).count();
+    let blanks = text.iter().rev().take_while(|b| is_blank(**b)).count();
+    text.slice(start..(text.len() - blanks).max(start))
+}
+
+/// A decimal number that fills `text`: digits only, no sign, no blank. `None` too on overflow.
+pub fn decimal(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    text.iter().try_fold(0_u64, |sum, b| sum.checked_mul(10)?.checked_add(u64::from(b - b'0')))
+}
+
+/// What a header value holds apart from visible text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Controls {
+    None,
+    /// A NUL after a backslash: legal (`quoted-pair`), but never passed on.
+    QuotedNul,
+    /// A control character that no backslash quotes, or a quoted line end.
+    Bare,
+}
+
+/// Looks for control characters. Those after a backslash are legal in a quoted string
+/// (RFC 3261 §25.1 `quoted-pair`, which excludes CR and LF); all others are not.
+pub fn controls(text: &[u8]) -> Controls {
+    let mut found = Controls::None;
+    let mut quoted = false;
+    for byte in text.iter().copied() {
+        let ends_line = byte == b'\r' || byte == b'\n';
+        if is_control(byte) && (!quoted || ends_line) {
+            return Controls::Bare;
+        }
+        if byte == 0 {
+            found = Controls::QuotedNul;
+        }
+        quoted = byte == b'\\' && !quoted;
+    }
+    found
+}
+
+/// `text` as one line: CR, LF and NUL become spaces, as RFC 9110 §5.5 asks of field values, and so
+/// does each control character that no backslash quotes. Costs nothing when there is none.
+pub fn one_line(text: Bytes) -> Bytes {
+    if controls(&text) == Controls::None {
+        return text;
+    }
+    let mut quoted = false;
+    let clean = text.iter().map(|byte| {
+        let hostile = matches!(byte, b'\r' | b'\n' | 0) || (is_control(*byte) && !quoted);
+        quoted = *byte == b'\\' && !quoted;
+        if hostile { b' ' } else { *byte }
+    });
+    clean.collect()
+}
+
+/// Appends `text`; each byte that `keep` refuses becomes `%HH`.
+pub fn write_escaped(out: &mut Vec<u8>, text: &[u8], keep: impl Fn(u8) -> bool) {
+    for byte in text.iter().copied() {
+        if keep(byte) {
+            out.push(byte);
+        } else {
+            out.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        }
+    }
+}
+
+/// Appends `text`; each byte that `keep` refuses becomes `_`. For places that know no escape.
+pub fn write_kept(out: &mut Vec<u8>, text: &[u8], keep: impl Fn(u8) -> bool) {
+    out.extend(text.iter().map(|byte| if keep(*byte) { *byte } else { b'_' }));
+}
+
+/// Appends `text` as a quoted string (RFC 3261 §25.1). CR, LF and NUL become spaces.
+pub fn write_quoted(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    for byte in text.iter().copied() {
+        match byte {
+            b'\r' | b'\n' | 0 => out.push(b' '),
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            byte if is_control(byte) => out.extend_from_slice(&[b'\\', byte]),
+            byte => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
+/// The text of bytes that a `write` method made, for `Display`.
+pub fn display(write: impl Fn(&mut Vec<u8>), f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    let mut out = Vec::new();
+    write(&mut out);
+    f.write_str(&String::from_utf8_lossy(&out))
+}

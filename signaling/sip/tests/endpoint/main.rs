@@ -1,0 +1,18 @@
+//! The endpoint from outside: hand-written peers, then two endpoints over a bad network.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what tests share fails loudly too; the lints exempt only the test functions"
+)]
+
+mod limits;
+mod malformed;
+mod network;
+mod solo;
+mod traces;
+mod transport;
+mod uac;
+mod uas;

@@ -1,0 +1,208 @@
+//! What a call may do to the world.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use sip::digest::Credentials;
+use sip::endpoint::{ClientId, DialogId, Endpoint, Hop, Misuse, ServerId};
+use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
+
+use super::common::Party;
+use super::table::Index;
+use super::{Common, headers};
+use crate::cdr::{Record, Writer};
+use crate::media::{Media, Token};
+use crate::route::Routes;
+use crate::trunk::TrunkTable;
+
+/// What holds for all calls.
+pub struct Settings {
+    /// Address in session descriptions, where it is not the one the ports are bound to.
+    pub advertise: Option<IpAddr>,
+    /// Host in From and Contact.
+    pub host: String,
+    /// How long the end of a call may take: Timer F of its BYEs and a margin.
+    pub ending_limit: Duration,
+    /// How long the data plane may take to lease ports.
+    pub lease_limit: Duration,
+}
+
+impl Settings {
+    pub const ENDING_LIMIT: Duration = Duration::from_secs(35);
+    pub const LEASE_LIMIT: Duration = Duration::from_secs(2);
+    /// Seconds in Retry-After of our own 503.
+    pub const RETRY_AFTER: &'static str = "5";
+}
+
+/// The world as a call sees it, for one happening.
+pub struct Desk<'a> {
+    pub now: Instant,
+    pub wall: Timestamp,
+    pub endpoint: &'a mut Endpoint,
+    pub media: &'a mut Media,
+    pub trunks: &'a TrunkTable,
+    pub routes: &'a Routes,
+    pub settings: &'a Settings,
+    pub cdrs: &'a Writer,
+    pub entropy: &'a mut dyn FnMut(&mut [u8]),
+    pub index: &'a mut Index,
+}
+
+impl Desk<'_> {
+    /// Answers a request with a final refusal.
+    pub fn refuse(&mut self, transaction: ServerId, status: StatusCode, reason: &str) {
+        let mut extra = Vec::new();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            extra.push((HeaderName::RetryAfter, Bytes::from_static(Settings::RETRY_AFTER.as_bytes())));
+        }
+        tracing::debug!(status = status.code(), reason, "refusing");
+        self.answer(transaction, status, extra, None);
+    }
+
+    /// Answers a request; `None` when the transaction is gone or no dialog came of it.
+    pub fn answer(
+        &mut self,
+        transaction: ServerId,
+        status: StatusCode,
+        extra: Vec<(HeaderName, Bytes)>,
+        body: Option<(&str, Bytes)>,
+    ) -> Option<DialogId> {
+        match self.endpoint.respond(self.now, transaction, status, extra, body) {
+            Ok(dialog) => dialog,
+            Err(misuse) => {
+                tracing::debug!(%misuse, status = status.code(), "response not sent");
+                None
+            }
+        }
+    }
+
+    /// Answers the caller's INVITE, with a session description or without.
+    pub fn respond(
+        &mut self,
+        common: &mut Common,
+        transaction: ServerId,
+        status: StatusCode,
+        body: Option<Bytes>,
+    ) -> Option<DialogId> {
+        let extra = vec![(HeaderName::Allow, Bytes::from_static(headers::ALLOW.as_bytes()))];
+        let body = body.map(|b| (headers::SDP, b));
+        let dialog = self.answer(transaction, status, extra, body)?;
+        self.own_dialog(common, dialog, Party::Caller);
+        Some(dialog)
+    }
+
+    /// Sends an out-of-dialog request of this call.
+    pub fn request(
+        &mut self,
+        common: &mut Common,
+        hop: Hop,
+        request: Request,
+    ) -> Result<ClientId, Misuse> {
+        let client = self.endpoint.request(self.now, hop, request)?;
+        self.own_client(common, client);
+        Ok(client)
+    }
+
+    /// Answers a 401 or 407 of the callee's trunk with that trunk's credentials, when it has any.
+    pub fn answer_challenge(
+        &mut self,
+        common: &mut Common,
+        client: ClientId,
+        response: &Response,
+        body: &[u8],
+        nonce_count: u8,
+    ) -> Option<ClientId> {
+        let trunk = self.trunks.get(common.callee.trunk)?;
+        let user = trunk.username.clone()?;
+        let password = trunk.password.as_ref()?.expose();
+        let credentials = Credentials::new(user, password.clone());
+        let uri = headers::callee_uri(trunk, &common.called).ok()?.to_string();
+        let mut random = [0_u8; 16];
+        (self.entropy)(&mut random);
+        let cnonce: String = random.iter().map(|b| format!("{b:02x}")).collect();
+        let answer = sip::digest::client::answer(
+            &response.headers,
+            &credentials,
+            &Method::Invite,
+            &uri,
+            body,
+            &cnonce,
+            u32::from(nonce_count.min(1)),
+            &|_| true,
+        )?;
+        let client = self.endpoint.reissue(self.now, client, vec![answer]).ok()?;
+        self.own_client(common, client);
+        Some(client)
+    }
+
+    /// Acknowledges a 2xx of the callee.
+    pub fn ack(&mut self, dialog: DialogId, body: Option<Bytes>) {
+        let body = body.map(|b| (headers::SDP, b));
+        if let Err(misuse) = self.endpoint.ack(self.now, dialog, body) {
+            tracing::warn!(%misuse, "ACK not sent");
+        }
+    }
+
+    pub fn cancel(&mut self, client: ClientId) {
+        if let Err(misuse) = self.endpoint.cancel(self.now, client) {
+            tracing::debug!(%misuse, "CANCEL not sent");
+        }
+    }
+
+    /// Ends a dialog; `None` when it is gone already.
+    pub fn bye(&mut self, common: &mut Common, dialog: DialogId) -> Option<ClientId> {
+        let sent =
+            self.endpoint.request_in_dialog(self.now, dialog, Method::Bye, Vec::new(), None);
+        match sent {
+            Ok(client) => {
+                self.own_client(common, client);
+                Some(client)
+            }
+            Err(misuse) => {
+                tracing::debug!(call = common.id(), %misuse, "BYE not sent");
+                None
+            }
+        }
+    }
+
+    /// Wakes the call after `delay`, instead of at any earlier set time.
+    pub fn set_deadline(&mut self, common: &mut Common, delay: Duration) {
+        self.clear_deadline(common);
+        let Some(at) = self.now.checked_add(delay) else { return };
+        common.deadline = Some(at);
+        self.index.deadlines.insert((at, common.token));
+    }
+
+    pub fn clear_deadline(&mut self, common: &mut Common) {
+        if let Some(at) = common.deadline.take() {
+            self.index.deadlines.remove(&(at, common.token));
+        }
+    }
+
+    /// Has the call stopped once the happening that is being handled is done.
+    pub fn stop_soon(&mut self, token: Token, reason: &'static str) {
+        self.index.stopping.push((token, reason));
+    }
+
+    pub fn write(&mut self, record: &mut Record) {
+        record.end(self.wall);
+        self.cdrs.write(record);
+    }
+
+    pub fn own_client(&mut self, common: &mut Common, client: ClientId) {
+        common.clients.push(client);
+        self.index.clients.insert(client, common.token);
+    }
+
+    pub fn own_dialog(&mut self, common: &mut Common, dialog: DialogId, party: Party) {
+        if self.index.dialogs.insert(dialog, (common.token, party)).is_none() {
+            common.dialogs.push(dialog);
+        }
+    }
+}
+
+/// Deadlines in order.
+pub type Deadlines = BTreeSet<(Instant, Token)>;

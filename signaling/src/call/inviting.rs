@@ -1,0 +1,248 @@
+//! The callee is asked and may ring; early media passes as soon as the callee described it.
+
+use bytes::Bytes;
+use sip::endpoint::{Cause, ClientId, DialogId, ServerId};
+use sip::wire::{Request, Response, StatusCode};
+
+use super::answering::{Answering, Late};
+use super::ending::Cancelling;
+use super::leasing::Asked;
+use super::negotiate::{self, Agreed, Offered, Ports, Unusable};
+use super::{Common, Desk, Happening, State, headers};
+
+/// How often a callee's challenge is answered in one attempt.
+const CREDENTIAL_TRIES: u8 = 2;
+
+pub struct Inviting {
+    asked: Asked,
+    caller: Ports,
+    callee: Ports,
+    client: ClientId,
+    /// Our offer to the callee; `None` when the caller made none.
+    offered: Option<Offered>,
+    /// The answer that the caller was given in a provisional response, and what it agrees to.
+    told: Option<(Bytes, Agreed)>,
+    tries: u8,
+}
+
+impl Inviting {
+    /// Sends the callee's INVITE.
+    pub fn start(
+        asked: Asked,
+        caller: Ports,
+        callee: Ports,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+    ) -> State {
+        let offered = match &asked.offer {
+            None => None,
+            Some((_, audio)) => {
+                let policy = &common.callee.policy;
+                let origin = common.origin();
+                match negotiate::offer(policy, Some(audio), callee, origin, desk.entropy) {
+                    Ok(offered) => Some(offered),
+                    Err(reject) => return reject_caller(asked.transaction, &reject, common, desk),
+                }
+            }
+        };
+        let request = match headers::callee_invite(common, desk, &asked.invite, offered.as_ref()) {
+            Ok(request) => request,
+            Err(refusal) => {
+                desk.refuse(asked.transaction, refusal.status, refusal.reason);
+                return common.failed(desk, refusal.status.code(), refusal.reason);
+            }
+        };
+        match desk.request(common, common.callee.hop, request) {
+            Ok(client) => {
+                desk.set_deadline(common, common.ring_limit);
+                let state = Self { asked, caller, callee, client, offered, told: None, tries: 0 };
+                State::Inviting(Box::new(state))
+            }
+            Err(misuse) => {
+                tracing::error!(call = common.id(), %misuse, "the callee's INVITE was not sent");
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                desk.refuse(asked.transaction, status, "too many transactions");
+                common.failed(desk, status.code(), "too many transactions")
+            }
+        }
+    }
+
+    pub fn on(self: Box<Self>, common: &mut Common, desk: &mut Desk<'_>, happening: Happening) -> State {
+        match happening {
+            Happening::Response { client, dialog, response } if client == self.client => {
+                if response.status.is_provisional() {
+                    self.ringing(common, desk, &response)
+                } else if response.status.is_success() {
+                    self.answered(common, desk, dialog, &response)
+                } else {
+                    self.failed(common, desk, &response)
+                }
+            }
+            Happening::Failed { client, cause } if client == self.client => {
+                let (status, reason) = match cause {
+                    Cause::Timeout => (StatusCode::REQUEST_TIMEOUT, "the callee's trunk did not answer"),
+                    Cause::Transport => {
+                        (StatusCode::SERVICE_UNAVAILABLE, "the callee's trunk cannot be reached")
+                    }
+                };
+                desk.refuse(self.asked.transaction, status, reason);
+                common.failed(desk, status.code(), reason)
+            }
+            Happening::Cancelled => {
+                let status = StatusCode::REQUEST_TERMINATED;
+                self.give_up(common, desk, status, "cancelled by the caller")
+            }
+            Happening::Deadline => {
+                self.give_up(common, desk, StatusCode::REQUEST_TIMEOUT, "ring limit reached")
+            }
+            Happening::Stop { reason } => {
+                self.give_up(common, desk, StatusCode::SERVICE_UNAVAILABLE, reason)
+            }
+            Happening::Refused { reason } => {
+                let reason = reason.to_string();
+                self.give_up(common, desk, StatusCode::SERVICE_UNAVAILABLE, &reason)
+            }
+            Happening::Request { transaction, request, .. } => {
+                headers::answer_in_dialog(desk, transaction, &request);
+                State::Inviting(self)
+            }
+            _ => State::Inviting(self),
+        }
+    }
+
+    /// A provisional response goes to the caller; one with an answer starts early media.
+    fn ringing(mut self: Box<Self>, common: &mut Common, desk: &mut Desk<'_>, response: &Response) -> State {
+        common.cdr.ring(desk.wall);
+        let early = headers::sdp_of(&response.headers, &response.body).filter(|_| self.offered.is_some());
+        let mut body = None;
+        if let Some(answer) = early {
+            match self.agree(common, desk, answer) {
+                Ok(bytes) => body = Some(bytes),
+                Err(reject) => {
+                    tracing::warn!(call = common.id(), %reject, "early media not usable; ringing only");
+                }
+            }
+        }
+        desk.respond(common, self.asked.transaction, response.status, body);
+        State::Inviting(self)
+    }
+
+    /// Takes the callee's answer: connects media and gives the caller's answer, the same at each
+    /// call, because one dialog has one answer (RFC 3264 §4).
+    fn agree(&mut self, common: &mut Common, desk: &mut Desk<'_>, answer: &[u8]) -> Result<Bytes, Unusable> {
+        let (Some(offered), Some((description, chosen))) = (&self.offered, &self.asked.offer) else {
+            return Err(Unusable::NoOffer);
+        };
+        let far = negotiate::accept(offered, answer, &common.callee.policy)?;
+        if self.told.is_none() {
+            let told = negotiate::answer(
+                description,
+                chosen,
+                &far.audio,
+                &common.caller.policy,
+                self.caller,
+                common.origin(),
+                desk.entropy,
+            )?;
+            self.told = Some(told);
+        }
+        let Some((body, near)) = &self.told else { return Err(Unusable::NoOffer) };
+        common.connect(desk, near, &far);
+        Ok(body.clone())
+    }
+
+    fn answered(
+        mut self: Box<Self>,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+        dialog: Option<DialogId>,
+        response: &Response,
+    ) -> State {
+        let Some(dialog) = dialog else { return State::Inviting(self) };
+        common.callee.dialog = Some(dialog);
+        let body = headers::sdp_of(&response.headers, &response.body);
+        if self.offered.is_none() {
+            return self.answered_late(common, desk, body);
+        }
+        desk.ack(dialog, None);
+        let told = match (body, &self.told) {
+            (Some(answer), _) => self.agree(common, desk, answer),
+            (None, Some((told, _))) => Ok(told.clone()),
+            (None, None) => Err(Unusable::NoAnswer),
+        };
+        match told {
+            Ok(told) => {
+                common.cdr.answer(desk.wall);
+                common.caller.dialog =
+                    desk.respond(common, self.asked.transaction, StatusCode::OK, Some(told));
+                Answering::start(None, common, desk)
+            }
+            Err(reject) => reject_caller(self.asked.transaction, &reject, common, desk),
+        }
+    }
+
+    /// Delayed offer: the callee's 2xx offers, our 2xx offers to the caller, whose ACK answers.
+    fn answered_late(self, common: &mut Common, desk: &mut Desk<'_>, body: Option<&[u8]>) -> State {
+        let late = body.ok_or(Unusable::NoAnswer).and_then(|offer| {
+            let (description, audio) = negotiate::read(offer, &common.callee.policy)?;
+            let policy = &common.caller.policy;
+            let origin = common.origin();
+            let ours = negotiate::offer(policy, Some(&audio), self.caller, origin, desk.entropy)?;
+            Ok(Late { description, audio, ours, ports: self.callee })
+        });
+        match late {
+            Ok(late) => {
+                common.cdr.answer(desk.wall);
+                let body = Some(late.ours.body.clone());
+                common.caller.dialog =
+                    desk.respond(common, self.asked.transaction, StatusCode::OK, body);
+                Answering::start(Some(late), common, desk)
+            }
+            Err(reject) => {
+                if let Some(dialog) = common.callee.dialog {
+                    desk.ack(dialog, None);
+                }
+                reject_caller(self.asked.transaction, &reject, common, desk)
+            }
+        }
+    }
+
+    fn failed(mut self: Box<Self>, common: &mut Common, desk: &mut Desk<'_>, response: &Response) -> State {
+        let status = response.status;
+        if matches!(status.code(), 401 | 407) && self.tries < CREDENTIAL_TRIES {
+            self.tries += 1;
+            let body = self.offered.as_ref().map(|o| o.body.clone()).unwrap_or_default();
+            let (client, tries) = (self.client, self.tries);
+            if let Some(client) = desk.answer_challenge(common, client, response, &body, tries) {
+                self.client = client;
+                return State::Inviting(self);
+            }
+        }
+        let passed = headers::status_toward_caller(status);
+        let reason = String::from_utf8_lossy(&response.reason).into_owned();
+        desk.refuse(self.asked.transaction, passed, &reason);
+        common.failed(desk, status.code(), &reason)
+    }
+
+    fn give_up(self, common: &mut Common, desk: &mut Desk<'_>, status: StatusCode, reason: &str) -> State {
+        desk.refuse(self.asked.transaction, status, reason);
+        common.note_failure(status.code(), reason);
+        Cancelling::start(self.client, common, desk)
+    }
+}
+
+/// The caller cannot be given what the callee's side demands, or the other way round.
+pub fn reject_caller(
+    transaction: ServerId,
+    reject: &Unusable,
+    common: &mut Common,
+    desk: &mut Desk<'_>,
+) -> State {
+    let status = headers::refuse_media(desk, transaction, reject);
+    common.failed(desk, status.code(), &reject.to_string())
+}
+
+/// Whether `request` is an INVITE that this version can carry: no extension is demanded of us.
+pub fn unsupported(request: &Request) -> Option<Bytes> {
+    request.headers.get(&sip::wire::HeaderName::Require).cloned()
+}

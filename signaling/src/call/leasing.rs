@@ -1,0 +1,68 @@
+//! The caller's INVITE waits for the ports of both legs.
+
+use sdp::{Audio, Description};
+use sip::endpoint::ServerId;
+use sip::wire::{Request, StatusCode};
+
+use super::inviting::Inviting;
+use super::negotiate::{self, Ports};
+use super::{Common, Desk, Happening, State};
+
+/// What the caller asked, checked, before the callee is asked.
+pub struct Asked {
+    pub transaction: ServerId,
+    pub invite: Request,
+    /// The caller's offer; `None` for a delayed offer (RFC 3261 §13.2.1).
+    pub offer: Option<(Description, Audio)>,
+}
+
+pub struct Leasing {
+    asked: Asked,
+    caller: Option<Ports>,
+    callee: Option<Ports>,
+}
+
+impl Leasing {
+    pub fn start(asked: Asked) -> State {
+        State::Leasing(Box::new(Self { asked, caller: None, callee: None }))
+    }
+
+    pub fn on(mut self: Box<Self>, common: &mut Common, desk: &mut Desk<'_>, happening: Happening) -> State {
+        match happening {
+            Happening::Opened { flow, rtp, rtcp } => {
+                let ports = negotiate::ports(desk.settings.advertise, rtp, rtcp);
+                if common.is_forward(flow) {
+                    self.caller = Some(ports);
+                } else {
+                    self.callee = Some(ports);
+                }
+                match (self.caller, self.callee) {
+                    (Some(caller), Some(callee)) => {
+                        Inviting::start(self.asked, caller, callee, common, desk)
+                    }
+                    _ => State::Leasing(self),
+                }
+            }
+            Happening::Refused { reason } => {
+                tracing::warn!(call = common.id(), %reason, "no ports for a call; refused with 503");
+                self.refuse(common, desk, StatusCode::SERVICE_UNAVAILABLE, &reason.to_string())
+            }
+            Happening::Cancelled => {
+                self.refuse(common, desk, StatusCode::REQUEST_TERMINATED, "cancelled by the caller")
+            }
+            Happening::Stop { reason } => {
+                self.refuse(common, desk, StatusCode::SERVICE_UNAVAILABLE, reason)
+            }
+            Happening::Deadline => {
+                let reason = "the data plane did not answer";
+                self.refuse(common, desk, StatusCode::SERVICE_UNAVAILABLE, reason)
+            }
+            _ => State::Leasing(self),
+        }
+    }
+
+    fn refuse(self, common: &mut Common, desk: &mut Desk<'_>, status: StatusCode, reason: &str) -> State {
+        desk.refuse(self.asked.transaction, status, reason);
+        common.failed(desk, status.code(), reason)
+    }
+}

@@ -1,0 +1,100 @@
+//! Calls: two dialogs and a policy.
+//!
+//! ```text
+//!            lease              both flows open        2xx             ACK
+//!  INVITE ──► Leasing ──────────► Inviting ──────────► Answering ─────► Talking
+//!               │ refused           │ final failure      │ no ACK          │ BYE, silence
+//!               ▼                   ▼ CANCEL, ring limit ▼                 ▼
+//!             Ending ◄────────── Cancelling ◄────────── … ──────────────► Ending ──► one CDR
+//! ```
+//! A state is a struct that owns exactly what is valid in it and is consumed to make the next. What
+//! every state needs (trunks, flows, the CDR) is in [`Common`]. States act on the world through a
+//! [`Desk`]: the endpoint, the data plane, the tables. There is no socket here and no clock.
+
+mod answering;
+mod common;
+mod desk;
+mod ending;
+pub mod headers;
+mod inviting;
+mod leasing;
+mod negotiate;
+mod table;
+mod talking;
+
+use std::net::SocketAddr;
+
+use abi::FlowId;
+use sip::endpoint::{Cause, ClientId, DialogId, ServerId};
+use sip::wire::{Request, Response};
+
+pub use common::{Common, Party};
+pub use desk::{Desk, Settings};
+pub use table::{Calls, Index};
+
+use answering::Answering;
+use ending::{Cancelling, Ending};
+use inviting::Inviting;
+use leasing::Leasing;
+use talking::Talking;
+
+/// Where a call is.
+pub enum State {
+    /// The data plane is asked for ports.
+    Leasing(Box<Leasing>),
+    /// The callee is asked; it may ring.
+    Inviting(Box<Inviting>),
+    /// The callee answered; the caller has not acknowledged yet.
+    Answering(Box<Answering>),
+    /// Both dialogs are confirmed.
+    Talking(Talking),
+    /// The caller has its final answer; the callee's INVITE is being cancelled.
+    Cancelling(Cancelling),
+    /// BYEs are out and flows are being closed.
+    Ending(Ending),
+    /// Nothing is left: the CDR is written.
+    Over,
+}
+
+/// What happens to a call.
+pub enum Happening {
+    /// A flow holds its ports.
+    Opened { flow: FlowId, rtp: SocketAddr, rtcp: SocketAddr },
+    /// The data plane refused a command.
+    Refused { reason: abi::Reason },
+    /// A flow is gone; its final counts.
+    Closed { flow: FlowId, packets: u64, bytes: u64 },
+    /// A flow had no media for the call's timeout.
+    Silent { flow: FlowId },
+    /// The callee's leg answered a request of ours.
+    Response { client: ClientId, dialog: Option<DialogId>, response: Response },
+    /// A request of ours got no answer.
+    Failed { client: ClientId, cause: Cause },
+    /// The caller gave up before a final answer.
+    Cancelled,
+    /// The caller acknowledged our 2xx.
+    Ack { request: Request },
+    /// The caller never acknowledged our 2xx.
+    AckMissing,
+    /// A request inside one of the call's dialogs.
+    Request { party: Party, transaction: ServerId, request: Request },
+    /// The deadline that the state set has come.
+    Deadline,
+    /// The gateway ends all calls, or lost the data plane.
+    Stop { reason: &'static str },
+}
+
+impl State {
+    /// Consumes the state and what happened; makes the next state.
+    fn on(self, common: &mut Common, desk: &mut Desk<'_>, happening: Happening) -> State {
+        match self {
+            State::Leasing(state) => state.on(common, desk, happening),
+            State::Inviting(state) => state.on(common, desk, happening),
+            State::Answering(state) => state.on(common, desk, happening),
+            State::Talking(state) => state.on(common, desk, happening),
+            State::Cancelling(state) => state.on(common, desk, happening),
+            State::Ending(state) => state.on(common, desk, happening),
+            State::Over => State::Over,
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! All live calls of one shard, found by whatever names one of their parts.
+
+use std::collections::HashMap;
+
+use sip::endpoint::{ClientId, DialogId, Event, Hop, ServerId};
+use sip::wire::{HeaderName, Request, StatusCode};
+
+use super::common::Leg;
+use super::desk::Deadlines;
+use super::leasing::{Asked, Leasing};
+use super::{Common, Desk, Happening, Party, State, headers, negotiate};
+use crate::cdr::Record;
+use crate::media::{Notice, Token};
+use crate::route::Decision;
+use crate::trunk::{Direction, IncomingCallPolicy, Trunk, TrunkId};
+
+/// Which call each transaction and dialog belongs to, and when calls want to be woken.
+#[derive(Default)]
+pub struct Index {
+    pub clients: HashMap<ClientId, Token>,
+    pub dialogs: HashMap<DialogId, (Token, Party)>,
+    pub servers: HashMap<ServerId, Token>,
+    pub deadlines: Deadlines,
+    pub stopping: Vec<(Token, &'static str)>,
+}
+
+/// The live calls.
+#[derive(Default)]
+pub struct Calls {
+    live: HashMap<Token, (Common, State)>,
+    per_trunk: HashMap<TrunkId, u32>,
+    last: Token,
+}
+
+/// Why an INVITE is refused before a call exists.
+struct Refused {
+    status: StatusCode,
+    reason: String,
+    extra: Vec<(HeaderName, bytes::Bytes)>,
+}
+
+impl Refused {
+    fn new(status: StatusCode, reason: impl Into<String>) -> Self {
+        Self { status, reason: reason.into(), extra: Vec::new() }
+    }
+}
+
+impl Calls {
+    /// How many calls are live.
+    pub fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// A new INVITE of an attributed trunk: makes a call of it or refuses it. Either way the
+    /// attempt leaves one CDR.
+    pub fn invite(
+        &mut self,
+        desk: &mut Desk<'_>,
+        from: TrunkId,
+        hop: Hop,
+        transaction: ServerId,
+        request: Request,
+    ) {
+        let mut cdr = Record::start(desk.wall, desk.entropy);
+        let Some(caller) = desk.trunks.get(from) else {
+            desk.refuse(transaction, StatusCode::FORBIDDEN, "the trunk is gone");
+            return;
+        };
+        let called = headers::called_number(&request.uri).map(|n| n.into_owned());
+        cdr.from(&caller.name, headers::caller_number(&request), called.clone());
+        match self.admit(desk, caller, called.as_deref(), &request, &mut cdr) {
+            Ok((decision, offer)) => {
+                let asked = Asked { transaction, invite: request, offer };
+                self.begin(desk, caller, hop, decision, asked, cdr);
+            }
+            Err(refused) => self.refuse(desk, transaction, refused, cdr),
+        }
+    }
+
+    fn refuse(&mut self, desk: &mut Desk<'_>, transaction: ServerId, refused: Refused, mut cdr: Record) {
+        tracing::info!(call = cdr.id, status = refused.status.code(), reason = refused.reason, "refused");
+        let mut extra = refused.extra;
+        if refused.status == StatusCode::SERVICE_UNAVAILABLE {
+            let seconds = super::Settings::RETRY_AFTER;
+            extra.push((HeaderName::RetryAfter, bytes::Bytes::from_static(seconds.as_bytes())));
+        }
+        desk.answer(transaction, refused.status, extra, None);
+        cdr.fail(refused.status.code(), &refused.reason);
+        desk.write(&mut cdr);
+    }
+
+    /// Everything that can be known to be wrong before anything is leased.
+    fn admit(
+        &self,
+        desk: &mut Desk<'_>,
+        caller: &Trunk,
+        called: Option<&str>,
+        request: &Request,
+        cdr: &mut Record,
+    ) -> Result<(Decision, Option<(sdp::Description, sdp::Audio)>), Refused> {
+        if let Some(demanded) = super::inviting::unsupported(request) {
+            let mut refused = Refused::new(StatusCode::BAD_EXTENSION, "Require asks for an extension");
+            refused.extra.push((HeaderName::Unsupported, demanded));
+            return Err(refused);
+        }
+        let called =
+            called.ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "no number in the Request-URI"))?;
+        check_policy(caller, called)?;
+        self.check_capacity(caller)?;
+        let number = headers::caller_number(request);
+        let decision = desk.routes.decide(caller.id, called, &number).map_err(|none| {
+            Refused::new(StatusCode::NOT_FOUND, none.to_string())
+        })?;
+        let gone = || Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the route's trunk is gone");
+        let callee = desk.trunks.get(decision.trunk).ok_or_else(gone)?;
+        cdr.to(&callee.name, &decision.route);
+        if !callee.enabled || callee.direction == Direction::Inbound {
+            return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the route's trunk takes no calls"));
+        }
+        self.check_capacity(callee)?;
+        let offer = match headers::sdp_of(&request.headers, &request.body) {
+            Some(body) => Some(negotiate::read(body, &caller.policy()).map_err(|reject| {
+                let mut refused = Refused::new(reject.status(), reject.to_string());
+                refused.extra.push(headers::warning(&reject));
+                refused
+            })?),
+            None if request.body.is_empty() => None,
+            None => {
+                let mut refused = Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body is not SDP");
+                refused.extra.push((HeaderName::Accept, headers::SDP.into()));
+                return Err(refused);
+            }
+        };
+        Ok((decision, offer))
+    }
+
+    fn check_capacity(&self, trunk: &Trunk) -> Result<(), Refused> {
+        let used = self.per_trunk.get(&trunk.id).copied().unwrap_or(0);
+        match trunk.max_concurrent_calls {
+            Some(max) if used >= max => Err(Refused::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("trunk \"{}\" has max_concurrent_calls = {max} calls", trunk.name),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn begin(
+        &mut self,
+        desk: &mut Desk<'_>,
+        caller: &Trunk,
+        hop: Hop,
+        decision: Decision,
+        asked: Asked,
+        cdr: Record,
+    ) {
+        let transaction = asked.transaction;
+        let unreachable = || Refused::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the route's trunk has no address; check its host and the DNS",
+        );
+        let (Some(callee), Some(target)) =
+            (desk.trunks.get(decision.trunk), desk.trunks.hop(decision.trunk))
+        else {
+            return self.refuse(desk, transaction, unreachable(), cdr);
+        };
+        self.last += 1;
+        let token = self.last;
+        let pair = match desk.media.lease(token, cdr.key()) {
+            Ok(pair) => pair,
+            Err(error) => {
+                let refused = Refused::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+                return self.refuse(desk, transaction, refused, cdr);
+            }
+        };
+        let leg = |trunk: &Trunk, hop| Leg { trunk: trunk.id, policy: trunk.policy(), hop, dialog: None };
+        let (near, far) = (leg(caller, hop), leg(callee, target));
+        let timeout = caller.rtp_timeout.into_iter().chain(callee.rtp_timeout).min();
+        let mut common = Common::new(token, near, far, pair, cdr, decision.called);
+        common.ring_limit = decision.ring_limit;
+        common.rtp_timeout = timeout.unwrap_or_default();
+        common.servers.push(transaction);
+        desk.index.servers.insert(transaction, token);
+        desk.set_deadline(&mut common, desk.settings.lease_limit);
+        for trunk in [common.caller.trunk, common.callee.trunk] {
+            *self.per_trunk.entry(trunk).or_default() += 1;
+        }
+        tracing::info!(call = common.id(), from = caller.name, to = callee.name, "call");
+        self.live.insert(token, (common, Leasing::start(asked)));
+    }
+
+    /// What the endpoint tells of transactions and dialogs of calls.
+    pub fn sip(&mut self, desk: &mut Desk<'_>, event: Event) {
+        match event {
+            Event::Response { transaction, dialog, response, .. } => {
+                let Some(token) = desk.index.clients.get(&transaction).copied() else { return };
+                let happening = Happening::Response { client: transaction, dialog, response };
+                self.happen(desk, token, happening);
+            }
+            Event::Failed { transaction, cause } => {
+                let Some(token) = desk.index.clients.get(&transaction).copied() else { return };
+                self.happen(desk, token, Happening::Failed { client: transaction, cause });
+            }
+            Event::Cancelled { transaction } => {
+                let Some(token) = desk.index.servers.get(&transaction).copied() else { return };
+                self.happen(desk, token, Happening::Cancelled);
+            }
+            Event::Ack { dialog, request } => {
+                let Some((token, _)) = desk.index.dialogs.get(&dialog).copied() else { return };
+                self.happen(desk, token, Happening::Ack { request });
+            }
+            Event::AckMissing { dialog } => {
+                let Some((token, _)) = desk.index.dialogs.get(&dialog).copied() else { return };
+                self.happen(desk, token, Happening::AckMissing);
+            }
+            Event::InDialog { transaction, dialog, request, .. } => {
+                match desk.index.dialogs.get(&dialog).copied() {
+                    Some((token, party)) => {
+                        self.happen(desk, token, Happening::Request { party, transaction, request });
+                    }
+                    None => {
+                        let status = StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST;
+                        desk.refuse(transaction, status, "no such call");
+                    }
+                }
+            }
+            Event::Request { .. } => {}
+        }
+    }
+
+    /// What the data plane tells of flows.
+    pub fn notice(&mut self, desk: &mut Desk<'_>, notice: Notice) {
+        let (token, happening) = match notice {
+            Notice::Opened { token, flow, rtp, rtcp } => (token, Happening::Opened { flow, rtp, rtcp }),
+            Notice::Refused { token, reason, .. } => (token, Happening::Refused { reason }),
+            Notice::Closed { token, flow, packets, bytes } => {
+                (token, Happening::Closed { flow, packets, bytes })
+            }
+            Notice::Silent { token, flow } => (token, Happening::Silent { flow }),
+        };
+        self.happen(desk, token, happening);
+    }
+
+    /// Wakes the calls whose deadline has come.
+    pub fn tend(&mut self, desk: &mut Desk<'_>) {
+        while let Some((at, token)) = desk.index.deadlines.first().copied() {
+            if at > desk.now {
+                break;
+            }
+            desk.index.deadlines.remove(&(at, token));
+            self.happen(desk, token, Happening::Deadline);
+        }
+    }
+
+    /// Ends every call.
+    pub fn stop_all(&mut self, desk: &mut Desk<'_>, reason: &'static str) {
+        let tokens: Vec<Token> = self.live.keys().copied().collect();
+        for token in tokens {
+            self.happen(desk, token, Happening::Stop { reason });
+        }
+    }
+
+    /// The data plane lost its memory: no flow of a live call will ever report.
+    pub fn forget_flows(&mut self) {
+        for (common, _) in self.live.values_mut() {
+            common.forget_flows();
+        }
+    }
+
+    fn happen(&mut self, desk: &mut Desk<'_>, token: Token, happening: Happening) {
+        self.step(desk, token, happening);
+        while let Some((token, reason)) = desk.index.stopping.pop() {
+            self.step(desk, token, Happening::Stop { reason });
+        }
+    }
+
+    fn step(&mut self, desk: &mut Desk<'_>, token: Token, happening: Happening) {
+        let Some((mut common, state)) = self.live.remove(&token) else { return };
+        if let Happening::Response { dialog: Some(dialog), .. } = &happening {
+            desk.own_dialog(&mut common, *dialog, Party::Callee);
+        }
+        match state.on(&mut common, desk, happening) {
+            State::Over => self.forget(desk, &mut common),
+            state => {
+                self.live.insert(token, (common, state));
+            }
+        }
+    }
+
+    fn forget(&mut self, desk: &mut Desk<'_>, common: &mut Common) {
+        desk.clear_deadline(common);
+        for client in &common.clients {
+            desk.index.clients.remove(client);
+        }
+        for server in &common.servers {
+            desk.index.servers.remove(server);
+        }
+        for dialog in &common.dialogs {
+            desk.index.dialogs.remove(dialog);
+            desk.endpoint.close(*dialog);
+        }
+        for trunk in [common.caller.trunk, common.callee.trunk] {
+            if let Some(used) = self.per_trunk.get_mut(&trunk) {
+                *used = used.saturating_sub(1);
+            }
+        }
+        tracing::info!(call = common.id(), "call over");
+    }
+}
+
+/// What the caller's trunk is allowed, before any route is looked at.
+fn check_policy(trunk: &Trunk, called: &str) -> Result<(), Refused> {
+    if trunk.direction == Direction::Outbound {
+        return Err(Refused::new(StatusCode::FORBIDDEN, "the trunk's direction is outbound"));
+    }
+    match trunk.incoming_call_policy {
+        IncomingCallPolicy::Allow => Ok(()),
+        IncomingCallPolicy::KnownNumbers if trunk.owns_number(called) => Ok(()),
+        IncomingCallPolicy::KnownNumbers => {
+            Err(Refused::new(StatusCode::NOT_FOUND, "the called number is not the trunk's"))
+        }
+        IncomingCallPolicy::Reject => {
+            Err(Refused::new(StatusCode::FORBIDDEN, "incoming_call_policy is reject"))
+        }
+    }
+}
+

@@ -1,0 +1,316 @@
+//! Call detail records: one JSON line per attempt, written away from the loop.
+//!
+//! A [`Record`] grows with the attempt and is written once, when nothing is left of it. The
+//! [`Writer`] hands it to a thread through a bounded queue: the loop never waits for a disk. What
+//! cannot be queued or written is counted and logged, never silently lost. No secret is in a
+//! record: suites are named, keys are not.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use jiff::{Timestamp, Unit};
+use serde::Serialize;
+
+use crate::secret::Pii;
+
+/// One attempt. Times are UTC with milliseconds (RFC 3339).
+#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
+pub struct Record {
+    /// 128 random bits in hexadecimal; also names the call in logs.
+    pub id: String,
+    start: Timestamp,
+    ring: Option<Timestamp>,
+    answer: Option<Timestamp>,
+    end: Option<Timestamp>,
+    from_trunk: Option<String>,
+    to_trunk: Option<String>,
+    route: Option<String>,
+    caller: Option<Pii<String>>,
+    called: Option<Pii<String>>,
+    /// Final SIP status toward the caller: 200 for an answered call.
+    code: Option<u16>,
+    reason: Option<String>,
+    /// `caller`, `callee` or `gateway`; nobody for an attempt that was not answered.
+    ended_by: Option<String>,
+    caller_suite: Option<&'static str>,
+    callee_suite: Option<&'static str>,
+    /// Media from caller to callee.
+    forward: Option<Way>,
+    /// Media from callee to caller.
+    backward: Option<Way>,
+    #[serde(skip)]
+    key: [u8; 16],
+}
+
+/// Media that was relayed one way.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Debug)]
+pub struct Way {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of their payloads as received.
+    pub bytes: u64,
+}
+
+impl Record {
+    /// Begins the record of an attempt; `entropy` fills a buffer with random bytes.
+    pub fn start(now: Timestamp, entropy: &mut dyn FnMut(&mut [u8])) -> Self {
+        let mut key = [0; 16];
+        entropy(&mut key);
+        Self {
+            id: key.iter().map(|byte| format!("{byte:02x}")).collect(),
+            start: milliseconds(now),
+            ring: None,
+            answer: None,
+            end: None,
+            from_trunk: None,
+            to_trunk: None,
+            route: None,
+            caller: None,
+            called: None,
+            code: None,
+            reason: None,
+            ended_by: None,
+            caller_suite: None,
+            callee_suite: None,
+            forward: None,
+            backward: None,
+            key,
+        }
+    }
+
+    /// The id as bytes, for the data plane.
+    pub fn key(&self) -> [u8; 16] {
+        self.key
+    }
+
+    /// Who calls whom, from which trunk.
+    pub fn from(&mut self, trunk: &str, caller: String, called: Option<String>) {
+        self.from_trunk = Some(trunk.to_owned());
+        self.caller = Some(Pii(caller)).filter(|caller| !caller.0.is_empty());
+        self.called = called.map(Pii);
+    }
+
+    /// Where the call goes, and by which route.
+    pub fn to(&mut self, trunk: &str, route: &str) {
+        self.to_trunk = Some(trunk.to_owned());
+        self.route = Some(route.to_owned());
+    }
+
+    /// The callee rings. The first time counts.
+    pub fn ring(&mut self, now: Timestamp) {
+        self.ring.get_or_insert(milliseconds(now));
+    }
+
+    /// The callee answered.
+    pub fn answer(&mut self, now: Timestamp) {
+        self.answer.get_or_insert(milliseconds(now));
+        self.code = Some(200);
+    }
+
+    /// The attempt failed. The first cause counts: what follows is its consequence.
+    pub fn fail(&mut self, code: u16, reason: &str) {
+        self.code.get_or_insert(code);
+        self.reason.get_or_insert_with(|| reason.to_owned());
+    }
+
+    /// An answered call ended. The first cause counts.
+    pub fn hang_up(&mut self, ended_by: &str, reason: &str) {
+        self.ended_by.get_or_insert_with(|| ended_by.to_owned());
+        self.reason.get_or_insert_with(|| reason.to_owned());
+    }
+
+    /// Sets the status that says why the gateway ended the call.
+    pub fn code(&mut self, code: u16) {
+        self.code = Some(code);
+    }
+
+    /// SRTP suites toward caller and callee; `None` is RTP.
+    pub fn suites(&mut self, caller: Option<&'static str>, callee: Option<&'static str>) {
+        (self.caller_suite, self.callee_suite) = (caller, callee);
+    }
+
+    /// What was relayed.
+    pub fn media(&mut self, forward: Way, backward: Way) {
+        (self.forward, self.backward) = (Some(forward), Some(backward));
+    }
+
+    /// The attempt is over.
+    pub fn end(&mut self, now: Timestamp) {
+        self.end.get_or_insert(milliseconds(now));
+    }
+
+    /// The line that goes to the file, without its end.
+    fn line(&self, mask: bool) -> serde_json::Result<Vec<u8>> {
+        if !mask {
+            return serde_json::to_vec(self);
+        }
+        let masked =
+            |number: &Option<Pii<String>>| number.as_ref().map(|number| Pii(number.masked()));
+        let copy =
+            Self { caller: masked(&self.caller), called: masked(&self.called), ..self.clone() };
+        serde_json::to_vec(&copy)
+    }
+}
+
+fn milliseconds(time: Timestamp) -> Timestamp {
+    time.round(Unit::Millisecond).unwrap_or(time)
+}
+
+/// Writes records to a file, in a thread of its own.
+pub struct Writer {
+    queue: Option<Sender<Box<Record>>>,
+    tally: Arc<Tally>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What became of the records.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counts {
+    /// In the file.
+    pub written: u64,
+    /// Lost because the file could not be written.
+    pub failed: u64,
+    /// Lost because the queue was full.
+    pub overflowed: u64,
+}
+
+#[derive(Default)]
+struct Tally {
+    written: AtomicU64,
+    failed: AtomicU64,
+    overflowed: AtomicU64,
+}
+
+impl Writer {
+    /// Opens `file` for appending and starts the thread. With `mask`, caller and called keep only
+    /// their last digits.
+    ///
+    /// # Errors
+    /// The system's error when the file cannot be opened or no thread can be had.
+    pub fn open(file: &Path, mask: bool) -> io::Result<Self> {
+        let output = Output::open(file)?;
+        let tally = Arc::new(Tally::default());
+        let (queue, records) = bounded(QUEUE_RECORDS_MAX);
+        let counted = Arc::clone(&tally);
+        let thread = std::thread::Builder::new()
+            .name(String::from("cdr"))
+            .spawn(move || write_all(&records, output, mask, &counted))?;
+        Ok(Self { queue: Some(queue), tally, thread: Some(thread) })
+    }
+
+    /// Queues a record. Never blocks; what finds the queue full is counted and logged.
+    pub fn write(&self, record: &Record) {
+        let record = Box::new(record.clone());
+        let queued = self.queue.as_ref().is_some_and(|queue| queue.try_send(record).is_ok());
+        if !queued {
+            let lost = self.tally.overflowed.fetch_add(1, Ordering::Relaxed) + 1;
+            if lost.is_power_of_two() {
+                tracing::error!(lost, "CDRs are lost: the disk is slower than the calls");
+            }
+        }
+    }
+
+    /// What became of the records so far.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            written: self.tally.written.load(Ordering::Relaxed),
+            failed: self.tally.failed.load(Ordering::Relaxed),
+            overflowed: self.tally.overflowed.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Writes out everything that is queued and ends the thread.
+    pub fn stop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the CDR thread ended by a panic; report this with the log");
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The thread: takes what is queued, writes it, flushes when nothing waits.
+fn write_all(records: &Receiver<Box<Record>>, mut output: Output, mask: bool, tally: &Tally) {
+    let mut pending = 0;
+    while let Ok(record) = records.recv() {
+        let mut next = Some(record);
+        let mut outcome = output.follow_rotation();
+        while let Some(record) = next {
+            pending += 1;
+            outcome = outcome.and_then(|()| output.append(&record, mask));
+            next = if pending < BATCH_RECORDS { records.try_recv().ok() } else { None };
+        }
+        match outcome.and_then(|()| output.writer.flush()) {
+            Ok(()) => {
+                tally.written.fetch_add(pending, Ordering::Relaxed);
+            }
+            Err(cause) => {
+                let failed = tally.failed.fetch_add(pending, Ordering::Relaxed) + pending;
+                tracing::error!(file = %output.path.display(), %cause, failed,
+                    "CDRs are lost; make room on the disk or correct [cdr] file");
+                output.discard();
+            }
+        }
+        pending = 0;
+    }
+}
+
+struct Output {
+    path: PathBuf,
+    writer: BufWriter<File>,
+    inode: u64,
+}
+
+impl Output {
+    fn open(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).mode(FILE_MODE).open(path)?;
+        let inode = file.metadata()?.ino();
+        Ok(Self { path: path.to_owned(), writer: BufWriter::new(file), inode })
+    }
+
+    /// Opens the path again when it no longer leads to the open file: somebody rotated it.
+    fn follow_rotation(&mut self) -> io::Result<()> {
+        let same = std::fs::metadata(&self.path).is_ok_and(|there| there.ino() == self.inode);
+        if !same {
+            *self = Self::open(&self.path)?;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, record: &Record, mask: bool) -> io::Result<()> {
+        let mut line = record.line(mask)?;
+        line.push(b'\n');
+        self.writer.write_all(&line)
+    }
+
+    /// Forgets what could not be written, so that it is not half written later.
+    fn discard(&mut self) {
+        if let Ok(file) = self.writer.get_ref().try_clone() {
+            let broken = std::mem::replace(&mut self.writer, BufWriter::new(file));
+            let (_file, _lost) = broken.into_parts();
+        }
+    }
+}
+
+/// Records that wait for the disk at most: some seconds of calls.
+pub const QUEUE_RECORDS_MAX: usize = 16_384;
+/// Records written before a flush.
+const BATCH_RECORDS: u64 = 1_024;
+/// The file names people: owner and group only.
+const FILE_MODE: u32 = 0o640;
+
+#[cfg(test)]
+mod tests;

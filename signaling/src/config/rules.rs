@@ -1,0 +1,185 @@
+//! Rules that look at several fields or several trunks: the save-time rules of the trunk
+//! specification that a single field cannot break. Rules about one trunk's own fields (account for
+//! registering, secure if and only if TLS and encryption, something to trust) stand where those
+//! fields are read.
+
+use sip::endpoint::Transport;
+
+use super::error::Findings;
+use super::route;
+use super::sections::Sip;
+use super::trunk::Parsed;
+use crate::trunk::{Cidr, Direction, Host, Trunk};
+
+/// Checks every trunk by itself and against the ones before it.
+pub(super) fn check(trunks: &[Parsed], sip: &Sip, findings: &mut Findings) {
+    for (index, parsed) in trunks.iter().enumerate() {
+        listener(parsed, sip, findings);
+        port(parsed, findings);
+        acl_width(parsed, findings);
+        for other in trunks.iter().take(index) {
+            same_name(other, parsed, findings);
+            same_number(other, parsed, findings);
+            same_callers(other, parsed, findings);
+        }
+    }
+}
+
+/// Checks routes against each other and against their trunks.
+pub(super) fn check_routes(routes: &[route::Parsed], trunks: &[Trunk], findings: &mut Findings) {
+    for (index, parsed) in routes.iter().enumerate() {
+        let what = format!("route \"{}\" field name", parsed.name);
+        if routes.iter().take(index).any(|other| other.name == parsed.name) {
+            let remedy = "give each route its own name: CDRs show it";
+            findings.error(parsed.name_line, what, "another route has this name", remedy);
+        }
+        let Some(route) = &parsed.route else { continue };
+        let Some(trunk) = trunks.iter().find(|trunk| trunk.id == route.destination) else {
+            continue;
+        };
+        let what = format!("route \"{}\" field destination", parsed.name);
+        if trunk.direction == Direction::Inbound {
+            let problem = format!("trunk \"{}\" is inbound only", trunk.name);
+            let remedy = "write direction = \"both\" at the trunk, or name another trunk";
+            findings.error(parsed.destination_line, what, problem, remedy);
+        } else if route.enabled && !trunk.enabled {
+            let text = format!("trunk \"{}\" is disabled, so calls are refused", trunk.name);
+            findings.warn(parsed.destination_line, what, text);
+        }
+    }
+}
+
+fn field(parsed: &Parsed, key: &str) -> (usize, String) {
+    (parsed.line(key), format!("trunk \"{}\" field {key}", parsed.trunk.name))
+}
+
+/// A trunk's peer must be able to reach us on the trunk's transport.
+fn listener(parsed: &Parsed, sip: &Sip, findings: &mut Findings) {
+    let (key, listeners) = match parsed.trunk.transport {
+        Transport::Udp => ("udp", &sip.udp),
+        Transport::Tcp => ("tcp", &sip.tcp),
+        Transport::Tls => ("tls", &sip.tls),
+    };
+    if parsed.trunk.enabled && listeners.is_empty() {
+        let (line, what) = field(parsed, "transport");
+        let problem = format!("there is no {key} listener");
+        findings.error(line, what, problem, format!("add [sip] {key} = [\"address:port\"]"));
+    }
+}
+
+/// Rule 9: the plain port with TLS is unusual.
+fn port(parsed: &Parsed, findings: &mut Findings) {
+    if parsed.trunk.transport == Transport::Tls && parsed.trunk.port == Some(5060) {
+        let (line, what) = field(parsed, "port");
+        findings.warn(line, what, "5060 with TLS is unusual; TLS peers listen on 5061");
+    }
+}
+
+/// Rule 10 and the width limits of `source_acl`.
+fn acl_width(parsed: &Parsed, findings: &mut Findings) {
+    let named = parsed.trunk.requires_certificate();
+    for network in &parsed.trunk.source_acl {
+        let (least, confirm) = match network.is_ipv6() {
+            false => (ACL_PREFIX_MIN_V4, ACL_PREFIX_NAMED_V4),
+            true => (ACL_PREFIX_MIN_V6, ACL_PREFIX_NAMED_V6),
+        };
+        let (line, what) = field(parsed, "source_acl");
+        // The whole Internet, told apart by certificate alone, is a documented deployment.
+        let everyone = network.prefix() == 0;
+        if network.prefix() < least && !(everyone && named) {
+            let problem = format!("{network} is wider than /{least}");
+            let remedy = match everyone {
+                true => "list the peer's networks, or use TLS with tls_peer_names",
+                false => "list the peer's networks",
+            };
+            findings.error(line, what, problem, remedy);
+        } else if network.prefix() < confirm && !named {
+            let problem = format!("{network} is wider than /{confirm} without TLS names");
+            let remedy = "list narrower networks, or use TLS with tls_peer_names";
+            findings.error(line, what, problem, remedy);
+        }
+    }
+}
+
+fn same_name(other: &Parsed, parsed: &Parsed, findings: &mut Findings) {
+    if other.trunk.name == parsed.trunk.name {
+        let (line, what) = field(parsed, "name");
+        let problem = format!("the trunk at line {} has this name", other.line(""));
+        findings.error(line, what, problem, "give each trunk its own name");
+    }
+}
+
+/// Rule 8.
+fn same_number(other: &Parsed, parsed: &Parsed, findings: &mut Findings) {
+    for number in &parsed.trunk.numbers {
+        let taken = other.trunk.numbers.iter().find(|taken| taken.overlaps(number));
+        if let Some(taken) = taken {
+            let (line, what) = field(parsed, "virtual_phone_number");
+            let problem = format!("{number} overlaps {taken} of trunk \"{}\"", other.trunk.name);
+            findings.error(line, what, problem, "let each number belong to one trunk");
+        }
+    }
+}
+
+/// Rule 4: no two trunks may match one caller equally well.
+fn same_callers(other: &Parsed, parsed: &Parsed, findings: &mut Findings) {
+    let (a, b) = (&other.trunk, &parsed.trunk);
+    let told_apart = !(a.enabled && b.enabled)
+        || a.transport != b.transport
+        || a.register
+        || b.register
+        || (a.transport == Transport::Udp && a.next_hop().1 != b.next_hop().1)
+        || disjoint_certificates(a, b)
+        || (!a.numbers.is_empty() && !b.numbers.is_empty());
+    if told_apart {
+        return;
+    }
+    let Some(shared) = shared_source(a, b) else { return };
+    let key = if parsed.trunk.source_acl.is_empty() { "host" } else { "source_acl" };
+    let (line, what) = field(parsed, key);
+    findings.error(
+        line,
+        what,
+        format!("trunk \"{}\" also takes calls from {shared} on this transport", a.name),
+        "give the trunks different sources, ports, tls_peer_names or virtual phone numbers: a \
+         call must belong to exactly one",
+    );
+}
+
+fn disjoint_certificates(a: &Trunk, b: &Trunk) -> bool {
+    let (Some(a), Some(b)) = (&a.tls, &b.tls) else { return false };
+    let named = !a.peer_names.is_empty() && !b.peer_names.is_empty();
+    let different_names = named && !a.peer_names.iter().any(|name| b.peer_names.contains(name));
+    let different_pins = a.pin.is_some() && b.pin.is_some() && a.pin != b.pin;
+    different_names || different_pins
+}
+
+/// A source that both trunks claim with the same prefix length. Different lengths are told apart
+/// by the longer one.
+fn shared_source(a: &Trunk, b: &Trunk) -> Option<String> {
+    let hosts = |trunk: &Trunk| -> Vec<Host> {
+        let proxy = trunk.outbound_proxy.as_ref().map(|proxy| proxy.host.clone());
+        std::iter::once(trunk.host.clone()).chain(proxy).collect()
+    };
+    let networks = |trunk: &Trunk| -> Vec<Cidr> {
+        let literal = hosts(trunk).into_iter().filter_map(|host| match host {
+            Host::Address(address) => Some(Cidr::host(address)),
+            Host::Name(_) => None,
+        });
+        literal.chain(trunk.source_acl.iter().copied()).collect()
+    };
+    let (ours, theirs) = (hosts(a), hosts(b));
+    let same_host = ours.iter().find(|host| theirs.contains(host)).map(Host::to_string);
+    let theirs = networks(b);
+    let same_network = networks(a).into_iter().find(|network| theirs.contains(network));
+    same_host.or(same_network.map(|network| network.to_string()))
+}
+
+/// Widest IPv4 network of a `source_acl`.
+pub const ACL_PREFIX_MIN_V4: u8 = 8;
+/// Widest IPv4 network that is accepted on the address alone.
+pub const ACL_PREFIX_NAMED_V4: u8 = 16;
+/// Widest IPv6 network of a `source_acl`: a registry's allocation to a provider is /32.
+pub const ACL_PREFIX_MIN_V6: u8 = 24;
+/// Widest IPv6 network that is accepted on the address alone.
+pub const ACL_PREFIX_NAMED_V6: u8 = 32;

@@ -1,0 +1,254 @@
+//! The tables that occur once: `[sip]`, `[media]`, `[run]`, `[cdr]`, `[log]`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::RUN_DIRECTORY_DEFAULT;
+use super::section::Section;
+use crate::trunk::Host;
+
+/// `[sip]`: where we listen and who we are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sip {
+    /// UDP listeners.
+    pub udp: Vec<SocketAddr>,
+    /// TCP listeners.
+    pub tcp: Vec<SocketAddr>,
+    /// TLS listeners.
+    pub tls: Vec<SocketAddr>,
+    /// Our certificate chain, PEM. Present when there is a TLS listener.
+    pub tls_certificate: Option<PathBuf>,
+    /// Its key, PEM.
+    pub tls_key: Option<PathBuf>,
+    /// Authorities for trunks that name none, PEM.
+    pub tls_ca: Option<PathBuf>,
+    /// Host to write in Via and Contact instead of the listener's address.
+    pub advertise: Option<Host>,
+}
+
+impl Sip {
+    /// The host that stands for this gateway in From and Contact: the advertised one, else the
+    /// first listener's address. IPv6 in brackets.
+    pub fn host(&self) -> String {
+        let listeners = self.udp.iter().chain(&self.tls).chain(&self.tcp).map(SocketAddr::ip);
+        let concrete = listeners.clone().find(|ip| !ip.is_unspecified());
+        match (&self.advertise, concrete) {
+            (Some(host), _) => host.to_string(),
+            (None, Some(ip)) => Host::Address(ip).to_string(),
+            (None, None) => String::from("localhost"),
+        }
+    }
+}
+
+/// `[media]`: what the data plane works with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Media {
+    /// Address that media ports are opened on.
+    pub address: IpAddr,
+    /// Address to write in session descriptions instead.
+    pub advertise: Option<IpAddr>,
+    /// Ports for RTP and RTCP.
+    pub ports: RangeInclusive<u16>,
+    /// Worker threads.
+    pub workers: u16,
+    /// Cores that workers are pinned to, one each; empty pins none.
+    pub cores: Vec<usize>,
+    /// How long a wake-up may wait for more packets, in microseconds.
+    pub gather_us: u32,
+    /// Flows per worker, two for each call.
+    pub flows: u32,
+}
+
+/// `[run]`: files of the running process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// Runtime directory: sockets, and the CDR file unless it is named.
+    pub directory: PathBuf,
+    /// How long flows that a lost signalling process left behind go on before they are released.
+    pub orphan_grace: Duration,
+}
+
+/// `[cdr]`: the record of attempts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cdr {
+    /// File that gets one JSON line per attempt.
+    pub file: PathBuf,
+    /// Write caller and called number masked.
+    pub mask: bool,
+}
+
+/// `[log]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines, one object a line.
+    Json,
+}
+
+pub(super) fn sip(mut section: Section<'_, '_>) -> Sip {
+    let udp = section.sockets("udp");
+    let tcp = section.sockets("tcp");
+    let tls = section.sockets("tls");
+    for (key, listeners) in [("udp", &udp), ("tcp", &tcp), ("tls", &tls)] {
+        if listeners.len() > LISTENERS_MAX {
+            let problem = format!("{} listeners", listeners.len());
+            section.error(key, problem, format!("keep at most {LISTENERS_MAX}"));
+        }
+    }
+    if udp.is_empty() && tcp.is_empty() && tls.is_empty() {
+        let remedy = "write [sip] udp = [\"0.0.0.0:5060\"], or tcp, or tls";
+        section.error("udp", "no SIP listener is configured", remedy);
+    }
+    for socket in &tls {
+        if tcp.contains(socket) {
+            let remedy = "give TLS its own port, usually 5061";
+            section.error("tls", format!("{socket} is also a tcp listener"), remedy);
+        }
+    }
+    let tls_certificate = section.path("tls_certificate");
+    let tls_key = section.path("tls_key");
+    let tls_ca = section.path("tls_ca");
+    for (key, other, missing) in [
+        ("tls_certificate", "tls_key", tls_certificate.is_none() && tls_key.is_some()),
+        ("tls_key", "tls_certificate", tls_key.is_none() && tls_certificate.is_some()),
+    ] {
+        if missing {
+            section.error(key, format!("missing although {other} is set"), format!("set {key}"));
+        }
+    }
+    if !tls.is_empty() && tls_certificate.is_none() && tls_key.is_none() {
+        let remedy = "set tls_certificate and tls_key to PEM files";
+        section.error("tls", "a TLS listener needs a certificate", remedy);
+    }
+    let advertise = section.string("advertise").and_then(|text| {
+        let host = Host::parse(&text.value);
+        if host.is_none() {
+            let problem = format!("\"{}\" is neither an address nor a host name", text.value);
+            section.error("advertise", problem, "write the host without a port");
+        }
+        host
+    });
+    section.finish();
+    Sip { udp, tcp, tls, tls_certificate, tls_key, tls_ca, advertise }
+}
+
+pub(super) fn media(mut section: Section<'_, '_>, sip: &Sip) -> Media {
+    let given = section.address("address");
+    let listeners = sip.udp.iter().chain(&sip.tls).chain(&sip.tcp);
+    let concrete = listeners.map(SocketAddr::ip).find(|ip| !ip.is_unspecified());
+    let address = given.or(concrete).unwrap_or(IpAddr::from([127, 0, 0, 1]));
+    let advertise = section.address("advertise");
+    if given.is_none() && concrete.is_none() {
+        let remedy = "write address = \"...\", the address that media is sent from";
+        section.error("address", "missing, and no SIP listener has an address to take", remedy);
+    }
+    for (key, ip) in [("address", Some(address)), ("advertise", advertise)] {
+        let unusable = ip.filter(|ip| ip.is_unspecified() || ip.is_multicast());
+        if let Some(ip) = unusable {
+            let remedy = "name one address of this host; peers must be able to send to it";
+            section.error(key, format!("{ip} cannot stand in a session description"), remedy);
+        }
+    }
+    let ports = ports(&mut section);
+    let cores: Vec<usize> = section
+        .integers("cores", 0..CORES_MAX)
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|core| usize::try_from(core).ok())
+        .collect();
+    let workers = section.integer("workers", 1..WORKERS_MAX + 1).map(|n| n.value);
+    if let (Some(workers), false) = (workers, cores.is_empty())
+        && workers != cores.len() as u64
+    {
+        let problem = format!("{workers} workers, but {} cores", cores.len());
+        section.error("workers", problem, "list one core per worker, or remove one of the fields");
+    }
+    let workers = workers.unwrap_or(cores.len().max(1) as u64);
+    let gather_us = section.integer("gather_us", 0..GATHER_US_MAX + 1).map(|n| n.value);
+    let flows = section.integer("flows", 2..FLOWS_MAX + 1).map(|n| n.value);
+    section.finish();
+    Media {
+        address,
+        advertise,
+        ports,
+        workers: u16::try_from(workers).unwrap_or(u16::MAX),
+        cores,
+        gather_us: gather_us.and_then(|n| u32::try_from(n).ok()).unwrap_or(GATHER_US_DEFAULT),
+        flows: flows.and_then(|n| u32::try_from(n).ok()).unwrap_or(FLOWS_DEFAULT),
+    }
+}
+
+fn ports(section: &mut Section<'_, '_>) -> RangeInclusive<u16> {
+    let Some(text) = section.string("ports") else { return PORTS_DEFAULT };
+    let bounds = text.value.split_once('-').and_then(|(first, last)| {
+        let (first, last) = (first.trim().parse::<u16>().ok()?, last.trim().parse().ok()?);
+        (first >= 1024 && last > first).then_some(first..=last)
+    });
+    bounds.unwrap_or_else(|| {
+        let problem = format!("\"{}\" is no range of ports", text.value);
+        section.error("ports", problem, "write \"30000-39999\": 1024 or more, lower one first");
+        PORTS_DEFAULT
+    })
+}
+
+pub(super) fn run(mut section: Section<'_, '_>) -> Run {
+    let directory = section.path("directory");
+    let grace = section.integer("orphan_grace", 0..ORPHAN_GRACE_SECONDS_MAX + 1);
+    section.finish();
+    Run {
+        directory: directory.unwrap_or_else(|| PathBuf::from(RUN_DIRECTORY_DEFAULT)),
+        orphan_grace: grace.map_or(ORPHAN_GRACE_DEFAULT, |grace| Duration::from_secs(grace.value)),
+    }
+}
+
+pub(super) fn cdr(mut section: Section<'_, '_>, run: &Run) -> Cdr {
+    let file = section.path("file").unwrap_or_else(|| run.directory.join("cdr.jsonl"));
+    let mask = section.boolean("mask").is_some_and(|flag| flag.value);
+    section.finish();
+    Cdr { file, mask }
+}
+
+pub(super) fn log(mut section: Section<'_, '_>) -> Log {
+    let level = section.word("level", &LEVELS).and_then(|word| LEVELS.get(word.value));
+    let format = section.word("format", &["text", "json"]).map(|word| word.value);
+    section.finish();
+    Log {
+        level: (*level.unwrap_or(&"info")).to_owned(),
+        format: if format == Some(1) { LogFormat::Json } else { LogFormat::Text },
+    }
+}
+
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
+/// Listeners per transport.
+pub const LISTENERS_MAX: usize = 16;
+/// Worker threads at most.
+pub const WORKERS_MAX: u64 = 256;
+/// Core numbers stay below this.
+pub const CORES_MAX: u64 = 1024;
+/// Longest gathering, in microseconds: a quarter of a 20 ms packet interval.
+pub const GATHER_US_MAX: u64 = 5_000;
+/// Gathering unless the file says otherwise.
+pub const GATHER_US_DEFAULT: u32 = 200;
+/// Flows per worker at most.
+pub const FLOWS_MAX: u64 = 262_144;
+/// Flows per worker unless the file says otherwise: 8,192 calls.
+pub const FLOWS_DEFAULT: u32 = 16_384;
+/// Longest grace of orphaned flows, in seconds.
+pub const ORPHAN_GRACE_SECONDS_MAX: u64 = 86_400;
+/// Grace of orphaned flows unless the file says otherwise: longer than most calls.
+pub const ORPHAN_GRACE_DEFAULT: Duration = Duration::from_secs(3_600);
+/// Media ports unless the file says otherwise.
+pub const PORTS_DEFAULT: RangeInclusive<u16> = 30_000..=39_999;

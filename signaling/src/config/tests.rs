@@ -1,0 +1,484 @@
+use std::path::Path;
+use std::time::Duration;
+
+use sdp::{Codec, Security};
+use sip::endpoint::Transport;
+
+use super::*;
+use crate::trunk::{Direction, Host, IncomingCallPolicy, SecureRtp, TrunkId};
+
+const SIP: &str = "[sip]\nudp = [\"192.0.2.1:5060\"]\ntcp = [\"192.0.2.1:5060\"]\n\
+                   tls = [\"192.0.2.1:5061\"]\ntls_certificate = \"gw.pem\"\n\
+                   tls_key = \"gw.key\"\ntls_ca = \"ca.pem\"\n";
+
+fn environment(name: &str) -> Option<String> {
+    (name == "CARRIER_PASSWORD").then(|| String::from("swordfish"))
+}
+
+fn parse(text: &str) -> Result<Config, ConfigErrors> {
+    read(text, Path::new("gateway.toml"), Path::new("/etc/trunkline"), &environment)
+}
+
+/// A trunk with these fields after a `[sip]` that has everything.
+fn trunk(fields: &str) -> Result<Config, ConfigErrors> {
+    parse(&format!("{SIP}[[trunk]]\nname = \"t\"\nhost = \"198.51.100.7\"\n{fields}"))
+}
+
+fn first(config: Result<Config, ConfigErrors>) -> Trunk {
+    config.unwrap_or_else(|errors| panic!("{errors}")).trunks[0].clone()
+}
+
+/// The one error of a configuration as `(line, what, problem)`.
+fn only(config: Result<Config, ConfigErrors>) -> (usize, String, String) {
+    let errors = config.map(|config| format!("{config:?}")).unwrap_err().errors;
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    let error = errors.into_iter().next().unwrap();
+    assert!(!error.remedy.is_empty());
+    (error.line, error.what, error.problem)
+}
+
+/// Asserts that one field of a trunk is refused, at the trunk's own place, for this reason.
+fn refused(fields: &str, key: &str, reason: &str) {
+    let (line, what, problem) = only(trunk(fields));
+    assert_eq!(what, format!("trunk \"t\" field {key}"), "{fields}");
+    assert!(problem.contains(reason), "{fields}: {problem}");
+    let at = fields.lines().position(|l| l.starts_with(&format!("{key} ="))).map_or(8, |i| 11 + i);
+    assert_eq!(line, at, "{fields}");
+}
+
+#[test]
+fn a_whole_configuration() {
+    let text = format!(
+        "{SIP}advertise = \"gw.example.com\"\n\
+         [media]\naddress = \"192.0.2.1\"\nadvertise = \"203.0.113.5\"\nports = \"20000-20999\"\n\
+         workers = 2\ncores = [2, 3]\ngather_us = 100\nflows = 1_000\n\
+         [run]\ndirectory = \"run\"\norphan_grace = 60\n[cdr]\nfile = \"/var/log/cdr.jsonl\"\n\
+         mask = true\n[log]\nlevel = \"debug\"\nformat = \"json\"\n\
+         [[trunk]]\nname = \"carrier\"\nhost = \"SIP.Carrier.example\"\nport = 5080\n\
+         username = \"u\"\npassword = \"${{CARRIER_PASSWORD}}\"\n\
+         virtual_phone_number = [\"+493012345\", \"100-199\"]\nmax_concurrent_calls = 30\n\
+         incoming_call_policy = \"known_numbers\"\ndirection = \"inbound\"\n\
+         allow = [\"g722\", \"PCMA\"]\ndisallow = \"all\"\nsource_acl = [\"198.51.100.0/24\"]\n\
+         from_user = \"trunk\"\nfrom_domain = \"us.example\"\nrtp_timeout = 0\n\
+         outbound_proxy = \"sip:Proxy.example:5090;lr\"\n\
+         [[trunk]]\nname = \"pbx\"\nhost = \"10.0.0.2\"\nsecure = true\n\
+         tls_peer_names = [\"PBX.example\"]\nenabled = false\n\
+         [[route]]\nname = \"out\"\nfrom_trunk = \"carrier\"\ncalled = \"_0X.\"\nstrip = 1\n\
+         prepend = \"+49\"\ndestination = \"pbx\"\nring_limit = 20\n"
+    );
+    let config = parse(&text).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(config.sip.host(), "gw.example.com");
+    assert_eq!(config.sip.tls_key.as_deref(), Some(Path::new("/etc/trunkline/gw.key")));
+    assert_eq!(config.media.ports, 20_000..=20_999);
+    assert_eq!((config.media.workers, config.media.cores), (2, vec![2, 3]));
+    assert_eq!((config.media.gather_us, config.media.flows), (100, 1_000));
+    assert_eq!(config.run.handover_socket(), Path::new("/etc/trunkline/run/dataplane.sock"));
+    assert_eq!(config.run.orphan_grace, Duration::from_secs(60));
+    assert_eq!(config.cdr.file, Path::new("/var/log/cdr.jsonl"));
+    assert!(config.cdr.mask);
+    assert_eq!((config.log.level.as_str(), config.log.format), ("debug", LogFormat::Json));
+    let carrier = &config.trunks[0];
+    assert_eq!(carrier.id, TrunkId(0));
+    assert_eq!(carrier.host, Host::Name("sip.carrier.example".into()));
+    assert_eq!(carrier.next_hop(), (&Host::Name("proxy.example".into()), 5090));
+    assert_eq!(carrier.password.as_ref().unwrap().expose(), "swordfish");
+    assert!(carrier.owns_number("+493012345") && carrier.owns_number("150"));
+    assert_eq!(carrier.max_concurrent_calls, Some(30));
+    assert_eq!(carrier.incoming_call_policy, IncomingCallPolicy::KnownNumbers);
+    assert_eq!(carrier.direction, Direction::Inbound);
+    assert_eq!(carrier.policy().allow, [Codec::G722, Codec::Pcma]);
+    assert!(carrier.disallow_all && carrier.rtp_timeout.is_none());
+    assert_eq!(carrier.policy().security, Security::Plain);
+    let pbx = &config.trunks[1];
+    assert_eq!((pbx.transport, pbx.secure_rtp), (Transport::Tls, SecureRtp::Required));
+    assert!(matches!(pbx.policy().security, Security::Secure { suites } if suites.len() == 4));
+    assert_eq!(pbx.server_names(), ["pbx.example"]);
+    let route = config.routes.iter().next().unwrap();
+    assert_eq!((route.from_trunk, route.destination), (Some(TrunkId(0)), TrunkId(1)));
+    assert_eq!(route.ring_limit, Duration::from_secs(20));
+    assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
+    assert!(config.warnings[0].contains("disabled"));
+}
+
+#[test]
+fn defaults_are_those_of_the_specification() {
+    let trunk = first(trunk(""));
+    assert_eq!((trunk.transport, trunk.port_or_default()), (Transport::Udp, 5060));
+    assert!(trunk.enabled && !trunk.register && !trunk.secure && !trunk.encryption);
+    assert_eq!(trunk.policy().allow, [Codec::Pcma, Codec::Pcmu]);
+    assert_eq!(trunk.incoming_call_policy, IncomingCallPolicy::Allow);
+    assert_eq!(trunk.direction, Direction::Both);
+    assert_eq!(trunk.rtp_timeout, Some(Duration::from_secs(60)));
+    assert_eq!(trunk.max_concurrent_calls, None);
+    let config = parse("[sip]\nudp = [\"192.0.2.1:5060\"]\n").unwrap();
+    assert_eq!(config.media.address.to_string(), "192.0.2.1");
+    assert_eq!(config.run.directory, Path::new(RUN_DIRECTORY_DEFAULT));
+    assert_eq!(config.cdr.file, Path::new("/run/trunkline/cdr.jsonl"));
+    assert_eq!((config.log.level.as_str(), config.log.format), ("info", LogFormat::Text));
+}
+
+#[test]
+fn unknown_keys_are_errors_with_a_suggestion() {
+    for (text, line, what, remedy) in [
+        ("[spi]\n", 1, "spi", "did you mean \"sip\"?"),
+        ("[sip]\nudp=[\"1.1.1.1:1\"]\ntls_cert=\"x\"\n", 3, "[sip] field tls_cert", "tls_certificate"),
+        ("[sip]\nudp=[\"1.1.1.1:1\"]\n[media]\nport=\"1\"\n", 4, "[media] field port", "ports"),
+        ("[sip]\nudp=[\"1.1.1.1:1\"]\n[log]\nzzz=\"1\"\n", 4, "[log] field zzz", "level, format"),
+    ] {
+        let errors = parse(text).unwrap_err().errors;
+        let error = errors.iter().find(|error| error.what == what).unwrap_or_else(|| {
+            panic!("{text}: {errors:#?}");
+        });
+        assert_eq!(error.line, line, "{text}");
+        assert!(error.remedy.contains(remedy), "{text}: {}", error.remedy);
+    }
+    let (line, what, _) = only(trunk("max_conc_calls = 3\n"));
+    assert_eq!((line, what.as_str()), (11, "trunk \"t\" field max_conc_calls"));
+}
+
+#[test]
+fn every_mistake_is_reported_at_once_with_its_line() {
+    let text = "[sip]\nudp = \"nonsense\"\ntcp = 5060\n[media]\nports = \"9-1\"\nflows = 1\n\
+                [log]\nlevel = \"loud\"\n[[route]]\ncalled = 7\n";
+    let errors = parse(text).unwrap_err();
+    let lines: Vec<usize> = errors.errors.iter().map(|error| error.line).collect();
+    assert_eq!(lines, [2, 2, 3, 4, 5, 6, 8, 9, 9, 10], "{errors}");
+    let shown = errors.to_string();
+    assert!(shown.starts_with("gateway.toml:2: [sip] field udp: "), "{shown}");
+    assert!(shown.contains("\n  remedy: "), "{shown}");
+}
+
+#[test]
+fn broken_toml_names_the_line() {
+    let errors = parse("[sip]\nudp = [\n\n[media\n").unwrap_err();
+    assert!(errors.errors.iter().all(|error| error.line >= 2 && error.what == "TOML"), "{errors}");
+}
+
+#[test]
+fn wrong_types_say_what_is_there_and_what_belongs_there() {
+    for (fields, key, reason) in [
+        ("port = \"5060\"\n", "port", "a string, not a whole number"),
+        ("enabled = 1\n", "enabled", "a whole number, not true or false"),
+        ("username = true\n", "username", "true or false, not a string"),
+        ("allow = [1]\n", "allow", "a whole number, not a list of strings"),
+        ("port = 70000\n", "port", "70000 is out of range"),
+        ("max_concurrent_calls = 0\n", "max_concurrent_calls", "0 is out of range"),
+    ] {
+        refused(fields, key, reason);
+    }
+    let errors = parse(&format!("{SIP}[trunk]\nname = \"t\"\n")).unwrap_err().errors;
+    assert!(errors[0].remedy.contains("[[trunk]]"), "{errors:?}");
+    let errors = parse(&format!("sip = 1\n")).unwrap_err().errors;
+    assert!(errors[0].remedy.contains("[sip]"), "{errors:?}");
+}
+
+#[test]
+fn values_that_are_not_carried_out_are_refused_by_name() {
+    for (key, value, supported) in [
+        ("register", "true", "false"),
+        ("send_keep_alive", "true", "false"),
+        ("sip_alg", "true", "false"),
+        ("keepalive", "true", "false"),
+        ("failover_group", "\"g1\"", "NONE"),
+        ("create_subscriptions", "\"ALLOW\"", "DENY"),
+        ("nat", "\"COMEDIA\"", "NO"),
+        ("audio_tones", "\"ON EARLY MEDIA\"", "NO AUDIO TONES"),
+        ("send_media", "\"INBAND\"", "RFC2833"),
+        ("dtmf_mode", "\"info\"", "rfc2833"),
+        ("direct_media", "\"yes\"", "no"),
+        ("send_rpid", "\"pai\"", "no"),
+        ("secure_rtp", "\"preferred\"", "required"),
+        ("incoming_call_policy", "\"challenge\"", "known_numbers"),
+        ("allow", "\"T38\"", "PCMA"),
+        ("outbound_proxy", "\"a.example,b.example\"", "one proxy"),
+    ] {
+        let fields = match key {
+            "register" => format!("{key} = {value}\nusername = \"u\"\npassword = \"p\"\n"),
+            _ => format!("{key} = {value}\n"),
+        };
+        let errors = trunk(&fields).unwrap_err().errors;
+        assert_eq!(errors.len(), 1, "{errors:#?}");
+        let shown = errors[0].to_owned();
+        assert!(shown.problem.contains("not carried out by this version"), "{shown:?}");
+        assert!(shown.problem.contains(value.trim_matches('"')), "{shown:?}");
+        assert!(shown.remedy.contains(supported), "{shown:?}");
+        assert_eq!(shown.what, format!("trunk \"t\" field {key}"));
+    }
+    for field in ["emergency = true\n", "schedule = \"night\"\n", "called = \"^0\"\n"] {
+        let route = format!("[[route]]\nname = \"r\"\ndestination = \"t\"\n{field}");
+        let (line, _, problem) = only(trunk(&route));
+        assert!(problem.contains("not carried out by this version"), "{problem}");
+        assert_eq!(line, 14);
+    }
+}
+
+#[test]
+fn values_that_mean_off_are_accepted() {
+    first(trunk(
+        "register = false\nsend_keep_alive = false\nsip_alg = false\nkeepalive = false\n\
+         failover_group = \"NONE\"\ncreate_subscriptions = \"DEFAULT\"\nnat = \"no\"\n\
+         audio_tones = \"No audio tones\"\nsend_media = \"RFC2833\"\ndtmf_mode = \"rfc2833\"\n\
+         direct_media = \"no\"\nsend_rpid = \"no\"\nsecure_rtp = \"off\"\nencryption = false\n\
+         secure = false\ndisallow = \"\"\nvirtual_phone_number = \"\"\nusername = \"\"\n\
+         outbound_proxy = \"\"\n",
+    ));
+}
+
+#[test]
+fn secure_means_tls_and_encryption() {
+    let tls = first(trunk("transport = \"TLS\"\nencryption = true\n"));
+    assert!(tls.secure && tls.tls.is_some());
+    assert_eq!(first(trunk("secure = true\n")).transport, Transport::Tls);
+    assert_eq!(first(trunk("secure = true\n")).secure_rtp, SecureRtp::Required);
+    refused("secure = true\ntransport = \"UDP\"\n", "secure", "transport is not TLS");
+    refused("secure = true\nencryption = false\n", "secure", "encryption is off");
+    refused("transport = \"TLS\"\n", "transport", "TLS without encrypted media");
+    refused("encryption = true\n", "encryption", "unprotected transport");
+    refused("secure_rtp = \"required\"\n", "encryption", "unprotected transport");
+    refused("secure = false\ntransport = \"TLS\"\nencryption = true\n", "secure", "insecure");
+    let mixed = "secure_rtp = \"off\"\nencryption = true\nallow_mixed = true\n";
+    refused(mixed, "secure_rtp", "contradicts encryption");
+    assert!(first(trunk("transport = \"TLS\"\nallow_mixed = true\n")).tls.is_some());
+    assert!(first(trunk("encryption = true\nallow_mixed = true\n")).encryption);
+}
+
+#[test]
+fn tls_needs_something_to_trust_and_whole_pairs() {
+    let without_ca = SIP.replace("tls_ca = \"ca.pem\"\n", "");
+    let text = format!("{without_ca}[[trunk]]\nname = \"t\"\nhost = \"a.example\"\nsecure = true\n");
+    let (_, what, problem) = only(parse(&text));
+    assert_eq!(what, "trunk \"t\" field tls_ca");
+    assert!(problem.contains("trust"));
+    let pin = "ab:".repeat(31) + "ab";
+    let pinned = first(parse(&format!("{text}tls_pin = \"{pin}\"\n")));
+    assert_eq!(pinned.tls.unwrap().pin, Some([0xab; 32]));
+    refused("secure = true\ntls_pin = \"abcd\"\n", "tls_pin", "no SHA-256");
+    refused("secure = true\ntls_client_cert = \"c\"\n", "tls_client_key", "missing");
+    refused("secure = true\ntls_client_key = \"k\"\n", "tls_client_cert", "missing");
+    refused("tls_pin = \"\"\n", "tls_pin", "needs transport TLS");
+    let half = SIP.replace("tls_key = \"gw.key\"\n", "");
+    assert_eq!(only(parse(&half)).1, "[sip] field tls_key");
+    let none = SIP.replace("tls_key = \"gw.key\"\n", "").replace("tls_certificate = \"gw.pem\"\n", "");
+    assert_eq!(only(parse(&none)).1, "[sip] field tls");
+}
+
+#[test]
+fn wide_networks_need_names() {
+    let names = "secure = true\ntls_peer_names = [\"p.example\"]\n";
+    for (network, alone, named) in [
+        ("198.0.0.0/8", false, true),
+        ("198.0.0.0/7", false, false),
+        ("198.51.0.0/16", true, true),
+        ("0.0.0.0/0", false, true),
+        ("::/0", false, true),
+        ("2001:d00::/24", false, true),
+        ("2001:db8::/32", true, true),
+        ("2000::/16", false, false),
+    ] {
+        let acl = format!("source_acl = [\"{network}\"]\n");
+        assert_eq!(trunk(&acl).is_ok(), alone, "{network}");
+        assert_eq!(trunk(&format!("{names}{acl}")).is_ok(), named, "{network}");
+    }
+    refused("source_acl = [\"198.51.0.0/15\"]\n", "source_acl", "host bits");
+    refused("source_acl = [\"198.50.0.0/15\"]\n", "source_acl", "wider than /16");
+    refused("source_acl = [\"0.0.0.0/0\"]\n", "source_acl", "wider than /8");
+}
+
+#[test]
+fn two_trunks_may_not_match_one_caller() {
+    let second = |a: &str, b: &str| {
+        parse(&format!(
+            "{SIP}[[trunk]]\nname = \"a\"\n{a}[[trunk]]\nname = \"b\"\n{b}"
+        ))
+    };
+    let same = "host = \"198.51.100.7\"\n";
+    let secure = "host = \"198.51.100.7\"\nsecure = true\n";
+    for (a, b, apart) in [
+        (same.to_owned(), same.to_owned(), false),
+        (same.to_owned(), format!("{same}port = 5070\n"), true),
+        (same.to_owned(), format!("{same}enabled = false\n"), true),
+        (same.to_owned(), format!("{same}transport = \"TCP\"\n"), true),
+        (same.to_owned(), secure.to_owned(), true),
+        (secure.to_owned(), secure.to_owned(), false),
+        (
+            format!("{secure}tls_peer_names = [\"a.example\"]\n"),
+            format!("{secure}tls_peer_names = [\"b.example\"]\n"),
+            true,
+        ),
+        (
+            format!("{secure}tls_peer_names = [\"a.example\"]\n"),
+            format!("{secure}tls_peer_names = [\"A.example\", \"b.example\"]\n"),
+            false,
+        ),
+        (format!("{same}virtual_phone_number = \"100\"\n"), same.to_owned(), false),
+        (
+            format!("{same}virtual_phone_number = \"100\"\n"),
+            format!("{same}virtual_phone_number = \"101\"\n"),
+            true,
+        ),
+        ("host = \"x.example\"\n".into(), "host = \"X.example.\"\n".into(), false),
+        ("host = \"x.example\"\n".into(), "host = \"y.example\"\n".into(), true),
+        (
+            "host = \"x.example\"\nsource_acl = [\"198.51.100.0/24\"]\n".into(),
+            "host = \"y.example\"\nsource_acl = [\"198.51.100.0/24\"]\n".into(),
+            false,
+        ),
+        (
+            "host = \"x.example\"\nsource_acl = [\"198.51.100.0/24\"]\n".into(),
+            "host = \"y.example\"\nsource_acl = [\"198.51.100.0/25\"]\n".into(),
+            true,
+        ),
+    ] {
+        let read = second(&a, &b);
+        assert_eq!(read.is_ok(), apart, "{a}{b}{read:?}");
+        if !apart {
+            assert!(only(read).2.contains("also takes calls"));
+        }
+    }
+}
+
+#[test]
+fn names_and_numbers_are_unique() {
+    let text = format!(
+        "{SIP}[[trunk]]\nname = \"a\"\nhost = \"x.example\"\nvirtual_phone_number = \"100-199\"\n\
+         [[trunk]]\nname = \"b\"\nhost = \"y.example\"\nvirtual_phone_number = \"150\"\n"
+    );
+    let (line, what, problem) = only(parse(&text));
+    assert_eq!((line, what.as_str()), (15, "trunk \"b\" field virtual_phone_number"));
+    assert_eq!(problem, "150 overlaps 100-199 of trunk \"a\"");
+    let twins = text.replace("name = \"b\"", "name = \"a\"").replace("150", "200");
+    assert!(only(parse(&twins)).2.contains("has this name"));
+}
+
+#[test]
+fn a_trunk_needs_a_name_a_host_and_a_listener() {
+    let (_, what, _) = only(parse(&format!("{SIP}[[trunk]]\nhost = \"x.example\"\n")));
+    assert_eq!(what, "[[trunk]] number 1 field name");
+    let (_, what, _) = only(parse(&format!("{SIP}[[trunk]]\nname = \"t\"\n")));
+    assert_eq!(what, "trunk \"t\" field host");
+    for name in ["", " t", "a/b", &"x".repeat(65)] {
+        let text = format!("{SIP}[[trunk]]\nname = \"{name}\"\nhost = \"x.example\"\n");
+        assert!(only(parse(&text)).1.ends_with("field name"), "{name}");
+    }
+    let text = "[sip]\nudp = [\"192.0.2.1:5060\"]\n[[trunk]]\nname = \"t\"\nhost = \"x.example\"\n\
+                transport = \"TCP\"\n";
+    assert_eq!(only(parse(text)).2, "there is no tcp listener");
+    assert!(parse("").unwrap_err().to_string().contains("no SIP listener"));
+}
+
+#[test]
+fn accounts_are_whole() {
+    refused("password = \"p\"\n", "password", "no username");
+    refused("username = \"u\"\npassword = \"${NOPE}\"\n", "password", "NOPE is not set");
+    refused("username = \"u\"\npassword_file = \"/nonexistent\"\n", "password_file", "cannot be read");
+    refused("username = \"a b\"\n", "username", "user part");
+    let fields = "username = \"u\"\npassword = \"a${CARRIER_PASSWORD}z${\"\n";
+    let trunk = first(trunk(fields));
+    assert_eq!(trunk.password.as_ref().unwrap().expose(), "aswordfishz${");
+    assert!(trunk.credentials().is_some());
+    assert!(!format!("{trunk:?}").contains("swordfish"));
+}
+
+#[test]
+fn a_password_file_is_read_without_its_line_end() {
+    let directory = std::env::temp_dir().join(format!("trunkline-config-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("secret"), "swordfish\n").unwrap();
+    let file = directory.join("gateway.toml");
+    let text = format!(
+        "{SIP}[[trunk]]\nname = \"t\"\nhost = \"x.example\"\nusername = \"u\"\n\
+         password_file = \"secret\"\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let trunk = load(&file).unwrap().trunks[0].clone();
+    assert_eq!(trunk.password.unwrap().expose(), "swordfish");
+    std::fs::write(&file, [0xff, 0xfe]).unwrap();
+    assert!(load(&file).unwrap_err().to_string().contains("UTF-8"));
+    std::fs::remove_dir_all(&directory).unwrap();
+    let missing = load(&file).unwrap_err();
+    assert_eq!(missing.errors[0].line, 0);
+    assert!(missing.to_string().contains("remedy: create it"), "{missing}");
+}
+
+#[test]
+fn proxies() {
+    for (text, want) in [
+        ("proxy.example", Some(("proxy.example", 5060))),
+        ("proxy.example:5090", Some(("proxy.example", 5090))),
+        ("sip:192.0.2.9:5090;lr", Some(("192.0.2.9", 5090))),
+        ("[2001:db8::1]:5090", Some(("[2001:db8::1]", 5090))),
+        ("2001:db8::1", Some(("[2001:db8::1]", 5060))),
+        ("sips:proxy.example", None),
+        ("proxy.example;transport=tcp", None),
+        ("proxy.example:0", None),
+        ("a b", None),
+    ] {
+        let read = trunk(&format!("outbound_proxy = \"{text}\"\n"));
+        let got = read.ok().map(|config| {
+            let (host, port) = config.trunks[0].next_hop();
+            (host.to_string(), port)
+        });
+        assert_eq!(got, want.map(|(host, port)| (host.to_owned(), port)), "{text}");
+    }
+}
+
+#[test]
+fn codecs_are_known_and_something_is_left() {
+    assert_eq!(first(trunk("allow = \"pcma, pcma, G729\"\n")).allow, [Codec::Pcma, Codec::G729]);
+    assert!(first(trunk("allow = []\n")).allow.is_empty());
+    refused("allow = [\"mp3\"]\n", "allow", "not a codec");
+    refused("allow = []\ndisallow = [\"all\"]\n", "disallow", "leaves no codec");
+    refused("disallow = [\"PCMA\", \"PCMU\"]\n", "disallow", "every allowed codec");
+}
+
+#[test]
+fn routes_lead_to_trunks_that_take_calls() {
+    let route = |fields: &str| trunk(&format!("[[route]]\nname = \"r\"\n{fields}"));
+    assert!(route("destination = \"t\"\nfrom_trunk = \"any\"\n").is_ok());
+    assert!(only(route("")).2.contains("leads nowhere"));
+    assert!(only(route("destination = \"u\"\n")).2.contains("there is no trunk \"u\""));
+    assert!(only(route("destination = \"t\"\nfrom_trunk = \"u\"\n")).2.contains("no trunk"));
+    assert!(only(route("destination = \"t\"\nprepend = \"a b\"\n")).2.contains("number"));
+    let twice = "destination = \"t\"\n[[route]]\nname = \"r\"\ndestination = \"t\"\n";
+    assert!(only(route(twice)).2.contains("another route"));
+    let inbound = "direction = \"inbound\"\n[[route]]\nname = \"r\"\ndestination = \"t\"\n";
+    assert!(only(trunk(inbound)).2.contains("inbound only"));
+    let nameless = trunk("[[route]]\ndestination = \"t\"\n");
+    assert_eq!(only(nameless).1, "[[route]] number 1 field name");
+}
+
+#[test]
+fn media_needs_an_address_that_peers_can_reach() {
+    let wildcard = "[sip]\nudp = [\"0.0.0.0:5060\"]\n";
+    assert_eq!(only(parse(wildcard)).1, "[media] field address");
+    assert!(parse(&format!("{wildcard}[media]\naddress = \"192.0.2.1\"\n")).is_ok());
+    for address in ["0.0.0.0", "224.0.0.1", "x"] {
+        let text = format!("{SIP}[media]\naddress = \"{address}\"\n");
+        assert_eq!(only(parse(&text)).1, "[media] field address", "{address}");
+    }
+    let cores = format!("{SIP}[media]\nworkers = 2\ncores = [1]\n");
+    assert!(only(parse(&cores)).2.contains("2 workers, but 1 cores"));
+    assert_eq!(parse(&format!("{SIP}[media]\ncores = [1, 2, 3]\n")).unwrap().media.workers, 3);
+}
+
+#[test]
+fn the_plain_port_with_tls_is_a_warning() {
+    let config = trunk("secure = true\nport = 5060\n").unwrap();
+    assert!(config.warnings[0].starts_with("gateway.toml:12: trunk \"t\" field port: 5060"));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(2_000))]
+
+    /// Any text is answered with a configuration or with errors that have places and remedies.
+    #[test]
+    fn no_text_panics(noise in "[\\PC\\n]{0,200}", key in "[a-z_]{1,12}", value in "[\\PC]{0,20}") {
+        for text in [noise.clone(), format!("{SIP}[[trunk]]\n{key} = {value}\n"),
+                     format!("{SIP}[[trunk]]\n{key} = \"{value}\"\n{noise}")] {
+            if let Err(errors) = parse(&text) {
+                assert!(!errors.errors.is_empty());
+                assert!(errors.errors.iter().all(|error| !error.remedy.is_empty()));
+            }
+        }
+    }
+}

@@ -1,0 +1,617 @@
+//! One `[[trunk]]`: every field of the form, with what this version carries out.
+//!
+//! Fields that stand for a behaviour that is absent are read and refused unless they say "off", so
+//! that the operator learns it here and not from a call.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use sdp::Codec;
+use sip::endpoint::Transport;
+
+use super::Environment;
+use super::section::{At, Section, alternatives};
+use super::sections::Sip;
+use crate::secret::Secret;
+use crate::trunk::{
+    Cidr, Direction, Host, IncomingCallPolicy, Number, Proxy, SecureRtp, TlsSettings, Trunk,
+    TrunkId,
+};
+
+/// A trunk with the lines of its fields, for rules that look at several fields or trunks.
+pub(super) struct Parsed {
+    pub(super) trunk: Trunk,
+    lines: HashMap<&'static str, usize>,
+}
+
+impl Parsed {
+    /// Line of a field, or of the trunk's header.
+    pub(super) fn line(&self, key: &str) -> usize {
+        self.lines.get(key).or_else(|| self.lines.get("")).copied().unwrap_or(0)
+    }
+}
+
+/// Reads the trunk at `index`. What is wrong is reported and read as the default.
+pub(super) fn read(
+    index: usize,
+    mut section: Section<'_, '_>,
+    environment: Environment<'_>,
+    sip: &Sip,
+) -> Parsed {
+    let id = TrunkId(u32::try_from(index).unwrap_or(u32::MAX));
+    let name = name(index, &mut section);
+    refuse_absent_behaviour(&mut section);
+    let security = Security::read(&mut section);
+    let (allow, disallow, disallow_all) = codecs(&mut section);
+    let (username, password) = credentials(&mut section, environment);
+    let register = register(&mut section, &username, &password);
+    let trunk = Trunk {
+        id,
+        name,
+        enabled: section.boolean("enabled").is_none_or(|flag| flag.value),
+        direction: match section.word("direction", &["both", "inbound", "outbound"]) {
+            Some(At { value: 1, .. }) => Direction::Inbound,
+            Some(At { value: 2, .. }) => Direction::Outbound,
+            _ => Direction::Both,
+        },
+        host: host(&mut section),
+        outbound_proxy: outbound_proxy(&mut section, security.transport),
+        numbers: numbers(&mut section),
+        username,
+        password,
+        register,
+        registration_token: register.then(registration_token),
+        send_keep_alive: keep_alive(&mut section),
+        port: section.integer("port", 1..65_536).and_then(|port| u16::try_from(port.value).ok()),
+        transport: security.transport,
+        secure: security.secure,
+        encryption: security.encryption,
+        secure_rtp: if security.encryption { SecureRtp::Required } else { SecureRtp::Off },
+        allow_mixed: security.allow_mixed,
+        incoming_call_policy: incoming_call_policy(&mut section),
+        max_concurrent_calls: section
+            .integer("max_concurrent_calls", 1..1_000_001)
+            .and_then(|cap| u32::try_from(cap.value).ok()),
+        allow,
+        disallow,
+        disallow_all,
+        source_acl: source_acl(&mut section),
+        tls: tls(&mut section, security.transport, sip),
+        from_user: user(&mut section, "from_user"),
+        from_domain: from_domain(&mut section),
+        rtp_timeout: match section.integer("rtp_timeout", 0..86_401).map(|n| n.value) {
+            Some(0) => None,
+            Some(seconds) => Some(Duration::from_secs(seconds)),
+            None => Some(RTP_TIMEOUT_DEFAULT),
+        },
+    };
+    let mut lines: HashMap<_, _> =
+        RULED.into_iter().map(|key| (key, section.line_of(key))).collect();
+    lines.insert("", section.line());
+    section.finish();
+    Parsed { trunk, lines }
+}
+
+fn name(index: usize, section: &mut Section<'_, '_>) -> String {
+    section.name = format!("[[trunk]] number {}", index + 1);
+    let remedy = "give it 1 to 64 letters, digits, spaces or any of . _ -";
+    let Some(name) = section.string("name") else {
+        section.error("name", "the trunk has no name", remedy);
+        return format!("trunk-{index}");
+    };
+    let allowed = |c: char| c.is_alphanumeric() || " ._-".contains(c);
+    let length = name.value.chars().count();
+    let blank = name.value.trim() != name.value;
+    if !(1..=64).contains(&length) || !name.value.chars().all(allowed) || blank {
+        section.error("name", format!("\"{}\" is not a name", name.value), remedy);
+    }
+    section.name = format!("trunk \"{}\"", name.value);
+    name.value
+}
+
+/// Fields of the form whose behaviour is absent, each with the values that are true today.
+fn refuse_absent_behaviour(section: &mut Section<'_, '_>) {
+    if let Some(group) = section.string("failover_group")
+        && !group.value.eq_ignore_ascii_case("none")
+    {
+        section.unsupported("failover_group", &group.value, "\"NONE\"");
+    }
+    for key in ["sip_alg", "keepalive"] {
+        if section.boolean(key).is_some_and(|flag| flag.value) {
+            section.unsupported(key, "true", "false");
+        }
+    }
+    let words: [(&'static str, &[&str], &[&str]); 7] = [
+        ("create_subscriptions", &["DEFAULT", "DENY"], &["ALLOW"]),
+        ("nat", &["NO"], &["FORCE_RPORT", "COMEDIA", "YES", "AUTO"]),
+        ("audio_tones", &["NO AUDIO TONES", "none"], &["ON EARLY MEDIA", "ON ANSWERED CALLS"]),
+        ("send_media", &["RFC2833", "SAME"], &["INFO", "SHORTINFO", "INBAND"]),
+        ("dtmf_mode", &["rfc2833"], &["info", "shortinfo", "inband", "auto"]),
+        ("direct_media", &["no"], &["yes", "nonat"]),
+        ("send_rpid", &["no"], &["rpid", "pai", "both"]),
+    ];
+    for (key, supported, later) in words {
+        section.supported(key, supported, later);
+    }
+}
+
+/// The fields that decide about encryption, made consistent. What is not written follows what is;
+/// contradictions are reported (rule 3 of the trunk's save-time rules).
+struct Security {
+    transport: Transport,
+    secure: bool,
+    encryption: bool,
+    allow_mixed: bool,
+}
+
+impl Security {
+    fn read(section: &mut Section<'_, '_>) -> Self {
+        let secure = section.boolean("secure").map(|flag| flag.value);
+        let transport =
+            section.word("transport", &["UDP", "TLS", "TCP"]).map(|word| match word.value {
+                1 => Transport::Tls,
+                2 => Transport::Tcp,
+                _ => Transport::Udp,
+            });
+        let encryption = section.boolean("encryption").map(|flag| flag.value);
+        let srtp = section
+            .supported("secure_rtp", &["off", "required"], &["preferred", "dtls"])
+            .map(|word| word.value == 1);
+        let allow_mixed = section.boolean("allow_mixed").is_some_and(|flag| flag.value);
+        if let (Some(encryption), Some(srtp)) = (encryption, srtp)
+            && encryption != srtp
+        {
+            let srtp = if srtp { "required" } else { "off" };
+            let problem = format!("secure_rtp = \"{srtp}\" contradicts encryption = {encryption}");
+            section.error("secure_rtp", problem, "remove one of the two; each sets the other");
+        }
+        let follows = secure.unwrap_or(false);
+        let default = if follows { Transport::Tls } else { Transport::Udp };
+        let chosen = transport.unwrap_or(default);
+        let encrypted = encryption.or(srtp).unwrap_or(follows);
+        let tls = chosen == Transport::Tls;
+        let security = Self {
+            transport: chosen,
+            secure: secure.unwrap_or(tls && encrypted),
+            encryption: encrypted,
+            allow_mixed,
+        };
+        security.check(section);
+        security
+    }
+
+    fn check(&self, section: &mut Section<'_, '_>) {
+        let tls = self.transport == Transport::Tls;
+        if self.secure && !tls {
+            section.error(
+                "secure",
+                "a secure trunk uses TLS, but transport is not TLS",
+                "write transport = \"TLS\", or secure = false",
+            );
+        }
+        if self.secure && !self.encryption {
+            section.error(
+                "secure",
+                "a secure trunk encrypts media, but encryption is off",
+                "write encryption = true, or secure = false",
+            );
+        }
+        if self.secure || self.allow_mixed {
+            return;
+        }
+        if tls && self.encryption {
+            section.error(
+                "secure",
+                "the trunk has TLS and encryption, but is declared insecure",
+                "write secure = true, or remove the field",
+            );
+        } else if tls {
+            section.error(
+                "transport",
+                "TLS without encrypted media is neither a secure nor an insecure trunk",
+                "write secure = true; or allow_mixed = true to have it so all the same",
+            );
+        } else if self.encryption {
+            section.error(
+                "encryption",
+                "media keys would travel over an unprotected transport",
+                "write transport = \"TLS\" and secure = true; or allow_mixed = true to have it so \
+                 all the same",
+            );
+        }
+    }
+}
+
+fn codecs(section: &mut Section<'_, '_>) -> (Vec<Codec>, Vec<Codec>, bool) {
+    let given = section.strings("allow");
+    let allow = match given {
+        Some(names) => codec_list(section, "allow", names),
+        None => vec![Codec::Pcma, Codec::Pcmu],
+    };
+    let mut names = section.strings("disallow").unwrap_or_default();
+    let listed = names.len();
+    names.retain(|name| !name.value.eq_ignore_ascii_case("all"));
+    let all = names.len() < listed;
+    let disallow = codec_list(section, "disallow", names);
+    if all && allow.is_empty() {
+        let remedy = "list the codecs to keep in allow, or remove disallow";
+        section.error("disallow", "\"all\" with an empty allow leaves no codec", remedy);
+    } else if !allow.is_empty() && allow.iter().all(|codec| disallow.contains(codec)) {
+        let remedy = "remove at least one codec of allow from disallow";
+        section.error("disallow", "every allowed codec is disallowed", remedy);
+    }
+    (allow, disallow, all)
+}
+
+/// Codecs by name, in order, duplicates collapsed. A single string may hold several, separated by
+/// commas, as the form shows them.
+fn codec_list(section: &mut Section<'_, '_>, key: &str, names: Vec<At<String>>) -> Vec<Codec> {
+    let mut codecs = Vec::new();
+    let texts: Vec<String> = names.into_iter().map(|name| name.value).collect();
+    for name in texts.iter().flat_map(|text| text.split(',')).map(str::trim) {
+        if name.is_empty() {
+            continue;
+        }
+        match Codec::parse(name) {
+            Some(Codec::T38) => section.unsupported(key, name, &codec_names()),
+            Some(codec) if codecs.contains(&codec) => {}
+            Some(codec) => codecs.push(codec),
+            None => {
+                let problem = format!("\"{name}\" is not a codec");
+                section.error(key, problem, format!("use {}", codec_names()));
+            }
+        }
+    }
+    codecs
+}
+
+fn codec_names() -> String {
+    let audio = Codec::ALL.iter().filter(|codec| **codec != Codec::T38);
+    alternatives(&audio.map(|codec| codec.name()).collect::<Vec<_>>())
+}
+
+fn credentials(
+    section: &mut Section<'_, '_>,
+    environment: Environment<'_>,
+) -> (Option<String>, Option<Secret<String>>) {
+    let username = user(section, "username");
+    let inline = section.string("password").map(|text| expand(section, text.value, environment));
+    let file = section.path("password_file");
+    let from_file = file.as_deref().and_then(|path| password_file(section, path));
+    if inline.is_some() && file.is_some() {
+        let remedy = "keep password_file and remove password";
+        section.error("password", "password and password_file are both set", remedy);
+    }
+    let password = from_file.or(inline.flatten());
+    if password.as_ref().is_some_and(|password| password.expose().len() > PASSWORD_BYTES_MAX) {
+        let problem = format!("the password is longer than {PASSWORD_BYTES_MAX} bytes");
+        section.error("password", problem, "use a shorter one");
+    }
+    if password.is_some() && username.is_none() {
+        let remedy = "set username too: a digest needs both";
+        section.error("password", "there is a password but no username", remedy);
+    }
+    (username, password)
+}
+
+/// Replaces each `${NAME}` by the environment's value.
+fn expand(
+    section: &mut Section<'_, '_>,
+    text: String,
+    environment: Environment<'_>,
+) -> Option<Secret<String>> {
+    let mut expanded = String::with_capacity(text.len());
+    let mut rest = text.as_str();
+    while let Some((before, after)) = rest.split_once("${") {
+        let Some((name, after)) = after.split_once('}') else { break };
+        expanded.push_str(before);
+        match environment(name) {
+            Some(value) => expanded.push_str(&value),
+            None => {
+                let problem = format!("the environment variable {name} is not set");
+                section.error("password", problem, "set it, or use password_file");
+                return None;
+            }
+        }
+        rest = after;
+    }
+    expanded.push_str(rest);
+    Some(Secret::new(expanded))
+}
+
+fn password_file(section: &mut Section<'_, '_>, path: &Path) -> Option<Secret<String>> {
+    let mut text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(cause) => {
+            let problem = format!("{} cannot be read: {cause}", path.display());
+            section.error("password_file", problem, "create it, readable by this process's user");
+            return None;
+        }
+    };
+    while text.ends_with(['\n', '\r']) {
+        text.pop();
+    }
+    Some(Secret::new(text))
+}
+
+/// Whether the trunk registers (rule 1: then it needs an account).
+fn register(
+    section: &mut Section<'_, '_>,
+    username: &Option<String>,
+    password: &Option<Secret<String>>,
+) -> bool {
+    let register = section.boolean("register").is_some_and(|flag| flag.value);
+    if !register {
+        return false;
+    }
+    if !REGISTER_SUPPORTED {
+        section.unsupported("register", "true", "false (IP Authenticated model)");
+        return false;
+    }
+    if username.is_none() {
+        section.error("register", "registering needs a username", "set username");
+    }
+    if password.is_none() {
+        let remedy = "set password_file or password";
+        section.error("register", "registering needs a password", remedy);
+    }
+    true
+}
+
+/// 128 bits from the kernel, in hexadecimal.
+fn registration_token() -> Secret<String> {
+    let mut random = [0u8; 16];
+    // Without entropy nothing else of this program could run either; an empty token matches no
+    // request, so failing here is safe.
+    let token = match getrandom::fill(&mut random) {
+        Ok(()) => random.iter().map(|byte| format!("{byte:02x}")).collect(),
+        Err(_) => String::new(),
+    };
+    Secret::new(token)
+}
+
+fn user(section: &mut Section<'_, '_>, key: &'static str) -> Option<String> {
+    let text = section.string(key)?.value;
+    if text.is_empty() {
+        return None;
+    }
+    let bad = |c: char| c.is_control() || c.is_whitespace() || "<>\"@;".contains(c);
+    if text.chars().count() > 128 || text.chars().any(bad) {
+        let remedy = "use at most 128 characters, without spaces and < > \" @ ;";
+        section.error(key, "this cannot be the user part of a SIP URI", remedy);
+        return None;
+    }
+    Some(text)
+}
+
+fn from_domain(section: &mut Section<'_, '_>) -> Option<String> {
+    let text = section.string("from_domain")?.value;
+    let host = Host::parse(&text);
+    if host.is_none() {
+        let problem = format!("\"{text}\" is neither an address nor a host name");
+        section.error("from_domain", problem, "write the host without a port");
+    }
+    host.map(|host| host.to_string())
+}
+
+fn host(section: &mut Section<'_, '_>) -> Host {
+    let fallback = Host::Name(String::from("invalid"));
+    let Some(text) = section.string("host") else {
+        section.error("host", "the trunk has no host", "write host = \"...\": address or name");
+        return fallback;
+    };
+    Host::parse(&text.value).unwrap_or_else(|| {
+        let problem = format!("\"{}\" is neither an address nor a host name", text.value);
+        section.error("host", problem, "write the host alone; the port has its own field");
+        fallback
+    })
+}
+
+/// `host`, `host:port` or a sip/sips URI.
+fn outbound_proxy(section: &mut Section<'_, '_>, transport: Transport) -> Option<Proxy> {
+    let text = section.string("outbound_proxy")?.value;
+    if text.trim().is_empty() {
+        return None;
+    }
+    if text.contains(',') {
+        section.unsupported("outbound_proxy", &text, "one proxy");
+        return None;
+    }
+    let lower = text.trim().to_ascii_lowercase();
+    let (sips, rest) = match (lower.strip_prefix("sips:"), lower.strip_prefix("sip:")) {
+        (Some(rest), _) => (true, rest),
+        (_, Some(rest)) => (false, rest),
+        _ => (false, lower.as_str()),
+    };
+    if sips && transport != Transport::Tls {
+        let remedy = "write transport = \"TLS\", or a sip: URI";
+        section.error("outbound_proxy", "a sips: proxy needs transport TLS", remedy);
+    }
+    let (address, parameters) = rest.split_once(';').unwrap_or((rest, ""));
+    if parameters.split(';').any(|parameter| !parameter.is_empty() && parameter != "lr") {
+        let problem = format!("\"{parameters}\": only the parameter lr is understood");
+        section.error("outbound_proxy", problem, "remove the others; transport has its own field");
+    }
+    let proxy = proxy_address(address);
+    if proxy.is_none() {
+        let problem = format!("\"{text}\" is not a proxy");
+        let remedy = "write host, host:port or a sip URI, as in \"sip:proxy.example.com:5060;lr\"";
+        section.error("outbound_proxy", problem, remedy);
+    }
+    proxy
+}
+
+fn proxy_address(text: &str) -> Option<Proxy> {
+    if let Ok(socket) = text.parse::<SocketAddr>() {
+        let host = Host::Address(socket.ip().to_canonical());
+        return (socket.port() != 0).then_some(Proxy { host, port: Some(socket.port()) });
+    }
+    if let Some(host) = Host::parse(text) {
+        return Some(Proxy { host, port: None });
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port: &u16| *port != 0)?;
+    Some(Proxy { host: Host::parse(host)?, port: Some(port) })
+}
+
+fn numbers(section: &mut Section<'_, '_>) -> Vec<Number> {
+    let mut numbers: Vec<Number> = Vec::new();
+    for text in section.strings("virtual_phone_number").unwrap_or_default() {
+        if text.value.is_empty() {
+            continue;
+        }
+        match Number::parse(&text.value) {
+            Ok(number) if numbers.iter().any(|other| other.overlaps(&number)) => {
+                let problem = format!("{number} is listed twice");
+                section.error("virtual_phone_number", problem, "list each number once");
+            }
+            Ok(number) => numbers.push(number),
+            Err(reason) => section.error(
+                "virtual_phone_number",
+                format!("\"{}\": {reason}", text.value),
+                "write \"+493012345\", \"200\", a range \"+4930100-+4930199\", or a list of them",
+            ),
+        }
+    }
+    numbers
+}
+
+fn keep_alive(section: &mut Section<'_, '_>) -> Option<Duration> {
+    if section.boolean("send_keep_alive").is_some_and(|flag| flag.value) {
+        section.unsupported("send_keep_alive", "true", "false");
+    }
+    None
+}
+
+fn incoming_call_policy(section: &mut Section<'_, '_>) -> IncomingCallPolicy {
+    let values = ["allow", "known_numbers", "reject"];
+    match section.supported("incoming_call_policy", &values, &["challenge"]).map(|w| w.value) {
+        Some(1) => IncomingCallPolicy::KnownNumbers,
+        Some(2) => IncomingCallPolicy::Reject,
+        _ => IncomingCallPolicy::Allow,
+    }
+}
+
+fn source_acl(section: &mut Section<'_, '_>) -> Vec<Cidr> {
+    let mut networks = Vec::new();
+    for text in section.strings("source_acl").unwrap_or_default() {
+        match Cidr::parse(&text.value) {
+            Ok(network) if networks.contains(&network) => {
+                section.error("source_acl", format!("{network} is listed twice"), "remove one");
+            }
+            Ok(network) => networks.push(network),
+            Err(reason) => section.error(
+                "source_acl",
+                format!("\"{}\": {reason}", text.value),
+                "write networks as \"192.0.2.0/24\" or \"2001:db8::/48\", or single addresses",
+            ),
+        }
+    }
+    networks
+}
+
+fn tls(section: &mut Section<'_, '_>, transport: Transport, sip: &Sip) -> Option<TlsSettings> {
+    let names = section.strings("tls_peer_names");
+    let ca = section.path("tls_ca");
+    let client_cert = section.path("tls_client_cert");
+    let client_key = section.path("tls_client_key");
+    let pin_text = section.string("tls_pin");
+    if transport != Transport::Tls {
+        let given = [
+            ("tls_peer_names", names.is_some()),
+            ("tls_ca", ca.is_some()),
+            ("tls_client_cert", client_cert.is_some()),
+            ("tls_client_key", client_key.is_some()),
+            ("tls_pin", pin_text.is_some()),
+        ];
+        for (key, _) in given.into_iter().filter(|(_, given)| *given) {
+            let remedy = "remove it, or write transport = \"TLS\"";
+            section.error(key, "this field needs transport TLS", remedy);
+        }
+        return None;
+    }
+    let peer_names = peer_names(section, names.unwrap_or_default());
+    let pin = pin_text.and_then(|text| {
+        let pin = fingerprint(&text.value);
+        if pin.is_none() {
+            let remedy = "write the 64 hexadecimal digits of the certificate's SHA-256; \
+                          openssl x509 -noout -fingerprint -sha256 prints them";
+            section.error("tls_pin", "this is no SHA-256 fingerprint", remedy);
+        }
+        pin
+    });
+    match (&client_cert, &client_key) {
+        (Some(_), None) => section.error(
+            "tls_client_key",
+            "missing although tls_client_cert is set",
+            "set tls_client_key to the certificate's key",
+        ),
+        (None, Some(_)) => section.error(
+            "tls_client_cert",
+            "missing although tls_client_key is set",
+            "set tls_client_cert to the key's certificate",
+        ),
+        _ => {}
+    }
+    if ca.is_none() && pin.is_none() && sip.tls_ca.is_none() {
+        section.error(
+            "tls_ca",
+            "nothing says which certificates of the peer to trust",
+            "set tls_ca, or [sip] tls_ca, to the authority's PEM file, or tls_pin to the \
+             fingerprint of the peer's certificate",
+        );
+    }
+    Some(TlsSettings { peer_names, ca, client_cert, client_key, pin })
+}
+
+fn peer_names(section: &mut Section<'_, '_>, texts: Vec<At<String>>) -> Vec<String> {
+    let mut names = Vec::new();
+    for text in texts {
+        let name = text.value.trim().to_ascii_lowercase();
+        if name.is_empty() || name.len() > 253 || name.contains(char::is_control) {
+            let remedy = "write the DNS name, address or common name of the peer's certificate";
+            section.error("tls_peer_names", format!("\"{name}\" is not a name"), remedy);
+        } else {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// 32 bytes from hexadecimal, with or without colons.
+fn fingerprint(text: &str) -> Option<[u8; 32]> {
+    let digits: Vec<u8> = text
+        .trim()
+        .chars()
+        .filter(|c| *c != ':')
+        .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+        .collect::<Option<_>>()?;
+    let (pairs, odd) = digits.as_chunks::<2>();
+    if !odd.is_empty() {
+        return None;
+    }
+    let bytes: Vec<u8> = pairs.iter().map(|[high, low]| high * 16 + low).collect();
+    bytes.try_into().ok()
+}
+
+/// Fields whose lines the rules name.
+const RULED: [&str; 8] = [
+    "name",
+    "host",
+    "port",
+    "transport",
+    "source_acl",
+    "virtual_phone_number",
+    "tls_ca",
+    "register",
+];
+
+/// Whether the signalling loop drives registrations.
+const REGISTER_SUPPORTED: bool = false;
+
+/// A call without media for this long is ended unless the trunk says otherwise.
+pub const RTP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// Longest password.
+pub const PASSWORD_BYTES_MAX: usize = 256;

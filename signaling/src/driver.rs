@@ -1,0 +1,277 @@
+//! The only loop of signaling: one thread that owns its calls, their transactions and their flows.
+//!
+//! ```text
+//!   net ──► attribution ──► endpoint ──► calls ──► media ──► data plane
+//!    ▲                          │           │                   │
+//!    └────── transmit ◄─────────┘           └──► CDR            └──► bells
+//! ```
+//! A request passes attribution before anything is allocated for it. The loop waits for a message,
+//! a doorbell of the data plane, the nearest deadline or the end, mutates once and drains.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, select};
+use jiff::Timestamp;
+use sip::endpoint::{Endpoint, Event, Hop, Input, Output, ServerId};
+use sip::wire::{HeaderName, Message, Method, Request, StatusCode};
+
+use crate::call::{Calls, Desk, Index, Settings, headers};
+use crate::cdr::Writer;
+use crate::gate::Gate;
+use crate::media::{Bells, Media};
+use crate::net::{Inbound, Net};
+use crate::route::Routes;
+use crate::trunk::{LiveTrunks, Origin, TrunkId, TrunkTable};
+use crate::watch::{Bell, watch};
+use crate::{End, Entropy};
+
+/// How often a lost data plane is looked for.
+const ATTACH_PAUSE: Duration = Duration::from_millis(200);
+/// How long calls may take to end when the gateway stops.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// The loop looks around at least this often.
+const TICK: Duration = Duration::from_secs(1);
+/// Messages taken in one turn before timers are looked at again.
+const BURST: usize = 256;
+
+/// What calls work with.
+pub struct World {
+    pub endpoint: Endpoint,
+    pub media: Media,
+    pub routes: Routes,
+    pub settings: Settings,
+    pub cdrs: Writer,
+    pub entropy: Entropy,
+    pub index: Index,
+}
+
+/// How to find the data plane again.
+pub struct Attachment {
+    pub socket: PathBuf,
+    pub orphan_grace: Duration,
+}
+
+/// One shard.
+pub struct Shard {
+    pub world: World,
+    pub calls: Calls,
+    pub net: Net,
+    pub trunks: LiveTrunks,
+    pub gate: Gate,
+    pub attachment: Attachment,
+    pub attached: bool,
+    pub due: Option<Instant>,
+}
+
+impl World {
+    fn desk<'a>(&'a mut self, now: Instant, trunks: &'a TrunkTable) -> Desk<'a> {
+        Desk {
+            now,
+            wall: Timestamp::now(),
+            endpoint: &mut self.endpoint,
+            media: &mut self.media,
+            trunks,
+            routes: &self.routes,
+            settings: &self.settings,
+            cdrs: &self.cdrs,
+            entropy: &mut *self.entropy,
+            index: &mut self.index,
+        }
+    }
+}
+
+impl Shard {
+    /// Runs until told to end. Ending calls takes at most [`STOP_LIMIT`].
+    pub fn run(
+        mut self,
+        inbox: &Receiver<Inbound>,
+        mut bells: Receiver<Bell>,
+        stopped: &Receiver<End>,
+    ) {
+        let mut stopping: Option<Instant> = None;
+        let mut attach_at = Instant::now();
+        loop {
+            let wait = self.wait(Instant::now(), stopping, attach_at);
+            select! {
+                recv(inbox) -> message => {
+                    let Ok(message) = message else { return };
+                    self.receive(message);
+                    for message in inbox.try_iter().take(BURST) {
+                        self.receive(message);
+                    }
+                }
+                recv(bells) -> bell => match bell {
+                    Ok(Bell::Events) => {}
+                    Ok(Bell::Gone) | Err(_) => {
+                        bells = crossbeam::channel::never();
+                        self.lose_data_plane();
+                    }
+                },
+                recv(stopped) -> end => match end {
+                    Ok(End::EndCalls) if stopping.is_none() => {
+                        tracing::info!(calls = self.calls.len(), "ending");
+                        stopping = Instant::now().checked_add(STOP_LIMIT);
+                        self.stop_calls("the gateway is stopping");
+                    }
+                    Ok(End::EndCalls) => {}
+                    Ok(End::LeaveCalls) | Err(_) => {
+                        tracing::info!(calls = self.calls.len(), "leaving calls to the data plane");
+                        return;
+                    }
+                },
+                default(wait) => {}
+            }
+            let now = Instant::now();
+            self.tend(now);
+            if !self.attached && now >= attach_at {
+                attach_at = now + ATTACH_PAUSE;
+                if let Some(found) = self.attach(now) {
+                    bells = found;
+                }
+            }
+            if stopping.is_some_and(|limit| self.calls.is_empty() || now >= limit) {
+                return;
+            }
+        }
+    }
+
+    fn wait(&self, now: Instant, stopping: Option<Instant>, attach_at: Instant) -> Duration {
+        let attach = (!self.attached).then_some(attach_at);
+        let deadlines = [
+            self.due,
+            self.world.index.deadlines.first().map(|(at, _)| *at),
+            self.world.media.due(now),
+            stopping,
+            attach,
+        ];
+        let nearest = deadlines.into_iter().flatten().min();
+        nearest.map_or(TICK, |at| at.saturating_duration_since(now).min(TICK))
+    }
+
+    /// Everything that time or the data plane made due.
+    fn tend(&mut self, now: Instant) {
+        let trunks = self.trunks.table();
+        while let Some(notice) = self.world.media.poll() {
+            self.calls.notice(&mut self.world.desk(now, &trunks), notice);
+        }
+        self.calls.tend(&mut self.world.desk(now, &trunks));
+        self.world.media.tend(now);
+        self.world.endpoint.handle_input(now, Input::Timer);
+        self.drain(now, &trunks);
+    }
+
+    fn receive(&mut self, inbound: Inbound) {
+        let now = Instant::now();
+        let trunks = self.trunks.table();
+        match inbound {
+            Inbound::Message { hop, origin, message } => {
+                self.message(now, &trunks, hop, &origin, message);
+            }
+            Inbound::Malformed { origin, error, .. } => {
+                tracing::debug!(source = %origin.source, %error, "malformed message");
+            }
+            Inbound::Failed { hop } | Inbound::Closed { hop } => {
+                self.world.endpoint.handle_input(now, Input::Failed { hop });
+            }
+        }
+        self.drain(now, &trunks);
+    }
+
+    /// Responses need no gate of their own: they match a transaction of ours or are dropped.
+    fn message(
+        &mut self,
+        now: Instant,
+        trunks: &TrunkTable,
+        mut hop: Hop,
+        origin: &Origin,
+        message: Message,
+    ) {
+        if let Message::Request(request) = &message {
+            match self.gate.pass(trunks, &self.net, hop, origin, request) {
+                Some(trunk) => hop.tag = trunk.tag(),
+                None => return,
+            }
+        }
+        self.world.endpoint.handle_input(now, Input::Message { hop, message });
+    }
+
+    fn drain(&mut self, now: Instant, trunks: &TrunkTable) {
+        self.due = loop {
+            match self.world.endpoint.poll_output() {
+                Output::Transmit { hop, bytes } => self.net.send(hop, bytes),
+                Output::Event(event) => self.event(now, trunks, event),
+                Output::Timeout(at) => break Some(at),
+                Output::Idle => break None,
+            }
+        };
+    }
+
+    fn event(&mut self, now: Instant, trunks: &TrunkTable, event: Event) {
+        let mut desk = self.world.desk(now, trunks);
+        match event {
+            Event::Request { transaction, hop, request } if request.method == Method::Invite => {
+                let Some(trunk) = TrunkId::from_tag(hop.tag) else {
+                    return desk.endpoint.drop_server(transaction);
+                };
+                self.calls.invite(&mut desk, trunk, hop, transaction, request);
+            }
+            Event::Request { transaction, request, .. } => {
+                answer_outside(&mut desk, transaction, &request);
+            }
+            event => self.calls.sip(&mut desk, event),
+        }
+    }
+
+    fn stop_calls(&mut self, reason: &'static str) {
+        let now = Instant::now();
+        let trunks = self.trunks.table();
+        self.calls.stop_all(&mut self.world.desk(now, &trunks), reason);
+        self.drain(now, &trunks);
+    }
+
+    fn lose_data_plane(&mut self) {
+        tracing::error!(calls = self.calls.len(), "the data plane is gone; its calls end");
+        self.attached = false;
+        self.world.media = Media::detached();
+        self.calls.forget_flows();
+        self.stop_calls("the data plane is gone");
+    }
+
+    fn attach(&mut self, now: Instant) -> Option<Receiver<Bell>> {
+        let attachment = &self.attachment;
+        match Media::attach(&attachment.socket, now, attachment.orphan_grace) {
+            Ok((media, bells)) => self.attached_to(media, bells),
+            Err(error) => {
+                tracing::debug!(%error, "data plane not there yet");
+                None
+            }
+        }
+    }
+
+    fn attached_to(&mut self, media: Media, bells: Bells) -> Option<Receiver<Bell>> {
+        match watch(bells) {
+            Ok(receiver) => {
+                tracing::info!("attached to the data plane again");
+                self.world.media = media;
+                self.attached = true;
+                Some(receiver)
+            }
+            Err(error) => {
+                tracing::error!(%error, "no thread for the data plane's doorbells");
+                None
+            }
+        }
+    }
+}
+
+/// Requests outside calls: OPTIONS tells what we can, everything else is not served here.
+fn answer_outside(desk: &mut Desk<'_>, transaction: ServerId, request: &Request) {
+    let allow = (HeaderName::Allow, bytes::Bytes::from_static(headers::ALLOW.as_bytes()));
+    if request.method == Method::Options {
+        let accept = (HeaderName::Accept, bytes::Bytes::from_static(headers::SDP.as_bytes()));
+        desk.answer(transaction, StatusCode::OK, vec![allow, accept], None);
+    } else {
+        desk.answer(transaction, StatusCode::METHOD_NOT_ALLOWED, vec![allow], None);
+    }
+}

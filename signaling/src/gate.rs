@@ -1,0 +1,91 @@
+//! The gate: a request goes on only when it belongs to exactly one trunk.
+//!
+//! It runs before any transaction exists. Who does not belong gets nothing on UDP, so that we
+//! reflect nothing, and 403 with the end of the connection elsewhere. Each refusal is counted and
+//! its source remembered, so that an operator can see who knocks.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use sip::endpoint::Hop;
+use sip::wire::{HeaderName, Method, Request, Response, StatusCode, Uri};
+
+use crate::net::Net;
+use crate::trunk::{
+    Called, Origin, TrunkId, TrunkTable, Unattributed, UnknownCallers, attribute,
+};
+
+/// Headers that tie a response to its request (RFC 3261 §8.2.6.2).
+const COPIED: [HeaderName; 5] =
+    [HeaderName::Via, HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq];
+
+/// Who was turned away.
+#[derive(Default)]
+pub struct Gate {
+    unknown: UnknownCallers,
+}
+
+impl Gate {
+    /// The trunk that `request` belongs to; `None` when it was turned away.
+    pub fn pass(
+        &mut self,
+        trunks: &TrunkTable,
+        net: &Net,
+        hop: Hop,
+        origin: &Origin,
+        request: &Request,
+    ) -> Option<TrunkId> {
+        match attribute(trunks, origin, called(&request.uri)) {
+            Ok(trunk) => Some(trunk),
+            Err(reason) => {
+                self.turn_away(net, hop, origin, request, reason);
+                None
+            }
+        }
+    }
+
+    fn turn_away(
+        &mut self,
+        net: &Net,
+        hop: Hop,
+        origin: &Origin,
+        request: &Request,
+        reason: Unattributed,
+    ) {
+        let count = self.unknown.record(origin, reason, Timestamp::now());
+        // A flood must not become a flood of log lines.
+        if count.is_power_of_two() {
+            tracing::warn!(
+                source = %origin.source,
+                transport = origin.transport.as_str(),
+                reason = reason.name(),
+                method = request.method.as_str(),
+                count,
+                "request belongs to no trunk; not processed"
+            );
+        }
+        if hop.transport.is_reliable() {
+            if request.method != Method::Ack {
+                net.send(hop, forbidden(request));
+            }
+            net.close(hop.connection);
+        }
+    }
+}
+
+fn called(uri: &Uri) -> Called<'_> {
+    match uri {
+        Uri::Sip(uri) => Called::from(uri),
+        _ => Called::default(),
+    }
+}
+
+/// A 403 without any state behind it.
+fn forbidden(request: &Request) -> Bytes {
+    let mut response = Response::new(StatusCode::FORBIDDEN);
+    for name in COPIED {
+        for value in request.headers.all(&name) {
+            response.headers.push(name.clone(), value.clone());
+        }
+    }
+    response.to_bytes()
+}

@@ -1,0 +1,22 @@
+//! The signalling process: trunks, calls, transports. It negotiates media and carries none.
+//!
+//! Entry: [`run`]. The loop is `driver.rs`; protocol lives in the crates `sip` and `sdp`, policy in
+//! `trunk`, `route` and `call`, sockets in `net`.
+
+pub mod call;
+pub mod cdr;
+pub mod config;
+pub mod driver;
+mod gate;
+pub mod media;
+pub mod net;
+pub mod route;
+pub mod secret;
+pub mod start;
+pub mod trunk;
+mod watch;
+
+pub use start::{End, StartError, Stop, run, stop};
+
+/// Fills a buffer with bytes that nobody can guess.
+pub type Entropy = Box<dyn FnMut(&mut [u8]) + Send>;

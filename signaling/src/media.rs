@@ -1,0 +1,332 @@
+//! The guest's side of the data plane: leases flows, connects them, releases them.
+//!
+//! ```text
+//!            caller                                             callee
+//!              │  ▲                                              │  ▲
+//!      forward ▼  │ backward sends                backward       ▼  │ forward sends
+//!            [ports of forward] ── one worker ── [ports of backward]
+//! ```
+//! A call holds a [`Pair`] of flows on one worker: `forward` receives from the caller and sends to
+//! the callee, `backward` the other way. Each sends from the ports on which the other receives
+//! (symmetric RTP, RFC 4961). This module chooses the flow's slot and generation; the data plane
+//! owns the ports. Flows found at attach belong to calls of a signalling process that died: they go
+//! on, and are released after a grace time.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use abi::handover;
+use abi::{AttachError, Close, Command, Event, FlowId, Guest, Key, Open, Reason, Update};
+
+/// Commands that may wait for room in one worker's ring: only releases wait, never keys.
+const BACKLOG_MAX: usize = 65_536;
+
+/// Which call a flow belongs to; chosen by the caller of this module, never [`ORPHAN`].
+pub type Token = u64;
+/// The owner of a flow whose call is not known.
+const ORPHAN: Token = 0;
+
+/// The two flows of one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pair {
+    worker: usize,
+    /// Receives from the caller.
+    pub forward: FlowId,
+    /// Receives from the callee.
+    pub backward: FlowId,
+}
+
+/// How one side of the call sends and receives.
+pub struct Side {
+    pub rtp: SocketAddr,
+    pub rtcp: SocketAddr,
+    pub rtcp_mux: bool,
+    /// Key with which this side encrypts what it sends to us; absent on a plain side.
+    pub receive: Option<Key>,
+    /// Key with which we encrypt what we send to this side; absent on a plain side.
+    pub send: Option<Key>,
+}
+
+/// What the data plane told.
+#[derive(Debug)]
+pub enum Notice {
+    /// A flow holds its ports.
+    Opened { token: Token, flow: FlowId, rtp: SocketAddr, rtcp: SocketAddr },
+    /// A command was refused; the text is for operators.
+    Refused { token: Token, flow: FlowId, reason: Reason },
+    /// A flow is gone; these are its final counts.
+    Closed { token: Token, flow: FlowId, packets: u64, bytes: u64 },
+    /// No media arrived on a flow for the call's timeout.
+    Silent { token: Token, flow: FlowId },
+}
+
+/// Why media cannot be had for a call.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum MediaError {
+    #[error("every flow slot of every worker is in use; raise [media] flows")]
+    NoSlots,
+    #[error("the worker's command ring is full; the data plane is overloaded or stopped")]
+    RingFull,
+}
+
+/// All workers of the data plane.
+pub struct Media {
+    workers: Vec<Worker>,
+    owners: HashMap<(usize, FlowId), Token>,
+    orphans: Vec<(usize, FlowId)>,
+    orphans_due: Option<Instant>,
+}
+
+struct Worker {
+    guest: Guest,
+    bell: OwnedFd,
+    /// Next generation of each slot.
+    generations: Vec<u32>,
+    free: VecDeque<u32>,
+    backlog: VecDeque<Command>,
+}
+
+/// What the media watcher waits on: one event doorbell a worker, and the link's end.
+pub struct Bells {
+    pub workers: Vec<OwnedFd>,
+    /// The same link, once a worker; attached as long as one of them is open.
+    pub links: Vec<OwnedFd>,
+}
+
+impl Media {
+    /// Attaches to the data plane behind the handover socket; flows that it already carries are
+    /// kept for `grace` and then released.
+    ///
+    /// # Errors
+    /// [`AttachError`] names the socket, the cause and the remedy.
+    pub fn attach(
+        socket: &Path,
+        now: Instant,
+        grace: Duration,
+    ) -> Result<(Self, Bells), AttachError> {
+        let workers = handover::connect(socket)?;
+        let mut bells = Bells { workers: Vec::new(), links: Vec::new() };
+        let mut this = Self::detached();
+        for worker in workers {
+            let duplicate = |cause| AttachError::Kernel("a descriptor", cause);
+            bells.links.push(worker.link().try_clone_to_owned().map_err(duplicate)?);
+            bells.workers.push(worker.event_bell);
+            this.adopt(worker.guest, worker.command_bell);
+        }
+        if !this.orphans.is_empty() {
+            tracing::warn!(flows = this.orphans.len(), "found flows without a call; media goes on");
+            this.orphans_due = now.checked_add(grace);
+        }
+        Ok((this, bells))
+    }
+
+    fn adopt(&mut self, guest: Guest, bell: OwnedFd) {
+        let index = self.workers.len();
+        let mut worker = Worker {
+            bell,
+            generations: Vec::new(),
+            free: VecDeque::new(),
+            backlog: VecDeque::new(),
+            guest,
+        };
+        for slot in 0..worker.guest.flows.capacity() {
+            let found = worker.guest.flows.snapshot(slot);
+            let last = worker.guest.flows.generation(slot);
+            worker.generations.push(last.wrapping_add(1).max(1));
+            match found {
+                Some(flow) => {
+                    self.owners.insert((index, flow.id), ORPHAN);
+                    self.orphans.push((index, flow.id));
+                }
+                None => worker.free.push_back(slot),
+            }
+        }
+        self.workers.push(worker);
+    }
+
+    /// Asks for the ports of a call's two flows; [`Notice::Opened`] tells each.
+    ///
+    /// # Errors
+    /// [`MediaError`] when no worker has room; nothing is leased then.
+    pub fn lease(&mut self, token: Token, call: [u8; 16]) -> Result<Pair, MediaError> {
+        let (index, worker) = self
+            .workers
+            .iter_mut()
+            .enumerate()
+            .max_by_key(|(_, w)| w.free.len())
+            .ok_or(MediaError::NoSlots)?;
+        if worker.free.len() < 2 {
+            return Err(MediaError::NoSlots);
+        }
+        let forward = worker.take_slot().ok_or(MediaError::NoSlots)?;
+        let backward = worker.take_slot().ok_or(MediaError::NoSlots)?;
+        let pair = Pair { worker: index, forward, backward };
+        for flow in [forward, backward] {
+            self.owners.insert((index, flow), token);
+            let open = Open { token, flow, call, network: 0, rtcp_mux_in: false };
+            if let Err(full) = worker.push(&Command::open(&open)) {
+                self.release(&pair);
+                return Err(full);
+            }
+        }
+        Ok(pair)
+    }
+
+    /// Tells both flows of a call where media comes from and goes to, and lets it pass.
+    ///
+    /// # Errors
+    /// [`MediaError::RingFull`]; what was connected before stays.
+    pub fn connect(
+        &mut self,
+        token: Token,
+        pair: &Pair,
+        caller: &Side,
+        callee: &Side,
+        timeout: Duration,
+    ) -> Result<(), MediaError> {
+        let worker = self.workers.get_mut(pair.worker).ok_or(MediaError::NoSlots)?;
+        let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+        let ways = [
+            (pair.forward, pair.backward, caller, callee),
+            (pair.backward, pair.forward, callee, caller),
+        ];
+        for (flow, peer, from, to) in ways {
+            let update = Update {
+                peer: Some(peer),
+                timeout_ms,
+                rtcp_mux_in: from.rtcp_mux,
+                rtcp_mux_out: to.rtcp_mux,
+                relay: true,
+                source_rtp: Some(from.rtp),
+                source_rtcp: Some(from.rtcp),
+                destination_rtp: Some(to.rtp),
+                destination_rtcp: Some(to.rtcp),
+                unprotect: from.receive.clone(),
+                protect: to.send.clone(),
+                ..Update::new(token, flow)
+            };
+            worker.push(&Command::update(&update))?;
+        }
+        Ok(())
+    }
+
+    /// Gives a call's flows back; [`Notice::Closed`] brings their final counts.
+    pub fn release(&mut self, pair: &Pair) {
+        for flow in [pair.forward, pair.backward] {
+            self.release_flow(pair.worker, flow);
+        }
+    }
+
+    fn release_flow(&mut self, index: usize, flow: FlowId) {
+        let token = self.owners.get(&(index, flow)).copied().unwrap_or(0);
+        let Some(worker) = self.workers.get_mut(index) else { return };
+        let close = Command::close(&Close { token, flow });
+        if worker.push(&close).is_err() && worker.backlog.len() < BACKLOG_MAX {
+            worker.backlog.push_back(close);
+        }
+    }
+
+    /// Retries releases that found a full ring, and releases orphans when their grace is over.
+    pub fn tend(&mut self, now: Instant) {
+        for worker in &mut self.workers {
+            while let Some(command) = worker.backlog.pop_front() {
+                if worker.push(&command).is_err() {
+                    worker.backlog.push_front(command);
+                    break;
+                }
+            }
+        }
+        if self.orphans_due.is_some_and(|due| due <= now) {
+            self.orphans_due = None;
+            let orphans = std::mem::take(&mut self.orphans);
+            tracing::warn!(flows = orphans.len(), "releasing flows that no call claimed");
+            for (worker, flow) in orphans {
+                self.release_flow(worker, flow);
+            }
+        }
+    }
+
+    /// When [`Media::tend`] has work, if ever.
+    pub fn due(&self, now: Instant) -> Option<Instant> {
+        if self.workers.iter().any(|w| !w.backlog.is_empty()) {
+            return now.checked_add(Duration::from_millis(10));
+        }
+        self.orphans_due
+    }
+
+    /// The next notice of any worker.
+    pub fn poll(&mut self) -> Option<Notice> {
+        for index in 0..self.workers.len() {
+            while let Some(event) = self.workers.get_mut(index)?.guest.events.pop() {
+                if let Some(notice) = self.notice(index, &event) {
+                    return Some(notice);
+                }
+            }
+        }
+        None
+    }
+
+    fn notice(&mut self, index: usize, event: &Event) -> Option<Notice> {
+        let owner = |flow| self.owners.get(&(index, flow)).copied();
+        match event.decode().ok()? {
+            abi::Notice::Opened { flow, local_rtp, local_rtcp, .. } => {
+                Some(Notice::Opened { token: owner(flow)?, flow, rtp: local_rtp, rtcp: local_rtcp })
+            }
+            // A flow that the data plane does not know is as good as closed.
+            abi::Notice::Refused { flow, reason: Reason::NoSuchFlow, .. } => {
+                self.closed(index, flow, 0, 0)
+            }
+            abi::Notice::Refused { flow, reason, .. } => {
+                Some(Notice::Refused { token: owner(flow)?, flow, reason })
+            }
+            abi::Notice::Closed { flow, packets, bytes, .. } => {
+                self.closed(index, flow, packets, bytes)
+            }
+            abi::Notice::Timeout { flow, .. } => Some(Notice::Silent { token: owner(flow)?, flow }),
+            abi::Notice::Updated { .. } => None,
+        }
+    }
+
+    fn closed(&mut self, index: usize, flow: FlowId, packets: u64, bytes: u64) -> Option<Notice> {
+        let token = self.owners.remove(&(index, flow))?;
+        self.workers.get_mut(index)?.free.push_back(flow.index);
+        Some(Notice::Closed { token, flow, packets, bytes })
+    }
+
+    /// Packets that a flow of `pair` has accepted; `None` when the flow is gone.
+    pub fn packets(&self, pair: &Pair, flow: FlowId) -> Option<u64> {
+        let found = self.workers.get(pair.worker)?.guest.flows.snapshot(flow.index)?;
+        (found.id == flow).then_some(found.packets_in)
+    }
+
+    /// No data plane: nothing can be leased.
+    pub fn detached() -> Self {
+        Self {
+            workers: Vec::new(),
+            owners: HashMap::new(),
+            orphans: Vec::new(),
+            orphans_due: None,
+        }
+    }
+}
+
+impl Worker {
+    fn push(&mut self, command: &Command) -> Result<(), MediaError> {
+        self.guest.commands.push(command).map_err(|_| MediaError::RingFull)?;
+        // The counter of an eventfd overflows after 2^64 rings only; a failed ring is no loss
+        // because the worker looks at its command ring on every housekeeping tick too.
+        let _rung = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+        Ok(())
+    }
+
+    fn take_slot(&mut self) -> Option<FlowId> {
+        let index = self.free.pop_front()?;
+        let next = self.generations.get_mut(usize::try_from(index).ok()?)?;
+        let generation = *next;
+        *next = next.wrapping_add(1).max(1);
+        Some(FlowId { index, generation })
+    }
+}

@@ -1,0 +1,91 @@
+//! Accepting connections: limits first, then the TLS handshake, then service.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sip::endpoint::Transport;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::connection::{Connection, Queue, serve};
+use super::counters::Counters;
+use super::{Core, Listener};
+use crate::trunk::Origin;
+
+/// Accepts until the runtime ends.
+pub(super) async fn accept(core: Arc<Core>, listener: Listener, socket: TcpListener) {
+    let socket = match tokio::net::TcpListener::from_std(socket) {
+        Ok(socket) => socket,
+        Err(cause) => {
+            tracing::error!(listener = %listener.local, %cause, "listener lost; restart");
+            return;
+        }
+    };
+    loop {
+        match socket.accept().await {
+            Ok((socket, remote)) => admit(&core, listener, socket, remote),
+            Err(cause) => {
+                // Out of descriptors, mostly: what is open goes on, and room may come.
+                tracing::warn!(listener = %listener.local, %cause, "connection not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn admit(core: &Arc<Core>, listener: Listener, socket: TcpStream, remote: SocketAddr) {
+    let mut table = core.table();
+    if let Err(cause) = table.admit(remote.ip(), &core.limits) {
+        drop(table);
+        Counters::count(&core.counters.connections_refused);
+        tracing::debug!(%remote, cause, "connection refused");
+        return;
+    }
+    let number = core.next_connection();
+    let (connection, queue) = Connection::accepted(number, listener.transport, remote);
+    table.insert(Arc::clone(&connection));
+    drop(table);
+    // SIP messages are small and each waits for an answer.
+    let _slower = socket.set_nodelay(true);
+    tokio::spawn(greet(Arc::clone(core), listener, connection, queue, socket));
+}
+
+async fn greet(
+    core: Arc<Core>,
+    listener: Listener,
+    connection: Arc<Connection>,
+    queue: Queue,
+    socket: TcpStream,
+) {
+    let mut origin = Origin {
+        transport: listener.transport,
+        local: socket.local_addr().unwrap_or(listener.local),
+        source: connection.remote(),
+        peer: None,
+        opened_for: None,
+    };
+    if listener.transport != Transport::Tls {
+        return serve(core, connection, queue, socket, origin).await;
+    }
+    let handshake = core.tls.accept(socket);
+    let problem = match timeout(core.limits.tls_handshake, handshake).await {
+        Ok(Ok((socket, peer))) => {
+            origin.peer = peer.map(Arc::new);
+            return serve(core, connection, queue, socket, origin).await;
+        }
+        Ok(Err(cause)) => super::tls::explain(&cause),
+        Err(_) => String::from("the handshake took too long"),
+    };
+    Counters::count(&core.counters.handshakes_failed);
+    // Only a peer that we know is worth a line that everybody sees.
+    let address = origin.source.ip();
+    match core.trunks.table().knows(address) {
+        true => tracing::warn!(peer = %origin.source, problem, "TLS handshake failed"),
+        false => tracing::debug!(peer = %origin.source, problem, "TLS handshake failed"),
+    }
+    connection.bury(&core, false).await;
+}
+
+/// Pause after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,35 @@
+//! Handing things to the shard through its bounded queue.
+
+use std::time::Duration;
+
+use crossbeam::channel::{Sender, TrySendError};
+
+use super::Inbound;
+
+/// The shard's queue, seen from the edge.
+pub(super) struct Inbox(Sender<Inbound>);
+
+impl Inbox {
+    pub(super) fn new(sender: Sender<Inbound>) -> Self {
+        Self(sender)
+    }
+
+    /// Hands over if there is room at once.
+    pub(super) fn offer(&self, inbound: Inbound) -> bool {
+        self.0.try_send(inbound).is_ok()
+    }
+
+    /// Hands over, waiting for room. When the shard is gone the thing is dropped.
+    pub(super) async fn deliver(&self, mut inbound: Inbound) {
+        loop {
+            match self.0.try_send(inbound) {
+                Ok(()) | Err(TrySendError::Disconnected(_)) => return,
+                Err(TrySendError::Full(back)) => inbound = back,
+            }
+            // The queue has no waker for us; full means overload, where a millisecond is little.
+            tokio::time::sleep(FULL_PAUSE).await;
+        }
+    }
+}
+
+const FULL_PAUSE: Duration = Duration::from_millis(1);

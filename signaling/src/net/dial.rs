@@ -1,0 +1,89 @@
+//! Opening a connection for messages that wait for it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use sip::endpoint::{Hop, Transport};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+
+use super::Core;
+use super::connection::{Connection, Queue, serve};
+use super::counters::Counters;
+use crate::trunk::{Origin, TrunkId};
+
+/// Connects, shakes hands, and serves the connection; what waits in the queue is told when it
+/// cannot be had.
+pub(super) async fn dial(core: Arc<Core>, connection: Arc<Connection>, queue: Queue) {
+    let remote = connection.remote();
+    let problem = match open(&core, &connection).await {
+        Ok(Opened::Plain(socket, origin)) => {
+            return serve(core, connection, queue, socket, origin).await;
+        }
+        Ok(Opened::Tls(socket, origin)) => {
+            return serve(core, connection, queue, socket, origin).await;
+        }
+        Err(problem) => problem,
+    };
+    Counters::count(&core.counters.dials_failed);
+    let table = core.trunks.table();
+    let trunk = TrunkId::from_tag(connection.tag()).and_then(|id| table.get(id));
+    let trunk = trunk.map_or("none", |trunk| trunk.name.as_str());
+    let transport = connection.transport().as_str();
+    tracing::warn!(trunk, %remote, transport, problem, "connection not opened");
+    connection.bury(&core, false).await;
+}
+
+enum Opened {
+    Plain(TcpStream, Origin),
+    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>, Origin),
+}
+
+async fn open(core: &Core, connection: &Connection) -> Result<Opened, String> {
+    let remote = connection.remote();
+    let trunk = TrunkId::from_tag(connection.tag());
+    let connecting = timeout(core.limits.connect, connect(core, remote, connection));
+    let socket = match connecting.await {
+        Ok(Ok(socket)) => socket,
+        Ok(Err(cause)) if cause.kind() == io::ErrorKind::ConnectionRefused => {
+            return Err(String::from("the peer refuses connections; check its port"));
+        }
+        Ok(Err(cause)) => return Err(cause.to_string()),
+        Err(_) => return Err(String::from("the peer does not answer; check address and port")),
+    };
+    let _slower = socket.set_nodelay(true);
+    let local = socket.local_addr().map_err(|cause| cause.to_string())?;
+    let transport = connection.transport();
+    let mut origin = Origin { transport, local, source: remote, peer: None, opened_for: trunk };
+    if transport != Transport::Tls {
+        return Ok(Opened::Plain(socket, origin));
+    }
+    let handshake = timeout(core.limits.tls_handshake, core.tls.connect(trunk, socket));
+    match handshake.await {
+        Ok(Ok((socket, peer))) => {
+            origin.peer = peer.map(Arc::new);
+            Ok(Opened::Tls(Box::new(socket), origin))
+        }
+        Ok(Err(cause)) => Err(super::tls::explain(&cause)),
+        Err(_) => Err(String::from("the TLS handshake took too long")),
+    }
+}
+
+/// Connects from the address of our listener, because peers know us by it.
+async fn connect(
+    core: &Core,
+    remote: SocketAddr,
+    connection: &Connection,
+) -> io::Result<TcpStream> {
+    let socket = match remote {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    let hop = Hop { transport: connection.transport(), remote, connection: 0, tag: 0 };
+    let listener = core.listeners.choose(&hop).map(|listener| listener.local.ip());
+    if let Some(address) = listener.filter(|address| !address.is_unspecified()) {
+        socket.bind(SocketAddr::new(address, 0))?;
+    }
+    socket.connect(remote).await
+}

@@ -1,0 +1,171 @@
+//! Opening listeners, and choosing the one that reaches a peer.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sip::endpoint::{Hop, Transport};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::NetError;
+use super::holder::holder;
+use super::limits::{BACKLOG, SOCKET_BUFFER_BYTES};
+use crate::config::Sip;
+
+/// A listener as it is known outside.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Listener {
+    /// Its number, from the same sequence as connections.
+    pub number: u64,
+    /// Its transport.
+    pub transport: Transport,
+    /// Its address, with the real port.
+    pub local: SocketAddr,
+}
+
+/// All listeners; UDP ones with a socket to send from.
+pub(super) struct Listeners(Vec<(Listener, Option<UdpSocket>)>);
+
+/// The sockets that tasks wait on.
+pub(super) struct Sockets {
+    pub(super) udp: Vec<(Listener, UdpSocket)>,
+    pub(super) accepting: Vec<(Listener, TcpListener)>,
+}
+
+/// Opens every listener of `[sip]`, or none.
+pub(super) fn open(sip: &Sip, last: &AtomicU64) -> Result<(Listeners, Sockets), NetError> {
+    let mut listeners = Vec::new();
+    let mut sockets = Sockets { udp: Vec::new(), accepting: Vec::new() };
+    let all = [(Transport::Udp, &sip.udp), (Transport::Tcp, &sip.tcp), (Transport::Tls, &sip.tls)];
+    for (transport, addresses) in all {
+        for address in addresses {
+            let fail = |cause: io::Error| NetError::Listen {
+                transport,
+                address: *address,
+                holder: (cause.kind() == io::ErrorKind::AddrInUse)
+                    .then(|| holder(transport, address.port()))
+                    .flatten(),
+                cause,
+            };
+            let number = next_number(last);
+            if transport == Transport::Udp {
+                let socket = open_udp(*address).map_err(fail)?;
+                let local = socket.local_addr().map_err(fail)?;
+                let listener = Listener { number, transport, local };
+                let sender = socket.try_clone().map_err(fail)?;
+                listeners.push((listener, Some(sender)));
+                sockets.udp.push((listener, socket));
+            } else {
+                let socket = open_tcp(*address).map_err(fail)?;
+                let local = socket.local_addr().map_err(fail)?;
+                let listener = Listener { number, transport, local };
+                listeners.push((listener, None));
+                sockets.accepting.push((listener, socket));
+            }
+        }
+    }
+    Ok((Listeners(listeners), sockets))
+}
+
+/// The next number of a sequence that starts at 1.
+pub(super) fn next_number(last: &AtomicU64) -> u64 {
+    last.fetch_add(1, Ordering::Relaxed) + 1
+}
+
+fn open_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // The kernel may grant less; what it grants is what there is.
+    let _granted = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+    let _granted = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+fn open_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Lets a restart take the port while old connections linger; it never shares a live port.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+impl Listeners {
+    pub(super) fn iter(&self) -> impl Iterator<Item = Listener> + '_ {
+        self.0.iter().map(|(listener, _)| *listener)
+    }
+
+    /// Sends a datagram from the listener that the hop names or, failing that, one that reaches
+    /// the hop's remote. A full socket buffer loses the datagram, as a full queue on the way
+    /// would: retransmission repairs it.
+    pub(super) fn send_datagram(&self, hop: &Hop, bytes: &[u8]) -> Result<(), &'static str> {
+        let chosen = self.choose(hop).ok_or("there is no UDP listener of this address family")?;
+        let found = self.0.iter().find(|(listener, _)| listener.number == chosen.number);
+        let Some((_, Some(socket))) = found else { return Err("there is no UDP listener") };
+        match socket.send_to(bytes, hop.remote) {
+            Ok(_) => Ok(()),
+            Err(cause) => match cause.kind() {
+                io::ErrorKind::WouldBlock => Ok(()),
+                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                    Err("there is no route to the peer; check addresses and routing")
+                }
+                io::ErrorKind::PermissionDenied => Err("a local firewall rule forbids it"),
+                _ if bytes.len() > 65_507 => Err("the message is larger than a datagram can be"),
+                _ => Err("the kernel refuses the datagram"),
+            },
+        }
+    }
+
+    /// Our address toward the hop: the listener's, with the interface's address in place of a
+    /// wildcard.
+    pub(super) fn local(&self, hop: &Hop) -> Option<SocketAddr> {
+        let listener = self.choose(hop)?;
+        match listener.local.ip().is_unspecified() {
+            false => Some(listener.local),
+            true => {
+                let ip = source_toward(hop.remote).unwrap_or(listener.local.ip());
+                Some(SocketAddr::new(ip, listener.local.port()))
+            }
+        }
+    }
+
+    /// The listener that stands for us toward a hop: the one it names, else one of its transport
+    /// and address family, preferably the one whose address the kernel would send from.
+    pub(super) fn choose(&self, hop: &Hop) -> Option<Listener> {
+        let fits = |listener: &Listener| {
+            listener.transport == hop.transport && listener.local.is_ipv4() == hop.remote.is_ipv4()
+        };
+        let named = self.iter().find(|l| l.number == hop.connection && fits(l));
+        if named.is_some() {
+            return named;
+        }
+        let mut fitting = self.iter().filter(fits);
+        let first = fitting.next()?;
+        if fitting.next().is_none() {
+            return Some(first);
+        }
+        let source = source_toward(hop.remote);
+        let exact = self.iter().find(|l| fits(l) && Some(l.local.ip()) == source);
+        let wildcard = || self.iter().find(|l| fits(l) && l.local.ip().is_unspecified());
+        exact.or_else(wildcard).or(Some(first))
+    }
+}
+
+/// The address that the kernel would send from. Connecting a UDP socket sends nothing.
+fn source_toward(remote: SocketAddr) -> Option<IpAddr> {
+    let any: IpAddr = match remote {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let probe = UdpSocket::bind((any, 0)).ok()?;
+    probe.connect(remote).ok()?;
+    probe.local_addr().ok().map(|local| local.ip())
+}

@@ -1,0 +1,374 @@
+//! The edge: sockets in, messages out. One thread, one tokio runtime; it parses and frames, and
+//! decides nothing about calls.
+//!
+//! ```text
+//!   udp ────────┐                                   ┌── UDP: straight to the listener's socket
+//!   accept ─ tls ─ connection ──► Inbound ──► shard ┤
+//!   dial ── tls ─ connection ───┘   (bounded)       └── TCP, TLS: the connection's write queue
+//! ```
+//!
+//! [`Net::send`] never blocks and is called from the shard's thread. A connection's number is given
+//! out once and never again. Datagrams that find the shard's queue full are dropped, as a full
+//! socket buffer would; connections stop reading until there is room.
+
+mod accept;
+mod connection;
+mod counters;
+mod deliver;
+mod dial;
+mod error;
+mod holder;
+mod limits;
+mod listen;
+mod table;
+pub mod tls;
+mod udp;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use bytes::Bytes;
+use crossbeam::channel::Sender;
+use sip::endpoint::{Hop, Transport};
+use sip::wire::{Message, ParseError};
+use tokio::sync::mpsc;
+
+use crate::config::Config;
+use crate::trunk::resolve::{REFRESH_INTERVAL, Resolver};
+use crate::trunk::{Host, LiveTrunks, Origin};
+
+pub use counters::Counts;
+pub use error::NetError;
+pub use limits::Limits;
+pub use listen::Listener;
+
+use connection::Connection;
+use counters::Counters;
+use deliver::Inbox;
+use listen::Listeners;
+use table::{Found, Table};
+
+/// What the edge tells the shard.
+#[derive(Debug)]
+pub enum Inbound {
+    /// A message. `hop` is the way back: its connection is the one it arrived on (for UDP the
+    /// listener), its tag the trunk's if the source tells one.
+    Message {
+        /// Where an answer goes.
+        hop: Hop,
+        /// What attribution may know.
+        origin: Origin,
+        /// The message.
+        message: Message,
+    },
+    /// Something that is no message. A connection that sent it is closed.
+    Malformed {
+        /// Where an answer would go.
+        hop: Hop,
+        /// Who sent it.
+        origin: Origin,
+        /// What is wrong.
+        error: ParseError,
+    },
+    /// Sending to this hop failed, or its connection died before everything was known to be sent.
+    Failed {
+        /// As it was given to [`Net::send`].
+        hop: Hop,
+    },
+    /// The connection is gone, whoever closed it.
+    Closed {
+        /// With the connection's number.
+        hop: Hop,
+    },
+}
+
+/// The running edge. Clones share it; when the last one goes, the edge stops.
+#[derive(Clone)]
+pub struct Net(Arc<Handle>);
+
+struct Handle {
+    core: Arc<Core>,
+    commands: mpsc::UnboundedSender<Command>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What all tasks share.
+struct Core {
+    listeners: Listeners,
+    table: Mutex<Table>,
+    inbox: Inbox,
+    counters: Counters,
+    limits: Limits,
+    trunks: LiveTrunks,
+    tls: tls::Tls,
+    /// Host to advertise instead of a listener's address.
+    advertise: Option<Host>,
+    /// The last connection number given out.
+    last_connection: AtomicU64,
+}
+
+enum Command {
+    /// Connect, then serve the connection with what its queue holds.
+    Dial { connection: Arc<Connection>, queue: connection::Queue },
+    /// Tell the shard.
+    Tell(Inbound),
+    /// Close everything and end.
+    Stop,
+}
+
+/// Whether the certificates, keys and authorities that the configuration names can be used now.
+///
+/// # Errors
+/// What [`start`] would say.
+pub fn check_certificates(config: &Config) -> Result<(), NetError> {
+    tls::Tls::load(config).map(|_| ())
+}
+
+/// Opens all listeners and starts the edge. Everything that can be wrong with certificates and
+/// ports is found here.
+///
+/// # Errors
+/// [`NetError`] for the first thing that is wrong.
+pub fn start(config: &Config, inbound: Sender<Inbound>) -> Result<Net, NetError> {
+    start_with(config, inbound, Limits::default())
+}
+
+/// [`start`] with other limits.
+///
+/// # Errors
+/// [`NetError`] for the first thing that is wrong.
+pub fn start_with(
+    config: &Config,
+    inbound: Sender<Inbound>,
+    limits: Limits,
+) -> Result<Net, NetError> {
+    let trunks = LiveTrunks::new(config.trunk_table());
+    let tls = tls::Tls::load(config)?;
+    let last_connection = AtomicU64::new(0);
+    let (listeners, sockets) = listen::open(&config.sip, &last_connection)?;
+    let mut resolver = Resolver::new(trunks.clone());
+    resolver.refresh(Instant::now());
+    let core = Arc::new(Core {
+        listeners,
+        table: Mutex::new(Table::default()),
+        inbox: Inbox::new(inbound),
+        counters: Counters::default(),
+        limits,
+        trunks,
+        tls,
+        advertise: config.sip.advertise.clone(),
+        last_connection,
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(2)
+        .build()
+        .map_err(NetError::Runtime)?;
+    let (commands, queue) = mpsc::unbounded_channel();
+    let shared = Arc::clone(&core);
+    let thread = std::thread::Builder::new()
+        .name(String::from("sip-edge"))
+        .spawn(move || {
+            runtime.block_on(edge(shared, sockets, queue, resolver));
+            // A look-up that hangs must not hold up the end.
+            runtime.shutdown_background();
+        })
+        .map_err(NetError::Runtime)?;
+    Ok(Net(Arc::new(Handle { core, commands, thread: Mutex::new(Some(thread)) })))
+}
+
+/// The edge's main task: starts the others, then serves commands until told to stop.
+async fn edge(
+    core: Arc<Core>,
+    sockets: listen::Sockets,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+    resolver: Resolver,
+) {
+    for (listener, socket) in sockets.udp {
+        tokio::spawn(udp::receive(Arc::clone(&core), listener, socket));
+    }
+    for (listener, socket) in sockets.accepting {
+        tokio::spawn(accept::accept(Arc::clone(&core), listener, socket));
+    }
+    if resolver.is_needed() {
+        tokio::spawn(keep_resolving(resolver));
+    }
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Dial { connection, queue } => {
+                tokio::spawn(dial::dial(Arc::clone(&core), connection, queue));
+            }
+            Command::Tell(inbound) => core.inbox.deliver(inbound).await,
+            Command::Stop => break,
+        }
+    }
+    let deadline = tokio::time::Instant::now() + core.limits.stop;
+    core.table().close_all();
+    while !core.table().is_empty() && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+}
+
+async fn keep_resolving(mut resolver: Resolver) {
+    loop {
+        tokio::time::sleep(REFRESH_INTERVAL).await;
+        let refreshed = tokio::task::spawn_blocking(move || {
+            resolver.refresh(Instant::now());
+            resolver
+        });
+        match refreshed.await {
+            Ok(back) => resolver = back,
+            Err(_) => return,
+        }
+    }
+}
+
+impl Core {
+    fn table(&self) -> std::sync::MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection number that was never used.
+    fn next_connection(&self) -> u64 {
+        listen::next_number(&self.last_connection)
+    }
+}
+
+/// What we call ourselves in Via and Contact.
+#[derive(Clone)]
+pub struct Names(Arc<Core>);
+
+impl Names {
+    /// Our `host:port` for Via on the way to `hop` (RFC 3261 §18.1.1).
+    pub fn sent_by(&self, hop: &Hop) -> String {
+        let local = self.0.listeners.local(hop);
+        let port = local.map_or(hop.transport.default_port(), |local| local.port());
+        match (&self.0.advertise, local.map(|local| local.ip())) {
+            (Some(host), _) => format!("{host}:{port}"),
+            (None, Some(IpAddr::V6(ip))) => format!("[{ip}]:{port}"),
+            (None, Some(ip)) => format!("{ip}:{port}"),
+            (None, None) => format!("localhost:{port}"),
+        }
+    }
+
+    /// Our Contact URI for a dialog on that hop.
+    pub fn contact(&self, hop: &Hop) -> String {
+        let parameter = match hop.transport {
+            Transport::Udp => "",
+            Transport::Tcp => ";transport=tcp",
+            Transport::Tls => ";transport=tls",
+        };
+        format!("sip:{}{parameter}", self.sent_by(hop))
+    }
+}
+
+impl Net {
+    /// Sends one message. Never blocks. UDP leaves at once from the listener that
+    /// `hop.connection` names, else from the one that reaches `hop.remote`. TCP and TLS are queued
+    /// on `hop.connection` if it lives, else on a connection that we opened to the same place for
+    /// the same trunk, else on a new one. What cannot be sent comes back as [`Inbound::Failed`].
+    pub fn send(&self, hop: Hop, bytes: Bytes) {
+        let sent = match hop.transport {
+            Transport::Udp => self.0.core.listeners.send_datagram(&hop, &bytes),
+            Transport::Tcp | Transport::Tls => self.queue(hop, bytes),
+        };
+        let counters = &self.0.core.counters;
+        match sent {
+            Ok(()) => Counters::count(&counters.messages_out),
+            Err(cause) => {
+                Counters::count(&counters.sends_failed);
+                tracing::debug!(remote = %hop.remote, transport = hop.transport.as_str(), cause,
+                    "message not sent");
+                // When the edge is gone there is nobody to tell.
+                let _ended = self.0.commands.send(Command::Tell(Inbound::Failed { hop }));
+            }
+        }
+    }
+
+    /// Closes a connection after what is queued on it has been written. Numbers of listeners and
+    /// of connections that are gone are ignored.
+    pub fn close(&self, connection: u64) {
+        let found = self.0.core.table().get(connection);
+        if let Some(connection) = found {
+            connection.close();
+        }
+    }
+
+    /// Our own names toward peers, usable without keeping the edge alive.
+    pub fn names(&self) -> Names {
+        Names(Arc::clone(&self.0.core))
+    }
+
+    /// The trunks with their current addresses.
+    pub fn trunks(&self) -> LiveTrunks {
+        self.0.core.trunks.clone()
+    }
+
+    /// Where we listen, with the ports that the kernel gave where 0 was asked.
+    pub fn listeners(&self) -> impl Iterator<Item = Listener> + '_ {
+        self.0.core.listeners.iter()
+    }
+
+    /// Our addresses on one transport.
+    pub fn addresses(&self, transport: Transport) -> Vec<SocketAddr> {
+        let fitting = self.listeners().filter(|listener| listener.transport == transport);
+        fitting.map(|listener| listener.local).collect()
+    }
+
+    /// What happened so far.
+    pub fn counts(&self) -> Counts {
+        let core = &self.0.core;
+        core.counters.read(core.table().len())
+    }
+
+    /// Writes out what is queued, closes everything and waits for the edge's thread. Dropping the
+    /// last clone does the same.
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+
+    fn queue(&self, hop: Hop, bytes: Bytes) -> Result<(), &'static str> {
+        let core = &self.0.core;
+        let mut table = core.table();
+        match table.find(&hop) {
+            Found::Live(connection) => {
+                drop(table);
+                connection.push(hop, bytes, core.limits.write_queue_bytes)
+            }
+            Found::Nothing => {
+                table.admit(hop.remote.ip(), &core.limits)?;
+                let number = core.next_connection();
+                let (connection, queue) = Connection::dialled(number, hop);
+                table.insert(Arc::clone(&connection));
+                drop(table);
+                connection.push(hop, bytes, core.limits.write_queue_bytes)?;
+                let command = Command::Dial { connection, queue };
+                self.0.commands.send(command).map_err(|_| "the edge has stopped")
+            }
+        }
+    }
+}
+
+impl Handle {
+    fn stop(&self) {
+        let _ended = self.commands.send(Command::Stop);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the edge's thread ended by a panic; report this with the log");
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests;

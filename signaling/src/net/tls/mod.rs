@@ -1,0 +1,183 @@
+//! TLS: our certificate on listeners, per-trunk trust and identity toward peers.
+//!
+//! TLS 1.2 and 1.3 with rustls on aws-lc-rs. Nothing is resumed: trunks have few connections, and
+//! a peer's certificate is then always checked as it is now.
+
+mod load;
+mod names;
+mod trust;
+mod verify;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::NoServerSessionStorage;
+use rustls::sign::SingleCertAndKey;
+use rustls::version::{TLS12, TLS13};
+use rustls::{CertificateError, ClientConfig, ServerConfig};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+
+use super::NetError;
+use crate::config::Config;
+use crate::trunk::{Host, PeerIdentity, Trunk, TrunkId};
+
+use load::Identities;
+use trust::Trust;
+use verify::{PeerOfTrunk, PeersOfTrunks};
+
+/// Everything TLS needs, loaded and checked.
+pub struct Tls {
+    acceptor: Option<TlsAcceptor>,
+    trunks: HashMap<TrunkId, (TlsConnector, ServerName<'static>)>,
+    trust: Arc<Trust>,
+}
+
+impl Tls {
+    /// Reads all certificates and keys that the configuration names.
+    pub fn load(config: &Config) -> Result<Self, NetError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        // Another part of the process may have installed the same one already.
+        let _installed = CryptoProvider::clone(&provider).install_default();
+        let trust = Arc::new(Trust::load(config, &provider)?);
+        let mut identities = Identities::new(&provider);
+        let sip = &config.sip;
+        let own = match (&sip.tls_certificate, &sip.tls_key) {
+            (Some(certificate), Some(key)) => Some(identities.load(certificate, key)?),
+            _ => None,
+        };
+        let acceptor = match &own {
+            Some(own) => Some(acceptor(&provider, &trust, own)?),
+            None => None,
+        };
+        let mut trunks = HashMap::new();
+        for trunk in config.trunks.iter().filter(|trunk| trunk.enabled) {
+            let Some(settings) = &trunk.tls else { continue };
+            let identity = match (&settings.client_cert, &settings.client_key) {
+                (Some(certificate), Some(key)) => Some(identities.load(certificate, key)?),
+                _ => own.clone(),
+            };
+            let connector = connector(&provider, &trust, trunk, identity)?;
+            trunks.insert(trunk.id, (connector, server_name(trunk)?));
+        }
+        Ok(Self { acceptor, trunks, trust })
+    }
+
+    /// The server's side of a handshake. The identity is there if the peer showed a certificate,
+    /// which then is verified.
+    pub(super) async fn accept(
+        &self,
+        socket: TcpStream,
+    ) -> io::Result<(server::TlsStream<TcpStream>, Option<PeerIdentity>)> {
+        let acceptor = self.acceptor.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        let socket = acceptor.accept(socket).await?;
+        let identity = self.identity(socket.get_ref().1.peer_certificates());
+        Ok((socket, identity))
+    }
+
+    /// The client's side of a handshake, for a trunk: its trust, its names, our certificate for
+    /// it.
+    pub(super) async fn connect(
+        &self,
+        trunk: Option<TrunkId>,
+        socket: TcpStream,
+    ) -> io::Result<(client::TlsStream<TcpStream>, Option<PeerIdentity>)> {
+        let Some((connector, name)) = trunk.and_then(|trunk| self.trunks.get(&trunk)) else {
+            return Err(io::Error::other("no TLS trunk says whom to trust there"));
+        };
+        let socket = connector.connect(name.clone(), socket).await?;
+        let identity = self.identity(socket.get_ref().1.peer_certificates());
+        Ok((socket, identity))
+    }
+
+    fn identity(&self, chain: Option<&[CertificateDer<'_>]>) -> Option<PeerIdentity> {
+        let (leaf, intermediates) = chain?.split_first()?;
+        Some(PeerIdentity {
+            names: names::names(leaf).unwrap_or_default(),
+            fingerprint: trust::fingerprint(leaf),
+            trusted_by: self.trust.vouching(leaf, intermediates),
+        })
+    }
+}
+
+fn acceptor(
+    provider: &Arc<CryptoProvider>,
+    trust: &Arc<Trust>,
+    own: &Arc<SingleCertAndKey>,
+) -> Result<TlsAcceptor, NetError> {
+    let verifier = Arc::new(PeersOfTrunks::new(Arc::clone(trust)));
+    let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&TLS13, &TLS12])?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::<SingleCertAndKey>::clone(own));
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn connector(
+    provider: &Arc<CryptoProvider>,
+    trust: &Arc<Trust>,
+    trunk: &Trunk,
+    identity: Option<Arc<SingleCertAndKey>>,
+) -> Result<TlsConnector, NetError> {
+    let verifier = Arc::new(PeerOfTrunk::new(Arc::clone(trust), trunk));
+    let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
+        .with_protocol_versions(&[&TLS13, &TLS12])?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match identity {
+        Some(identity) => builder.with_client_cert_resolver(identity),
+        None => builder.with_no_client_auth(),
+    };
+    config.resumption = Resumption::disabled();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// What we ask for: SNI carries it when it is a name.
+fn server_name(trunk: &Trunk) -> Result<ServerName<'static>, NetError> {
+    match trunk.next_hop().0 {
+        Host::Address(address) => Ok(ServerName::IpAddress((*address).into())),
+        Host::Name(name) => ServerName::try_from(name.clone()).map_err(|_| {
+            let problem = format!("{name} cannot be asked for in a TLS handshake");
+            NetError::Tls(rustls::Error::General(problem))
+        }),
+    }
+}
+
+/// A handshake's error in words that help.
+pub(super) fn explain(cause: &io::Error) -> String {
+    let inner = cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(error) = inner else { return cause.to_string() };
+    match error {
+        rustls::Error::InvalidCertificate(fault) => match fault {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                String::from("the peer's certificate has expired; the peer must renew it")
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                String::from("the peer's certificate is not valid yet; check both clocks")
+            }
+            CertificateError::UnknownIssuer => String::from(
+                "the peer's certificate is from an authority that the trunk does not trust; \
+                 correct tls_ca",
+            ),
+            CertificateError::Other(reason) => reason.to_string(),
+            other => format!("the peer's certificate is not acceptable: {other}"),
+        },
+        rustls::Error::AlertReceived(alert) => {
+            format!("the peer broke off with {alert:?}; its log says why")
+        }
+        rustls::Error::PeerIncompatible(reason) => format!(
+            "no common TLS version or cipher ({reason:?}); the peer must allow TLS 1.2 or 1.3 \
+             with AES-GCM or ChaCha20"
+        ),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! From a configuration to a running shard, and what can stand in the way.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use abi::AttachError;
+use abi::handover::ConnectError;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use sip::endpoint::{Config as EndpointConfig, Endpoint, Hop};
+use sip::transaction::Timers;
+
+use crate::Entropy;
+use crate::call::{Calls, Index, Settings};
+use crate::cdr::Writer;
+use crate::config::Config;
+use crate::gate::Gate;
+use crate::driver::{Attachment, Shard, World};
+use crate::media::{Bells, Media};
+use crate::net::{self, NetError};
+use crate::watch::watch;
+
+/// Messages that may wait for the loop; beyond it the transports hold back.
+const INBOX_MAX: usize = 8_192;
+/// Transactions of both kinds, finished ones included, beyond which the answer is 503.
+const TRANSACTIONS_MAX: usize = 200_000;
+/// Dialogs, early ones included.
+const DIALOGS_MAX: usize = 100_000;
+/// How long the data plane may take to come up beside us.
+const ATTACH_LIMIT: Duration = Duration::from_secs(10);
+const ATTACH_PAUSE: Duration = Duration::from_millis(50);
+
+/// How the process ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// Every call gets its BYE and its CDR.
+    EndCalls,
+    /// Calls stay as they are, media goes on: another signalling process will come.
+    LeaveCalls,
+}
+
+/// Ends a running [`run`]. Clones end the same one.
+#[derive(Clone, Debug)]
+pub struct Stop(Sender<End>);
+
+impl Stop {
+    pub fn end_calls(&self) {
+        let _ending_already = self.0.try_send(End::EndCalls);
+    }
+
+    pub fn leave_calls(&self) {
+        let _ending_already = self.0.try_send(End::LeaveCalls);
+    }
+}
+
+/// A way to end [`run`], and what to hand to it.
+pub fn stop() -> (Stop, Receiver<End>) {
+    let (sender, receiver) = bounded(2);
+    (Stop(sender), receiver)
+}
+
+/// Why signaling cannot start. Each text names the thing, the cause and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Net(#[from] NetError),
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    #[error("[cdr] file {file}: {cause}; make the directory writable for this user")]
+    Cdr { file: String, cause: std::io::Error },
+    #[error("the kernel gives no random bytes: {0}; check that /dev/urandom exists")]
+    Entropy(String),
+    #[error("no thread: {0}; raise the limit of processes (ulimit -u)")]
+    Thread(std::io::Error),
+}
+
+impl StartError {
+    /// Whether an edit of the configuration is the remedy.
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Net(error) if error.is_configuration())
+    }
+}
+
+/// Runs signaling until `stopped` says how to end. Blocks.
+///
+/// # Errors
+/// [`StartError`], before any message is taken.
+pub fn run(config: Config, stopped: Receiver<End>) -> Result<(), StartError> {
+    let mut entropy = entropy()?;
+    let mut seed = [0_u8; 32];
+    entropy(&mut seed);
+    let settings = settings(&config);
+    let cdrs = Writer::open(&config.cdr.file, config.cdr.mask)
+        .map_err(|cause| StartError::Cdr { file: config.cdr.file.display().to_string(), cause })?;
+    let socket = config.run.handover_socket();
+    let (media, bells) = attach(&socket, config.run.orphan_grace)?;
+    let bells = watch(bells).map_err(StartError::Thread)?;
+    let (sender, inbox) = bounded(INBOX_MAX);
+    let net = net::start(&config, sender)?;
+    let trunks = net.trunks();
+    let endpoint = Endpoint::new(endpoint_config(&net, seed));
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    tracing::info!(trunks = config.trunks.len(), routes = config.routes.iter().count(), "ready");
+    let shard = Shard {
+        world: World {
+            endpoint,
+            media,
+            routes: config.routes.clone(),
+            settings,
+            cdrs,
+            entropy,
+            index: Index::default(),
+        },
+        calls: Calls::default(),
+        net,
+        trunks,
+        gate: Gate::default(),
+        attachment: Attachment { socket, orphan_grace: config.run.orphan_grace },
+        attached: true,
+        due: None,
+    };
+    shard.run(&inbox, bells, &stopped);
+    Ok(())
+}
+
+fn entropy() -> Result<Entropy, StartError> {
+    let mut probe = [0_u8; 1];
+    getrandom::fill(&mut probe).map_err(|e| StartError::Entropy(e.to_string()))?;
+    // A kernel that gave random bytes once does not stop (getrandom(2)); a zero key would be a
+    // catastrophe, so a failure ends the process rather than the secrecy.
+    Ok(Box::new(|bytes| {
+        if getrandom::fill(bytes).is_err() {
+            std::process::abort();
+        }
+    }))
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        advertise: config.media.advertise,
+        host: config.sip.host(),
+        ending_limit: Settings::ENDING_LIMIT,
+        lease_limit: Settings::LEASE_LIMIT,
+    }
+}
+
+fn attach(socket: &Path, grace: Duration) -> Result<(Media, Bells), StartError> {
+    let limit = Instant::now() + ATTACH_LIMIT;
+    loop {
+        match Media::attach(socket, Instant::now(), grace) {
+            Ok(attached) => return Ok(attached),
+            Err(error) if may_pass(&error) && Instant::now() < limit => {
+                std::thread::sleep(ATTACH_PAUSE);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// It may still be starting, or not have noticed yet that our predecessor died.
+fn may_pass(error: &AttachError) -> bool {
+    use ConnectError::{Busy, Dead, Ended, Missing};
+    matches!(
+        error,
+        AttachError::Handover(Missing { .. } | Dead { .. } | Busy { .. } | Ended { .. })
+    )
+}
+
+fn endpoint_config(net: &net::Net, seed: [u8; 32]) -> EndpointConfig {
+    let (via, contact) = (net.names(), net.names());
+    EndpointConfig {
+        seed,
+        timers: Timers::default(),
+        transactions_max: TRANSACTIONS_MAX,
+        dialogs_max: DIALOGS_MAX,
+        user_agent: concat!("Trunkline/", env!("CARGO_PKG_VERSION")).to_owned(),
+        via: Box::new(move |hop: &Hop| via.sent_by(hop)),
+        contact: Box::new(move |hop: &Hop| contact.contact(hop)),
+    }
+}

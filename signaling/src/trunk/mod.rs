@@ -1,0 +1,326 @@
+//! Trunks: what they are, where their peers are, and which one a message belongs to.
+//!
+//! A [`Trunk`] is one validated row of the configuration and never changes. A [`TrunkTable`] is a
+//! snapshot of all trunks with the addresses their host names stand for; [`LiveTrunks`] publishes
+//! the newest snapshot. [`attribute`] is the gate in front of everything else: a request belongs
+//! to exactly one trunk, or it is not processed.
+
+pub mod attribution;
+pub mod number;
+pub mod resolve;
+pub mod source;
+pub mod table;
+pub mod unknown;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sdp::{Codec, Policy, Security, Suite};
+use sip::digest::Credentials;
+use sip::endpoint::Transport;
+
+use crate::secret::Secret;
+
+pub use attribution::{Called, Origin, PeerIdentity, Unattributed, attribute};
+pub use number::Number;
+pub use source::Cidr;
+pub use table::{LiveTrunks, TrunkTable};
+pub use unknown::{UnknownCaller, UnknownCallers};
+
+/// A trunk's number inside one run: its place in the configuration, from 0. Names are labels; CDRs
+/// and counters carry both.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TrunkId(pub u32);
+
+impl TrunkId {
+    /// The tag that `sip` carries for this trunk in a `Hop`: the id plus one, so that 0 stays
+    /// "no trunk known".
+    pub fn tag(self) -> u32 {
+        self.0.saturating_add(1)
+    }
+
+    /// The trunk behind a hop's tag; `None` for 0.
+    pub fn from_tag(tag: u32) -> Option<Self> {
+        tag.checked_sub(1).map(Self)
+    }
+}
+
+impl fmt::Display for TrunkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// One trunk as configured, validated. Field names are the snake_case of the form's labels.
+#[derive(Clone, Debug)]
+pub struct Trunk {
+    /// Place in the configuration.
+    pub id: TrunkId,
+    /// Label, unique; never used to match a caller.
+    pub name: String,
+    /// A disabled trunk takes part in nothing.
+    pub enabled: bool,
+    /// Which way calls may go.
+    pub direction: Direction,
+    /// SIP domain of the peer: Request-URI, To, and next hop without an outbound proxy.
+    pub host: Host,
+    /// Where every out-of-dialog request goes instead, with a loose Route.
+    pub outbound_proxy: Option<Proxy>,
+    /// Numbers that belong to this trunk (`virtual_phone_number`); empty means none declared.
+    pub numbers: Vec<Number>,
+    /// Account name and digest user.
+    pub username: Option<String>,
+    /// Digest secret.
+    pub password: Option<Secret<String>>,
+    /// SIP Account model (`true`) or IP Authenticated model.
+    pub register: bool,
+    /// What the registered Contact carries, so that requests to it can be told from guesses;
+    /// `Some` exactly when `register` is on. Drawn anew at each start.
+    pub registration_token: Option<Secret<String>>,
+    /// Interval of the OPTIONS probe (`send_keep_alive`); `None` when off.
+    pub send_keep_alive: Option<Duration>,
+    /// Port of `host`; `None` when untouched (5060, or 5061 with TLS).
+    pub port: Option<u16>,
+    /// Transport of all requests to the trunk, and the only one accepted from it.
+    pub transport: Transport,
+    /// The trunk's category: TLS and SRTP, or neither.
+    pub secure: bool,
+    /// Media encryption is mandatory both ways.
+    pub encryption: bool,
+    /// SDES-SRTP: off or required.
+    pub secure_rtp: SecureRtp,
+    /// TLS with RTP, or UDP with SRTP, on the operator's own word.
+    pub allow_mixed: bool,
+    /// What happens to calls that are already attributed to this trunk.
+    pub incoming_call_policy: IncomingCallPolicy,
+    /// Cap on early plus confirmed calls, both directions together.
+    pub max_concurrent_calls: Option<u32>,
+    /// Codecs in offer order; empty passes anything.
+    pub allow: Vec<Codec>,
+    /// Codecs removed after `allow`.
+    pub disallow: Vec<Codec>,
+    /// `disallow = all`: only `allow`.
+    pub disallow_all: bool,
+    /// Networks the peer may send from, besides the addresses of `host` and `outbound_proxy`.
+    pub source_acl: Vec<Cidr>,
+    /// TLS identity; `Some` exactly when the transport is TLS.
+    pub tls: Option<TlsSettings>,
+    /// User part of From toward the trunk.
+    pub from_user: Option<String>,
+    /// Host part of From toward the trunk.
+    pub from_domain: Option<String>,
+    /// A call without media for this long is ended; `None` when off.
+    pub rtp_timeout: Option<Duration>,
+}
+
+impl Trunk {
+    /// Port that requests to `host` go to when the name itself carries none.
+    pub fn port_or_default(&self) -> u16 {
+        self.port.unwrap_or(self.transport.default_port())
+    }
+
+    /// Next hop as configured: the outbound proxy, else the host.
+    pub fn next_hop(&self) -> (&Host, u16) {
+        match &self.outbound_proxy {
+            Some(proxy) => (&proxy.host, proxy.port.unwrap_or(self.transport.default_port())),
+            None => (&self.host, self.port_or_default()),
+        }
+    }
+
+    /// What session descriptions on this trunk may say.
+    pub fn policy(&self) -> Policy {
+        let security = match self.secure_rtp {
+            SecureRtp::Off => Security::Plain,
+            SecureRtp::Required => Security::Secure { suites: SUITES.to_vec() },
+        };
+        Policy {
+            security,
+            allow: self.allow.clone(),
+            disallow: self.disallow.clone(),
+            disallow_all: self.disallow_all,
+            rtcp_mux: false,
+        }
+    }
+
+    /// What we answer digest challenges of this trunk with; `None` without an account.
+    pub fn credentials(&self) -> Option<Credentials> {
+        let (username, password) = (self.username.as_ref()?, self.password.as_ref()?);
+        Some(Credentials::new(username.as_str(), password.expose().as_str()))
+    }
+
+    /// Whether `user`, the user part of a Request-URI, is one of this trunk's numbers.
+    pub fn owns_number(&self, user: &str) -> bool {
+        self.numbers.iter().any(|number| number.contains(user))
+    }
+
+    /// Whether a request was sent to the Contact that we registered: the token stands in the
+    /// Request-URI's `line` parameter, or is its user part.
+    pub fn owns_token(&self, called: &Called<'_>) -> bool {
+        let Some(token) = &self.registration_token else { return false };
+        let token = Some(token.expose().as_str());
+        called.token == token || called.user == token
+    }
+
+    /// Whether a peer that connects to us must show a certificate: as soon as the operator has
+    /// said which certificates are the peer's.
+    pub fn requires_certificate(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| !tls.peer_names.is_empty() || tls.pin.is_some())
+    }
+
+    /// Names of which a server's certificate must carry one when we connect: `tls_peer_names`,
+    /// else the next hop's own name (RFC 5922 §7.1). Empty when a pin says it all.
+    pub fn server_names(&self) -> Vec<String> {
+        match &self.tls {
+            Some(tls) if !tls.peer_names.is_empty() => tls.peer_names.clone(),
+            Some(tls) if tls.pin.is_some() => Vec::new(),
+            _ => match self.next_hop().0 {
+                Host::Address(address) => vec![address.to_string()],
+                Host::Name(name) => vec![name.clone()],
+            },
+        }
+    }
+}
+
+/// Suites offered on secure trunks, strongest first.
+pub const SUITES: [Suite; 4] = [
+    Suite::AeadAes256Gcm,
+    Suite::AeadAes128Gcm,
+    Suite::AesCm128HmacSha1_80,
+    Suite::AesCm128HmacSha1_32,
+];
+
+/// A peer's host as configured.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Host {
+    /// A literal address.
+    Address(IpAddr),
+    /// A name to resolve, lower case, without trailing dot.
+    Name(String),
+}
+
+impl Host {
+    /// Reads an address (IPv6 with or without brackets) or a host name of at most 253 characters;
+    /// `None` when it is neither.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+        if let Ok(address) = bare.parse::<IpAddr>() {
+            return Some(Self::Address(address.to_canonical()));
+        }
+        let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+        let label = |l: &str| {
+            !l.is_empty()
+                && l.len() <= 63
+                && !l.starts_with('-')
+                && !l.ends_with('-')
+                && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        };
+        // A name whose last label is all digits is a mistyped address (RFC 1123 §2.1).
+        let last_is_number = name.rsplit('.').next().is_some_and(|l| l.parse::<u64>().is_ok());
+        (name.len() <= 253 && name.split('.').all(label) && !last_is_number)
+            .then_some(Self::Name(name))
+    }
+}
+
+/// The host as a URI writes it: IPv6 in brackets.
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(IpAddr::V6(address)) => write!(f, "[{address}]"),
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// An outbound proxy.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Proxy {
+    /// Where it is.
+    pub host: Host,
+    /// Its port; `None` for the transport's default.
+    pub port: Option<u16>,
+}
+
+/// Which way calls may go, seen from the gateway: `Inbound` calls come from the trunk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// Only from the trunk.
+    Inbound,
+    /// Only to the trunk.
+    Outbound,
+    /// Both.
+    Both,
+}
+
+/// What happens to calls that are already attributed to the trunk. There is no value that admits
+/// a call that belongs to no trunk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IncomingCallPolicy {
+    /// Routed by the route table.
+    Allow,
+    /// Only when the called number is one of the trunk's; else 404.
+    KnownNumbers,
+    /// Outbound-only trunk; 403.
+    Reject,
+}
+
+/// SDES-SRTP on a trunk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SecureRtp {
+    /// RTP/AVP only.
+    Off,
+    /// RTP/SAVP only; an offer without it gets 488.
+    Required,
+}
+
+/// Whom a TLS trunk trusts, and who we are toward it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TlsSettings {
+    /// Names of which the peer's certificate must carry one (SAN, else CN); lower case.
+    pub peer_names: Vec<String>,
+    /// PEM file of certificate authorities for this trunk; `None` falls back to `sip.tls_ca`
+    /// unless a pin is set.
+    pub ca: Option<PathBuf>,
+    /// Our certificate toward this trunk; `None` falls back to `sip.tls_certificate`.
+    pub client_cert: Option<PathBuf>,
+    /// Its key.
+    pub client_key: Option<PathBuf>,
+    /// SHA-256 of the one certificate that is accepted, instead of a chain.
+    pub pin: Option<[u8; 32]>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_addresses_or_names() {
+        for (text, want) in [
+            ("192.0.2.1", Some("192.0.2.1")),
+            ("[2001:db8::1]", Some("[2001:db8::1]")),
+            ("2001:db8::1", Some("[2001:db8::1]")),
+            ("::ffff:192.0.2.1", Some("192.0.2.1")),
+            ("SIP.Example.COM.", Some("sip.example.com")),
+            ("localhost", Some("localhost")),
+            ("_sip.example.com", Some("_sip.example.com")),
+            ("192.0.2.256", None),
+            ("a..b", None),
+            ("-a.b", None),
+            ("a b", None),
+            ("", None),
+            ("sip:example.com", None),
+        ] {
+            assert_eq!(Host::parse(text).map(|h| h.to_string()).as_deref(), want, "{text}");
+        }
+        assert!(Host::parse(&format!("{}.com", "a".repeat(64))).is_none());
+        assert!(Host::parse(&vec!["abcdefgh"; 32].join(".")).is_none());
+    }
+
+    #[test]
+    fn tags_leave_zero_for_nobody() {
+        assert_eq!(TrunkId::from_tag(0), None);
+        assert_eq!(TrunkId::from_tag(TrunkId(7).tag()), Some(TrunkId(7)));
+    }
+}

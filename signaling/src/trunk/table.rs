@@ -1,0 +1,165 @@
+//! All trunks with the addresses they have right now.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use sip::endpoint::Hop;
+
+use super::{Cidr, Host, Trunk, TrunkId};
+
+/// An immutable snapshot: the trunks, where to reach each, and who may send for each.
+///
+/// The inbound source set of a trunk is its resolved host, its resolved outbound proxy, addresses
+/// that those names stood for until recently, and `source_acl`.
+#[derive(Clone, Debug)]
+pub struct TrunkTable {
+    trunks: Arc<[Trunk]>,
+    targets: Vec<Vec<SocketAddr>>,
+    /// Single addresses and who claims them.
+    addresses: HashMap<IpAddr, Vec<TrunkId>>,
+    /// Wider networks and who claims them, widest last.
+    networks: Vec<(Cidr, TrunkId)>,
+}
+
+/// What host names stand for: current addresses in the resolver's order, and addresses that were
+/// current until recently and are still accepted as sources.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Addresses {
+    /// Where requests go.
+    pub current: Vec<IpAddr>,
+    /// Accepted as source only.
+    pub retired: Vec<IpAddr>,
+}
+
+impl TrunkTable {
+    /// A table of trunks whose names are not resolved yet: literal addresses and `source_acl`
+    /// only. Each trunk's id must be its index.
+    pub fn new(trunks: Vec<Trunk>) -> Self {
+        Self::build(trunks.into(), &HashMap::new())
+    }
+
+    /// The same trunks with names resolved; a name absent from `names` has no address.
+    pub fn resolved(&self, names: &HashMap<String, Addresses>) -> Self {
+        Self::build(Arc::clone(&self.trunks), names)
+    }
+
+    /// The trunk with this id.
+    pub fn get(&self, id: TrunkId) -> Option<&Trunk> {
+        self.trunks.get(usize::try_from(id.0).ok()?)
+    }
+
+    /// The trunk with this name.
+    pub fn by_name(&self, name: &str) -> Option<&Trunk> {
+        self.trunks.iter().find(|trunk| trunk.name == name)
+    }
+
+    /// All trunks in the order of the configuration.
+    pub fn iter(&self) -> impl Iterator<Item = &Trunk> {
+        self.trunks.iter()
+    }
+
+    /// How many trunks there are.
+    pub fn len(&self) -> usize {
+        self.trunks.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.trunks.is_empty()
+    }
+
+    /// Next-hop addresses of out-of-dialog requests, first choice first. Empty for an unknown id
+    /// or a name that does not resolve.
+    pub fn targets(&self, id: TrunkId) -> &[SocketAddr] {
+        let index = usize::try_from(id.0).unwrap_or(usize::MAX);
+        self.targets.get(index).map_or(&[], Vec::as_slice)
+    }
+
+    /// The hop of a new request to the trunk: first target, connection left to the transport.
+    pub fn hop(&self, id: TrunkId) -> Option<Hop> {
+        let transport = self.get(id)?.transport;
+        let remote = *self.targets(id).first()?;
+        Some(Hop { transport, remote, connection: 0, tag: id.tag() })
+    }
+
+    /// Whether any trunk claims this source address, on whatever transport.
+    pub fn knows(&self, source: IpAddr) -> bool {
+        !self.claims(source).is_empty()
+    }
+
+    /// Trunks that claim `source`, each with the prefix length of its closest claim.
+    pub(super) fn claims(&self, source: IpAddr) -> Vec<(TrunkId, u8)> {
+        let source = source.to_canonical();
+        let full = Cidr::host(source).prefix();
+        let exact = self.addresses.get(&source).into_iter().flatten().map(|id| (*id, full));
+        let wide = self.networks.iter().filter(|(net, _)| net.contains(source));
+        let mut found: Vec<_> = exact.chain(wide.map(|(net, id)| (*id, net.prefix()))).collect();
+        found.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
+        found.dedup_by_key(|claim| claim.0);
+        found
+    }
+
+    fn build(trunks: Arc<[Trunk]>, names: &HashMap<String, Addresses>) -> Self {
+        let mut table = Self {
+            trunks: Arc::clone(&trunks),
+            targets: Vec::with_capacity(trunks.len()),
+            addresses: HashMap::new(),
+            networks: Vec::new(),
+        };
+        let nothing = Addresses::default();
+        let of = |host: &Host| match host {
+            Host::Address(address) => Addresses { current: vec![*address], retired: Vec::new() },
+            Host::Name(name) => names.get(name).unwrap_or(&nothing).clone(),
+        };
+        for trunk in trunks.iter() {
+            let (hop, port) = trunk.next_hop();
+            let targets = of(hop).current.into_iter().map(|ip| SocketAddr::new(ip, port));
+            table.targets.push(targets.collect());
+            let hosts = std::iter::once(&trunk.host);
+            for host in hosts.chain(trunk.outbound_proxy.as_ref().map(|proxy| &proxy.host)) {
+                let addresses = of(host);
+                for address in addresses.current.into_iter().chain(addresses.retired) {
+                    table.claim(Cidr::host(address), address, trunk.id);
+                }
+            }
+            for net in &trunk.source_acl {
+                table.claim(*net, net.first(), trunk.id);
+            }
+        }
+        table.networks.sort_by(|a, b| b.0.prefix().cmp(&a.0.prefix()).then(a.1.cmp(&b.1)));
+        table
+    }
+
+    fn claim(&mut self, net: Cidr, first: IpAddr, id: TrunkId) {
+        if net == Cidr::host(first) {
+            let claims = self.addresses.entry(first.to_canonical()).or_default();
+            if !claims.contains(&id) {
+                claims.push(id);
+            }
+        } else {
+            self.networks.push((net, id));
+        }
+    }
+}
+
+/// Where the newest [`TrunkTable`] is published. Clones share it.
+#[derive(Clone, Debug)]
+pub struct LiveTrunks(Arc<RwLock<Arc<TrunkTable>>>);
+
+impl LiveTrunks {
+    /// Publishes a first snapshot.
+    pub fn new(table: TrunkTable) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(table))))
+    }
+
+    /// The newest snapshot.
+    pub fn table(&self) -> Arc<TrunkTable> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the snapshot; readers that hold the old one keep it.
+    pub fn publish(&self, table: TrunkTable) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+    }
+}

@@ -1,0 +1,127 @@
+//! Who called without belonging to a trunk: a bounded record for the operator.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use sip::endpoint::Transport;
+
+use super::{Origin, Unattributed};
+
+/// Sources of refused requests. Memory is taken once: when full, the source that has been silent
+/// longest makes room, so a flood of spoofed addresses costs nothing but older entries.
+#[derive(Debug)]
+pub struct UnknownCallers {
+    callers: Vec<UnknownCaller>,
+    by_reason: [u64; Unattributed::NAMES.len()],
+}
+
+/// One refused source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UnknownCaller {
+    /// Its address.
+    pub source: IpAddr,
+    /// Transport of its last request.
+    pub transport: Transport,
+    /// Requests refused since it appeared.
+    pub count: u64,
+    /// Time of the last one.
+    pub last: Timestamp,
+    /// Why the last one was refused.
+    pub reason: Unattributed,
+}
+
+impl UnknownCallers {
+    /// An empty record with room for [`UNKNOWN_CALLERS_MAX`] sources.
+    pub fn new() -> Self {
+        Self {
+            callers: Vec::with_capacity(UNKNOWN_CALLERS_MAX),
+            by_reason: [0; Unattributed::NAMES.len()],
+        }
+    }
+
+    /// Counts one refused request. Returns the source's count, so that the caller can log the
+    /// first and stay silent about the rest.
+    pub fn record(&mut self, origin: &Origin, reason: Unattributed, now: Timestamp) -> u64 {
+        if let Some(count) = self.by_reason.get_mut(reason.index()) {
+            *count += 1;
+        }
+        let source = origin.source.ip().to_canonical();
+        if let Some(known) = self.callers.iter_mut().find(|caller| caller.source == source) {
+            known.count += 1;
+            (known.last, known.reason, known.transport) = (now, reason, origin.transport);
+            return known.count;
+        }
+        let transport = origin.transport;
+        let caller = UnknownCaller { source, transport, count: 1, last: now, reason };
+        if self.callers.len() < UNKNOWN_CALLERS_MAX {
+            self.callers.push(caller);
+        } else if let Some(oldest) = self.callers.iter_mut().min_by_key(|caller| caller.last) {
+            *oldest = caller;
+        }
+        1
+    }
+
+    /// The recorded sources, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &UnknownCaller> {
+        self.callers.iter()
+    }
+
+    /// Requests refused since the start, by reason, with the reason's stable name.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Unattributed::NAMES.into_iter().zip(self.by_reason)
+    }
+}
+
+impl Default for UnknownCallers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Sources kept at most.
+pub const UNKNOWN_CALLERS_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(address: [u8; 4]) -> Origin {
+        Origin {
+            transport: Transport::Udp,
+            local: "192.0.2.1:5060".parse().unwrap(),
+            source: (address, 5060).into(),
+            peer: None,
+            opened_for: None,
+        }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_source_is_counted_once_per_request() {
+        let mut callers = UnknownCallers::new();
+        let caller = origin([198, 51, 100, 7]);
+        assert_eq!(callers.record(&caller, Unattributed::UnknownSource, at(1)), 1);
+        assert_eq!(callers.record(&caller, Unattributed::UnknownSource, at(2)), 2);
+        let only: Vec<_> = callers.iter().collect();
+        assert_eq!((only.len(), only[0].count, only[0].last), (1, 2, at(2)));
+        assert_eq!(callers.counts().next(), Some(("unknown_source", 2)));
+    }
+
+    #[test]
+    fn a_flood_of_addresses_takes_no_more_memory() {
+        let mut callers = UnknownCallers::new();
+        let room = callers.callers.capacity();
+        for i in 0..3 * UNKNOWN_CALLERS_MAX as u32 {
+            let [_, a, b, c] = i.to_be_bytes();
+            callers.record(&origin([10, a, b, c]), Unattributed::UnknownSource, at(i64::from(i)));
+        }
+        assert_eq!(callers.iter().count(), UNKNOWN_CALLERS_MAX);
+        assert_eq!(callers.callers.capacity(), room);
+        let oldest = callers.iter().map(|caller| caller.last).min();
+        assert_eq!(oldest, Some(at(2 * UNKNOWN_CALLERS_MAX as i64)));
+        assert_eq!(callers.counts().next(), Some(("unknown_source", 3 * 256)));
+    }
+}

@@ -1,0 +1,176 @@
+//! `trunkline check`: what on this host, or in the configuration, would stop the gateway.
+
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::process::ExitCode;
+
+use dataplane::Level;
+use serde::Serialize;
+use signaling::config::{self, Config};
+
+use crate::failure::{Failure, NEGATIVE};
+
+/// Look at the host, the configuration, the ports and the certificates before starting
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  trunkline check                          the host alone
+  trunkline check --config gateway.toml    the host and one installation
+  trunkline check --config gateway.toml --json")]
+pub struct Arguments {
+    /// Configuration file (TOML); without it only the host is looked at
+    #[arg(long, value_name = "FILE")]
+    config: Option<std::path::PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// One thing that was looked at.
+#[derive(Serialize)]
+struct Finding {
+    name: String,
+    level: &'static str,
+    what: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    remedy: String,
+}
+
+impl Finding {
+    fn ok(name: &str, what: impl Into<String>) -> Self {
+        Self { name: name.into(), level: OK, what: what.into(), remedy: String::new() }
+    }
+
+    fn fail(name: &str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { name: name.into(), level: FAIL, what: what.into(), remedy: remedy.into() }
+    }
+}
+
+const OK: &str = "ok";
+const WARN: &str = "warn";
+const FAIL: &str = "fail";
+
+pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let mut findings = host();
+    if let Some(file) = &arguments.config {
+        match config::load(file) {
+            Ok(config) => installation(&config, &mut findings),
+            Err(errors) => findings.push(Finding::fail(
+                "configuration",
+                errors.to_string(),
+                "correct the file; nothing starts before",
+            )),
+        }
+    }
+    let failed = findings.iter().filter(|f| f.level == FAIL).count();
+    if arguments.json {
+        println!("{}", serde_json::json!({ "findings": findings, "failed": failed }));
+    } else {
+        for finding in &findings {
+            println!("{:<5} {:<18} {}", finding.level, finding.name, finding.what);
+            if !finding.remedy.is_empty() {
+                println!("{:<24} remedy: {}", "", finding.remedy);
+            }
+        }
+        println!("{} findings, {failed} that stop the gateway", findings.len());
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(NEGATIVE) })
+}
+
+fn host() -> Vec<Finding> {
+    let level = |level| match level {
+        Level::Ok => OK,
+        Level::Warn => WARN,
+        Level::Fail => FAIL,
+    };
+    let found = dataplane::probe().into_iter();
+    found
+        .map(|f| Finding {
+            name: f.name.into(),
+            level: level(f.level),
+            what: f.what,
+            remedy: f.remedy,
+        })
+        .collect()
+}
+
+fn installation(config: &Config, findings: &mut Vec<Finding>) {
+    let counts = format!("{} trunks, {} routes", config.trunks.len(), config.routes.iter().count());
+    findings.push(Finding::ok("configuration", counts));
+    for warning in &config.warnings {
+        findings.push(Finding {
+            name: "configuration".into(),
+            level: WARN,
+            what: warning.clone(),
+            remedy: String::new(),
+        });
+    }
+    let sip = &config.sip;
+    let udp = sip.udp.iter().map(|at| ("udp", *at, UdpSocket::bind(at).err()));
+    let stream_ends =
+        sip.tcp.iter().map(|at| ("tcp", at)).chain(sip.tls.iter().map(|at| ("tls", at)));
+    let tcp = stream_ends.map(|(name, at)| (name, *at, TcpListener::bind(at).err()));
+    findings.extend(udp.chain(tcp).map(|(name, at, error)| listener(name, at, error)));
+    findings.extend(media(config));
+    findings.extend(certificates(config));
+    findings.extend(trunks(config));
+}
+
+fn listener(name: &str, at: SocketAddr, error: Option<std::io::Error>) -> Finding {
+    match error {
+        None => Finding::ok(name, format!("{at} can be listened on")),
+        Some(error) => Finding::fail(
+            name,
+            format!("{at}: {error}"),
+            "`ss -lnptu` shows who holds the port (a running gateway does); or choose another in [sip]",
+        ),
+    }
+}
+
+fn media(config: &Config) -> Option<Finding> {
+    let plan = super::dataplane::plan(config);
+    Some(match dataplane::check(&plan) {
+        Ok(()) => {
+            let ports = &config.media.ports;
+            Finding::ok("media", format!("{} ports {ports:?}", config.media.address))
+        }
+        Err(error) => {
+            let text = error.to_string();
+            let (what, remedy) = text.split_once("; ").unwrap_or((&text, ""));
+            Finding::fail("media", what, remedy)
+        }
+    })
+}
+
+fn certificates(config: &Config) -> Option<Finding> {
+    if config.sip.tls.is_empty() {
+        return None;
+    }
+    Some(match signaling::net::check_certificates(config) {
+        Ok(()) => Finding::ok("certificates", "readable, matching their keys, not expired"),
+        Err(error) => {
+            let text = error.to_string();
+            let (what, remedy) = text.split_once("; ").unwrap_or((&text, ""));
+            Finding::fail("certificates", what, remedy)
+        }
+    })
+}
+
+/// Whether each trunk's host has an address now.
+fn trunks(config: &Config) -> Vec<Finding> {
+    let enabled = config.trunks.iter().filter(|trunk| trunk.enabled);
+    enabled
+        .map(|trunk| {
+            let (host, port) = trunk.next_hop();
+            let name = format!("trunk {}", trunk.name);
+            let found = std::net::ToSocketAddrs::to_socket_addrs(&format!("{host}:{port}"));
+            match found.map(|mut all| all.next()) {
+                Ok(Some(address)) => Finding::ok(&name, format!("{host} is {address}")),
+                Ok(None) | Err(_) => Finding {
+                    name,
+                    level: WARN,
+                    what: format!("{host} has no address"),
+                    remedy: "check the name and this host's resolver".into(),
+                },
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,35 @@
+//! `trunkline signaling`: the process that speaks SIP.
+
+use std::process::ExitCode;
+
+use crate::failure::Failure;
+use crate::signals::{Signal, follow_parent, on_stop};
+
+/// Run the signalling process alone (SIGTERM leaves calls and media as they are, SIGINT ends them)
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  trunkline signaling --config gateway.toml")]
+pub struct Arguments {
+    #[command(flatten)]
+    file: super::ConfigArgument,
+    /// End when the process that started this one dies
+    #[arg(long, hide = true)]
+    supervised: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let config = signaling::config::load(&arguments.file.config).map_err(Failure::configuration)?;
+    crate::log::start(&config.log).map_err(Failure::configuration)?;
+    if arguments.supervised {
+        follow_parent().map_err(Failure::host)?;
+    }
+    let (stop, stopped) = signaling::stop();
+    on_stop(move |signal| match signal {
+        Signal::Terminate => stop.leave_calls(),
+        Signal::Interrupt => stop.end_calls(),
+    })
+    .map_err(Failure::host)?;
+    signaling::run(config, stopped).map_err(|e| {
+        if e.is_configuration() { Failure::configuration(e) } else { Failure::host(e) }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,54 @@
+//! `trunkline`: one executable for the gateway, its two processes and its operator.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod command;
+mod failure;
+mod log;
+mod signals;
+mod supervisor;
+#[cfg(test)]
+mod tidy;
+mod worker_cpu;
+
+/// Relaying never allocates; everything around it does, on both processes.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// SIP-trunk gateway: joins secure trunks (TLS, SRTP) and insecure ones (UDP, RTP).
+#[derive(Parser)]
+#[command(name = "trunkline", version, about, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  trunkline demo                          real calls both ways on this machine, nothing configured
+  trunkline check --config gateway.toml   what on this host would stop the gateway
+  trunkline up --config gateway.toml      the gateway: both processes, supervised";
+
+#[derive(Subcommand)]
+enum Command {
+    Up(command::up::Arguments),
+    Demo(command::demo::Arguments),
+    Check(command::check::Arguments),
+    Signaling(command::signaling::Arguments),
+    Dataplane(command::dataplane::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Up(arguments) => command::up::run(&arguments),
+        Command::Demo(arguments) => command::demo::run(&arguments),
+        Command::Check(arguments) => command::check::run(&arguments),
+        Command::Signaling(arguments) => command::signaling::run(&arguments),
+        Command::Dataplane(arguments) => command::dataplane::run(&arguments),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}

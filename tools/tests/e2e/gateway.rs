@@ -1,0 +1,216 @@
+//! `trunkline up` with a configuration of its own, on loopback addresses of its own.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::lines::{Lines, PATIENCE};
+
+/// Two cores carry one gateway with its peers at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+static NEXT: AtomicU8 = AtomicU8::new(1);
+
+/// A place on loopback: every test has its own addresses, so that nothing is shared.
+pub struct Place {
+    pub directory: PathBuf,
+    pub gateway: Ipv4Addr,
+    pub provider: Ipv4Addr,
+    pub pbx: Ipv4Addr,
+    pub stranger: Ipv4Addr,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory =
+            std::env::temp_dir().join(format!("trunkline-e2e-{}-{n}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let host = |last| [std::net::IpAddr::from([127, 0, n, last])];
+        bench::certs::write(&directory, &host(1), &host(3)).unwrap();
+        Self {
+            directory,
+            gateway: Ipv4Addr::new(127, 0, n, 1),
+            provider: Ipv4Addr::new(127, 0, n, 2),
+            pbx: Ipv4Addr::new(127, 0, n, 3),
+            stranger: Ipv4Addr::new(127, 0, n, 9),
+            _turn: turn,
+        }
+    }
+
+    /// The configuration that most tests use: an insecure provider, a secure PBX, routes both ways.
+    pub fn config(&self) -> String {
+        let Self { gateway, provider, pbx, directory, .. } = self;
+        format!(
+            r#"
+[sip]
+udp = ["{gateway}:5060"]
+tcp = ["{gateway}:5060"]
+tls = ["{gateway}:5061"]
+tls_certificate = "gateway.pem"
+tls_key = "gateway.key"
+tls_ca = "ca.pem"
+
+[media]
+address = "{gateway}"
+ports = "20000-20199"
+flows = 100
+
+[run]
+directory = "{}"
+
+[log]
+level = "info"
+
+[[trunk]]
+name = "provider"
+host = "{provider}"
+port = 5070
+transport = "UDP"
+
+[[trunk]]
+name = "pbx"
+host = "{pbx}"
+port = 5081
+transport = "TLS"
+secure = true
+encryption = true
+secure_rtp = "required"
+
+[[route]]
+name = "to pbx"
+direction = "inbound"
+from_trunk = "provider"
+called = "_39."
+destination = "pbx"
+
+[[route]]
+name = "to provider"
+direction = "outbound"
+from_trunk = "pbx"
+called = "_0."
+destination = "provider"
+"#,
+            directory.display()
+        )
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("files of this test are kept in {}", self.directory.display());
+        } else {
+            let _left_behind = fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+pub struct Gateway {
+    child: Child,
+    pub log: Lines,
+    directory: PathBuf,
+}
+
+pub fn trunkline() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_trunkline"))
+}
+
+impl Gateway {
+    /// Starts and waits until it says that it is ready.
+    pub fn start(place: &Place, config: &str) -> Self {
+        let mut this = Self::spawn(place, config);
+        this.log.wait("ready");
+        this
+    }
+
+    pub fn spawn(place: &Place, config: &str) -> Self {
+        let file = place.file("gateway.toml");
+        fs::write(&file, config).unwrap();
+        let mut child = trunkline()
+            .args(["up", "--config"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Lines::of(child.stderr.take().unwrap());
+        Self { child, log, directory: place.directory.clone() }
+    }
+
+    /// Asks it to end and waits; returns whether it ended with success.
+    pub fn stop(&mut self) -> bool {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let _gone_already = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        self.wait().success()
+    }
+
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let _gone_already = self.child.kill();
+        panic!("the gateway did not end; log:\n{}", self.log.rest().join("\n"));
+    }
+
+    /// The process id of one of the two processes.
+    pub fn pid_of(&self, process: &str) -> rustix::process::Pid {
+        let parent = self.child.id();
+        let children =
+            fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+        let found = children.split_whitespace().find(|pid| {
+            fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| line.split(|b| *b == 0).any(|part| part == process.as_bytes()))
+        });
+        let pid = found.unwrap_or_else(|| panic!("no process {process} under {parent}"));
+        rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap()
+    }
+
+    /// The CDRs so far.
+    pub fn cdrs(&self) -> Vec<Value> {
+        cdrs(&self.directory.join("cdr.jsonl"))
+    }
+
+    /// Waits until there are `count` CDRs.
+    pub fn cdrs_when(&self, count: usize) -> Vec<Value> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let cdrs = self.cdrs();
+            if cdrs.len() >= count || Instant::now() > until {
+                assert_eq!(cdrs.len(), count, "CDRs: {cdrs:#?}");
+                return cdrs;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+}
+
+fn cdrs(file: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if self.child.try_wait().ok().flatten().is_none() {
+            let pid = rustix::process::Pid::from_child(&self.child);
+            let _gone = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+            let _reaped = self.child.wait();
+        }
+    }
+}

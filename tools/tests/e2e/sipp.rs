@@ -1,0 +1,130 @@
+//! SIPp as caller and callee on the insecure side (Debian `sip-tester`).
+
+use std::f64::consts::TAU;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use bench::media::g711::Law;
+
+use crate::gateway::Place;
+use crate::lines::PATIENCE;
+
+/// What SIPp plays, in hertz.
+pub const TONE_HZ: u32 = 1000;
+/// The first media port of a SIPp.
+pub const MEDIA_PORT: u16 = 16_000;
+
+pub struct Sipp {
+    child: Child,
+    errors: PathBuf,
+}
+
+/// How a SIPp runs.
+pub struct Run<'a> {
+    pub scenario: &'a str,
+    pub transport: &'a str,
+    pub arguments: Vec<String>,
+}
+
+impl Sipp {
+    /// Calls `number` through the gateway; each call talks for `talk_ms`.
+    pub fn call(
+        place: &Place,
+        scenario: &str,
+        transport: &str,
+        number: &str,
+        calls: u32,
+        talk_ms: u32,
+    ) -> Self {
+        let arguments = vec![
+            format!("{}:5060", place.gateway),
+            "-s".into(),
+            number.into(),
+            "-m".into(),
+            calls.to_string(),
+            "-l".into(),
+            calls.to_string(),
+            "-r".into(),
+            "5".into(),
+            "-d".into(),
+            talk_ms.to_string(),
+        ];
+        Self::run(place, Run { scenario, transport, arguments })
+    }
+
+    /// Answers `calls` calls.
+    pub fn answer(place: &Place, transport: &str, calls: u32) -> Self {
+        let arguments = vec!["-m".into(), calls.to_string()];
+        Self::run(place, Run { scenario: "callee.xml", transport, arguments })
+    }
+
+    pub fn run(place: &Place, run: Run<'_>) -> Self {
+        let tone = place.file("tone.al");
+        fs::write(&tone, tone_octets()).unwrap();
+        let template = include_str_of(run.scenario).replace("@TONE@", &tone.display().to_string());
+        let scenario = place.file(run.scenario);
+        fs::write(&scenario, template).unwrap();
+        let errors = place.file(&format!("sipp-{}.err", run.scenario));
+        let child = Command::new("sipp")
+            .args(run.arguments)
+            .args(["-sf", &scenario.display().to_string()])
+            .args(["-i", &place.provider.to_string(), "-mi", &place.provider.to_string()])
+            .args(["-p", "5070", "-t", run.transport, "-nostdin"])
+            .args(["-min_rtp_port", &MEDIA_PORT.to_string()])
+            .args(["-max_rtp_port", &(MEDIA_PORT + 1000).to_string()])
+            .args(["-trace_err", "-error_file", &errors.display().to_string()])
+            .args(["-timeout", "60", "-timeout_error"])
+            .current_dir(&place.directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sipp is missing: apt-get install sip-tester");
+        Self { child, errors }
+    }
+
+    /// Waits for its end; all its calls must have gone as its scenario says.
+    pub fn succeed(&mut self) {
+        let status = self.wait();
+        assert!(
+            status.success(),
+            "SIPp: {status}\n{}",
+            fs::read_to_string(&self.errors).unwrap_or_default()
+        );
+    }
+
+    pub fn wait(&mut self) -> ExitStatus {
+        let until = Instant::now() + PATIENCE * 2;
+        while Instant::now() < until {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        panic!("SIPp is stuck\n{}", fs::read_to_string(&self.errors).unwrap_or_default());
+    }
+}
+
+impl Drop for Sipp {
+    fn drop(&mut self) {
+        let _gone_already = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// One second of the tone in A-law.
+fn tone_octets() -> Vec<u8> {
+    (0..8000)
+        .map(|n| {
+            let sample = (f64::from(n) * f64::from(TONE_HZ) * TAU / 8000.0).sin() * 16_000.0;
+            Law::A.encode(sample as i16)
+        })
+        .collect()
+}
+
+fn include_str_of(scenario: &str) -> String {
+    let peers = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers");
+    fs::read_to_string(format!("{peers}/{scenario}")).unwrap()
+}
