@@ -22,7 +22,7 @@ pub struct Config {
     pub flows_per_worker: u32,
     /// How long a wake-up waits for further packets, in microseconds. 0: not at all.
     pub gather_us: u32,
-    /// The only user id, besides the own one, that may attach to `socket`.
+    /// The only user id that may attach to `socket`.
     pub allowed_uid: u32,
 }
 

@@ -14,6 +14,7 @@ use rtp::srtp::{MasterKey, Suite};
 use crate::admit::{Egress, Ingress};
 use crate::flow::{Flow, Flows, Gate, Silence, SlotError};
 use crate::io::{Endpoint, Port, SocketId, socket};
+use crate::limits::UNSENT_MAX;
 use crate::ports::LeaseError;
 use crate::worker::Worker;
 
@@ -66,9 +67,9 @@ impl Worker {
         let network = open.network as usize;
         let (lease, rtp, rtcp) = match self.ports.lease(network, now_ns, socket::open) {
             Ok(leased) => leased,
-            Err(LeaseError::NoSuchNetwork) => return Ok(Err(Reason::BadCommand)),
-            Err(LeaseError::NoPorts) => return Ok(Err(Reason::NoPorts)),
-            Err(LeaseError::NoDescriptors) => return Ok(Err(Reason::NoDescriptors)),
+            Err(LeaseError::UnknownNetwork) => return Ok(Err(Reason::BadCommand)),
+            Err(LeaseError::PortsExhausted) => return Ok(Err(Reason::NoPorts)),
+            Err(LeaseError::DescriptorsExhausted) => return Ok(Err(Reason::NoDescriptors)),
         };
         let [rtp_id, rtcp_id] = sockets(open.flow);
         let opened = self.io.open(rtp_id, rtp).and_then(|()| self.io.open(rtcp_id, rtcp));
@@ -114,12 +115,16 @@ impl Worker {
         Ok(Some(event))
     }
 
-    /// Queues an event. One that finds the ring full is counted; the flow table tells the guest
-    /// the same when it looks.
+    /// Sends an event, or keeps it until the guest has made room.
     pub(crate) fn emit(&mut self, event: &Event) {
-        let pushed = self.host.events.push(event).is_ok();
-        self.tally.add(if pushed { Counter::Events } else { Counter::EventsLost }, 1);
-        self.events_waiting = true;
+        if self.unsent.is_empty() && self.host.events.push(event).is_ok() {
+            self.tally.add(Counter::Events, 1);
+            self.events_waiting = true;
+        } else if self.unsent.len() < UNSENT_MAX {
+            self.unsent.push_back(*event);
+        } else {
+            self.tally.add(Counter::EventsLost, 1);
+        }
     }
 
     fn absence(&self, id: FlowId) -> Reason {

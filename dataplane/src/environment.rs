@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::config::Config;
 use crate::error::StartError;
 use crate::io::{socket, uring};
 use crate::limits::{BUFFER_SIZE, BUFFERS, DESCRIPTORS_OTHER};
@@ -53,6 +54,17 @@ pub fn probe() -> Vec<Finding> {
     findings.push(descriptors_finding());
     findings.push(memlock_finding());
     findings
+}
+
+/// Plans the workers and checks the host for them.
+///
+/// # Errors
+/// The [`StartError`] that starting would end with.
+pub fn prepare(config: &Config) -> Result<Topology, StartError> {
+    let topology = Topology::plan(config, &allowed_cores())?;
+    check_descriptors(&topology)?;
+    check_ports(&topology)?;
+    Ok(topology)
 }
 
 fn ring_findings() -> Vec<Finding> {
@@ -139,7 +151,7 @@ pub fn diagnose(error: io::Error, worker: WorkerId) -> StartError {
 ///
 /// # Errors
 /// [`StartError::TooFewDescriptors`].
-pub fn check_descriptors(topology: &Topology) -> Result<(), StartError> {
+fn check_descriptors(topology: &Topology) -> Result<(), StartError> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         // When it fails, the check below says what is missing.
@@ -155,7 +167,7 @@ pub fn check_descriptors(topology: &Topology) -> Result<(), StartError> {
 ///
 /// # Errors
 /// [`StartError::AddressNotLocal`], [`StartError::PortsOccupied`].
-pub fn check_ports(topology: &Topology) -> Result<(), StartError> {
+fn check_ports(topology: &Topology) -> Result<(), StartError> {
     for address in &topology.networks {
         socket::open(SocketAddr::new(*address, 0))
             .map_err(|cause| StartError::AddressNotLocal { address: *address, cause })?;
@@ -176,7 +188,7 @@ fn is_free(address: IpAddr, port: u16) -> bool {
 }
 
 /// The cores that this process may use, in order.
-pub fn allowed_cores() -> Vec<usize> {
+fn allowed_cores() -> Vec<usize> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     cores.into_iter().map(|core| core.id).collect()
 }

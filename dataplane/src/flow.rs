@@ -133,14 +133,13 @@ impl Flow {
         }
     }
 
-    /// True once per silence: no packet was accepted for the time-out.
-    pub fn fell_silent(&mut self, now_ns: u64) -> bool {
+    /// No packet was accepted for the time-out while the flow was relaying, and nobody was told.
+    pub fn is_silent(&self, now_ns: u64) -> bool {
         let last = self.counts.last_packet_ns.max(self.silence.since_ns);
-        let silent = self.silence.timeout_ns > 0
+        self.silence.timeout_ns > 0
+            && self.gate == Gate::Relaying
             && !self.silence.reported
-            && now_ns.saturating_sub(last) >= self.silence.timeout_ns;
-        self.silence.reported |= silent;
-        silent
+            && now_ns.saturating_sub(last) >= self.silence.timeout_ns
     }
 
     pub fn timeout_event(&self) -> Event {
@@ -350,16 +349,26 @@ pub mod tests {
         assert_eq!(flows.open_count(), 1);
     }
 
+    /// What 4,096 flows reserve; two SRTP contexts are most of it.
+    #[test]
+    fn a_flow_is_small() {
+        let octets = size_of::<Flow>();
+        assert!(octets <= 4096, "{octets} octets");
+    }
+
     #[test]
     fn silence_is_reported_once_until_media_resumes() {
         let mut flow = flow(id(0, 1));
-        assert!(!flow.fell_silent(u64::MAX), "no watch was asked for");
+        assert!(!flow.is_silent(u64::MAX), "no watch was asked for");
         flow.silence = Silence { timeout_ns: 100, since_ns: 50, reported: false };
-        assert!(!flow.fell_silent(149));
-        assert!(flow.fell_silent(150));
-        assert!(!flow.fell_silent(1000));
+        assert!(!flow.is_silent(u64::MAX), "a held flow is silent by intent");
+        flow.gate = Gate::Relaying;
+        assert!(!flow.is_silent(149));
+        assert!(flow.is_silent(150));
+        flow.silence.reported = true;
+        assert!(!flow.is_silent(1000));
         flow.accepted(172, 2000);
-        assert!(!flow.fell_silent(2099));
-        assert!(flow.fell_silent(2100));
+        assert!(!flow.is_silent(2099));
+        assert!(flow.is_silent(2100));
     }
 }

@@ -31,9 +31,7 @@ use crate::worker::{Parts, Signal, Worker};
 /// # Errors
 /// [`StartError`]: why it did not start, or which worker failed.
 pub fn run(config: Config, stop: Stop) -> Result<(), StartError> {
-    let topology = Topology::plan(&config, &environment::allowed_cores())?;
-    environment::check_descriptors(&topology)?;
-    environment::check_ports(&topology)?;
+    let topology = environment::prepare(&config)?;
     let listener = Listener::bind(&config.socket, config.allowed_uid)
         .map_err(|error| socket_error(&config, &error))?;
     let crew = Crew::start(&topology)?;
@@ -55,9 +53,7 @@ pub fn run(config: Config, stop: Stop) -> Result<(), StartError> {
 /// # Errors
 /// What [`run`] would say.
 pub fn check(config: &Config) -> Result<(), StartError> {
-    let topology = Topology::plan(config, &environment::allowed_cores())?;
-    environment::check_descriptors(&topology)?;
-    environment::check_ports(&topology)
+    environment::prepare(config).map(|_| ())
 }
 
 /// All workers, seen from the main thread.

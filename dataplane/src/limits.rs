@@ -71,9 +71,11 @@ pub const NETWORKS_MAX: usize = 16;
 /// Commands that may wait between signaling and one worker.
 pub const COMMAND_SLOTS: u32 = 1024;
 
-/// Events that may wait between one worker and signaling; beyond it they are counted as lost and
-/// signaling reads the flow table instead.
+/// Events that may wait between one worker and signaling; beyond it commands wait too.
 pub const EVENT_SLOTS: u32 = 4096;
+
+/// Answers that one command may have: its own, and the CLOSED of a flow that it replaces.
+pub const UNSENT_MAX: usize = 2;
 
 /// Lowest port that may be leased: below it ports are privileged.
 pub const PORT_MIN: u16 = 1024;

@@ -28,11 +28,11 @@ pub struct Lease {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LeaseError {
     /// The network index is not configured.
-    NoSuchNetwork,
+    UnknownNetwork,
     /// Every pair is leased, cooling down or held by another program.
-    NoPorts,
+    PortsExhausted,
     /// The process or the system has no descriptor (or socket memory) left.
-    NoDescriptors,
+    DescriptorsExhausted,
 }
 
 /// The port pairs of one worker.
@@ -72,9 +72,9 @@ impl Ports {
         now_ns: u64,
         mut open: impl FnMut(SocketAddr) -> io::Result<S>,
     ) -> Result<(Lease, S, S), LeaseError> {
-        let place = self.networks.get_mut(network).ok_or(LeaseError::NoSuchNetwork)?;
+        let place = self.networks.get_mut(network).ok_or(LeaseError::UnknownNetwork)?;
         for _ in 0..LEASE_TRIES {
-            let pair = place.take(now_ns).ok_or(LeaseError::NoPorts)?;
+            let pair = place.take(now_ns).ok_or(LeaseError::PortsExhausted)?;
             let rtp = SocketAddr::new(place.address, pair.even);
             let rtcp = SocketAddr::new(place.address, pair.even | 1);
             let opened = open(rtp).and_then(|first| Ok((first, open(rtcp)?)));
@@ -89,7 +89,7 @@ impl Ports {
                 }
             }
         }
-        Err(LeaseError::NoPorts)
+        Err(LeaseError::PortsExhausted)
     }
 
     /// Takes a pair back; it rests for [`COOL_DOWN_NS`].
@@ -113,8 +113,10 @@ impl Network {
 
 fn reason(error: &io::Error) -> LeaseError {
     match error.kind() {
-        io::ErrorKind::AddrNotAvailable | io::ErrorKind::PermissionDenied => LeaseError::NoPorts,
-        _ => LeaseError::NoDescriptors,
+        io::ErrorKind::AddrNotAvailable | io::ErrorKind::PermissionDenied => {
+            LeaseError::PortsExhausted
+        }
+        _ => LeaseError::DescriptorsExhausted,
     }
 }
 
@@ -145,10 +147,10 @@ mod tests {
         let mut ports = ports(2);
         let (a, ..) = ports.lease(0, 0, any).unwrap();
         let (b, ..) = ports.lease(0, 0, any).unwrap();
-        assert_eq!(even(&mut ports, 0), Err(LeaseError::NoPorts));
+        assert_eq!(even(&mut ports, 0), Err(LeaseError::PortsExhausted));
         ports.give_back(b, 100);
         ports.give_back(a, 200);
-        assert_eq!(even(&mut ports, COOL_DOWN_NS + 99), Err(LeaseError::NoPorts));
+        assert_eq!(even(&mut ports, COOL_DOWN_NS + 99), Err(LeaseError::PortsExhausted));
         assert_eq!(even(&mut ports, COOL_DOWN_NS + 200), Ok(b.rtp.port()));
         assert_eq!(even(&mut ports, COOL_DOWN_NS + 200), Ok(a.rtp.port()));
     }
@@ -162,7 +164,7 @@ mod tests {
         };
         let (lease, ..) = ports.lease(0, 0, held).unwrap();
         assert_eq!(lease.rtp.port(), 10_004, "a half-held pair is no pair");
-        assert_eq!(even(&mut ports, 0), Err(LeaseError::NoPorts));
+        assert_eq!(even(&mut ports, 0), Err(LeaseError::PortsExhausted));
         assert_eq!(even(&mut ports, COOL_DOWN_NS), Ok(10_000));
     }
 
@@ -170,7 +172,7 @@ mod tests {
     fn no_pair_is_lost_when_descriptors_run_out() {
         let mut ports = ports(1);
         let empty = |_: SocketAddr| -> io::Result<()> { Err(io::Error::from_raw_os_error(24)) };
-        assert_eq!(ports.lease(0, 0, empty).unwrap_err(), LeaseError::NoDescriptors);
+        assert_eq!(ports.lease(0, 0, empty).unwrap_err(), LeaseError::DescriptorsExhausted);
         assert_eq!(even(&mut ports, 0), Ok(10_000));
     }
 
@@ -181,6 +183,6 @@ mod tests {
         assert!(ports.lease(0, 0, any).is_ok());
         let (lease, ..) = ports.lease(1, 0, any).unwrap();
         assert_eq!(lease.rtp.to_string(), "127.0.0.2:10000");
-        assert_eq!(ports.lease(2, 0, any).unwrap_err(), LeaseError::NoSuchNetwork);
+        assert_eq!(ports.lease(2, 0, any).unwrap_err(), LeaseError::UnknownNetwork);
     }
 }

@@ -217,7 +217,8 @@ mod tests {
 
     #[test]
     fn loss_duplicates_and_reordering_are_told_apart() {
-        let table: [(&[u16], (u64, u64, u64)); 9] = [
+        type Row = (&'static [u16], (u64, u64, u64));
+        let table: [Row; 9] = [
             (&[1, 2, 3, 4], (0, 0, 0)),
             (&[1, 2, 5], (2, 0, 0)),
             (&[1, 3, 2, 4], (0, 0, 1)),

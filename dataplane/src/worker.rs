@@ -6,19 +6,20 @@
 //! It blocks nowhere but in receive, allocates nothing per packet, logs nothing per packet, and
 //! answers bad input with a count. Packets come first; commands are executed a few at a time.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 
-use abi::{Counter, FlowTally, Host, WorkerState};
+use abi::{Counter, Event, FlowTally, Host, WorkerState};
 use zeroize::Zeroize;
 
 use crate::clock;
 use crate::flow::Flows;
 use crate::io::{Backend, Batch, Wait};
-use crate::limits::{COMMANDS_PER_ROUND, HOUSEKEEPING_NS, SWEEP_FLOWS};
+use crate::limits::{COMMANDS_PER_ROUND, HOUSEKEEPING_NS, SWEEP_FLOWS, UNSENT_MAX};
 use crate::ports::Ports;
 use crate::relay;
 use crate::tally::Tally;
@@ -30,6 +31,9 @@ pub struct Worker {
     pub(crate) flows: Flows,
     pub(crate) ports: Ports,
     pub(crate) tally: Tally,
+    /// Events that found the ring full. No command is begun before they have left, so they are at
+    /// most the answers to one.
+    pub(crate) unsent: VecDeque<Event>,
     /// Events were queued since the guest's bell rang last.
     pub(crate) events_waiting: bool,
     batch: Batch,
@@ -75,6 +79,7 @@ impl Worker {
             flows: Flows::new(parts.flows),
             ports: parts.ports,
             tally: Tally::new(),
+            unsent: VecDeque::with_capacity(UNSENT_MAX),
             events_waiting: false,
             batch: Batch::new(),
             signal: parts.signal,
@@ -140,7 +145,10 @@ impl Worker {
     fn take_commands(&mut self, now_ns: u64) -> io::Result<()> {
         self.commands_waiting = true;
         for _ in 0..COMMANDS_PER_ROUND {
-            let Some(mut command) = self.host.commands.pop() else {
+            // A guest that does not read its events is not served until it does; the next
+            // housekeeping step looks again.
+            let command = if self.flush_events() { self.host.commands.pop() } else { None };
+            let Some(mut command) = command else {
                 self.commands_waiting = false;
                 break;
             };
@@ -159,6 +167,7 @@ impl Worker {
     fn keep_house(&mut self, now_ns: u64) -> io::Result<()> {
         if self.signal.restore.swap(false, Ordering::AcqRel) {
             self.host.restore();
+            self.unsent.clear();
             let _ = self.signal.restored.try_send(());
         }
         self.sweep(now_ns);
@@ -173,18 +182,32 @@ impl Worker {
         Ok(())
     }
 
+    /// Sends what waits; true when nothing waits any more.
+    fn flush_events(&mut self) -> bool {
+        while let Some(event) = self.unsent.front() {
+            if self.host.events.push(event).is_err() {
+                return false;
+            }
+            self.unsent.pop_front();
+            self.tally.add(Counter::Events, 1);
+            self.events_waiting = true;
+        }
+        true
+    }
+
     fn sweep(&mut self, now_ns: u64) {
-        let mut silent = 0;
+        let mut reported = 0;
         for flow in self.flows.sweep(self.sweep_from, SWEEP_FLOWS) {
             publish(&mut self.host.flows, flow);
-            if flow.fell_silent(now_ns) {
-                silent += 1;
-                let pushed = self.host.events.push(&flow.timeout_event()).is_ok();
-                self.tally.add(if pushed { Counter::Events } else { Counter::EventsLost }, 1);
+            // A report that finds the ring full is made by the next sweep.
+            if flow.is_silent(now_ns) && self.host.events.push(&flow.timeout_event()).is_ok() {
+                flow.silence.reported = true;
+                reported += 1;
             }
         }
-        self.tally.add(Counter::MediaTimeouts, silent);
-        self.events_waiting |= silent > 0;
+        self.tally.add(Counter::Events, reported);
+        self.tally.add(Counter::MediaTimeouts, reported);
+        self.events_waiting |= reported > 0;
         self.sweep_from += SWEEP_FLOWS;
         if self.sweep_from >= self.flows.high_water() {
             self.sweep_from = 0;

@@ -1,8 +1,17 @@
 //! Commands to a real worker: refusals, repetition, limits, a guest that dies, a guest that lies.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
+
 mod rig;
 
 use abi::{Close, Command, Counter, FlowId, FlowState, Notice, Open, Reason, Suite, Update};
+use dataplane::limits::{COMMAND_SLOTS, EVENT_SLOTS};
 use rig::packet::{Peer, rtp};
 use rig::{Call, Rig, await_that, id, key, receive};
 
@@ -197,6 +206,39 @@ fn media_flows_on_while_the_guest_is_dead_and_the_next_one_sees_it() {
 }
 
 #[test]
+fn no_answer_is_lost_when_the_guest_does_not_read() {
+    let mut rig = Rig::start();
+    let flow = id(0, 1);
+    let open =
+        |token| Command::open(&Open { token, flow, call: [0; 16], network: 0, rtcp_mux_in: false });
+    let (mut asked, mut answered) = (0, 0);
+    // Twice what both rings hold: the worker stops taking commands until it can answer.
+    let total = 2 * u64::from(EVENT_SLOTS + COMMAND_SLOTS);
+    while asked < total {
+        match rig.guest().commands.push(&open(asked + 1)) {
+            Ok(()) => asked += 1,
+            Err(_) if rig.counter(Counter::Events) < answered + u64::from(EVENT_SLOTS) => {
+                std::thread::yield_now();
+            }
+            Err(_) => read_answers(&mut rig, &mut answered),
+        }
+        rig.ring();
+    }
+    await_that("every answer", || {
+        read_answers(&mut rig, &mut answered);
+        answered == total
+    });
+    assert_eq!(rig.counter(Counter::EventsLost), 0);
+}
+
+fn read_answers(rig: &mut Rig, answered: &mut u64) {
+    while let Some(event) = rig.guest().events.pop() {
+        *answered += 1;
+        assert_eq!(event.token, *answered, "in order, each once");
+    }
+}
+
+#[test]
 fn a_lying_guest_disturbs_no_flow() {
     let mut rig = Rig::start();
     let call = Call::place(&mut rig, 0, 1);
@@ -217,10 +259,14 @@ fn a_lying_guest_disturbs_no_flow() {
             }
         }
         rig.ring();
+        while rig.guest().events.pop().is_some() {}
         call.far_a.rtp.send_to(&rtp(round), call.at_a.0).unwrap();
         assert_eq!(receive(&call.far_b.rtp).0, rtp(round), "media goes on");
     }
-    await_that("every lie is taken", || rig.counter(Counter::Commands) >= before + lies);
+    await_that("every lie is taken", || {
+        while rig.guest().events.pop().is_some() {}
+        rig.counter(Counter::Commands) >= before + lies
+    });
     assert!(rig.counter(Counter::CommandFaults) > 0);
     // And the worker still obeys. Some of the lies may have been answered meanwhile.
     let token = 0xFFFF_0000_0000_0001;

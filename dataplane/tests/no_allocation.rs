@@ -1,6 +1,14 @@
 //! A worker allocates nothing per packet: an allocator that counts what the worker's thread asks for,
 //! and packets through a real worker in every combination of sides.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
+
 mod rig;
 
 use std::alloc::{GlobalAlloc, Layout, System};

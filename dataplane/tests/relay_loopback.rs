@@ -1,5 +1,13 @@
 //! Media through a real worker on loopback, commanded through a real region.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
+
 mod rig;
 
 use abi::{Counter, Suite, Update};

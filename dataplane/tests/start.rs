@@ -1,5 +1,13 @@
 //! What an operator reads when the data plane does not start.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
+
 mod rig;
 
 use dataplane::{Config, StartError, Stop};
@@ -27,8 +35,13 @@ fn refusals_name_the_thing_the_cause_and_the_remedy() {
     for (spoil, code, words) in table {
         let mut config = good();
         spoil(&mut config);
+        let checked = dataplane::check(&config);
         let error = refusal(config);
         let text = error.to_string();
+        match checked {
+            Ok(()) => assert_eq!(code, 73, "only the handover socket is not checked beforehand"),
+            Err(checked) => assert_eq!(checked.to_string(), text),
+        }
         assert!(words.iter().all(|word| text.contains(word)), "{text}");
         assert_eq!(error.exit_code(), code, "{text}");
     }

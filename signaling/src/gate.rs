@@ -10,9 +10,7 @@ use sip::endpoint::Hop;
 use sip::wire::{HeaderName, Method, Request, Response, StatusCode, Uri};
 
 use crate::net::Net;
-use crate::trunk::{
-    Called, Origin, TrunkId, TrunkTable, Unattributed, UnknownCallers, attribute,
-};
+use crate::trunk::{Called, Origin, TrunkId, TrunkTable, Unattributed, UnknownCallers, attribute};
 
 /// Headers that tie a response to its request (RFC 3261 §8.2.6.2).
 const COPIED: [HeaderName; 5] =

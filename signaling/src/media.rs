@@ -41,8 +41,9 @@ pub struct Pair {
 
 /// How one side of the call sends and receives.
 pub struct Side {
-    pub rtp: SocketAddr,
-    pub rtcp: SocketAddr,
+    /// Where it receives and sends from; none while it is on hold by `c=0.0.0.0` (RFC 3264 §8.4).
+    pub rtp: Option<SocketAddr>,
+    pub rtcp: Option<SocketAddr>,
     pub rtcp_mux: bool,
     /// Key with which this side encrypts what it sends to us; absent on a plain side.
     pub receive: Option<Key>,
@@ -55,6 +56,8 @@ pub struct Side {
 pub enum Notice {
     /// A flow holds its ports.
     Opened { token: Token, flow: FlowId, rtp: SocketAddr, rtcp: SocketAddr },
+    /// A flow does from now on what [`Media::connect`] with this serial said.
+    Connected { token: Token, flow: FlowId, serial: u64 },
     /// A command was refused; the text is for operators.
     Refused { token: Token, flow: FlowId, reason: Reason },
     /// A flow is gone; these are its final counts.
@@ -78,6 +81,7 @@ pub struct Media {
     owners: HashMap<(usize, FlowId), Token>,
     orphans: Vec<(usize, FlowId)>,
     orphans_due: Option<Instant>,
+    last_serial: u64,
 }
 
 struct Worker {
@@ -175,18 +179,20 @@ impl Media {
         Ok(pair)
     }
 
-    /// Tells both flows of a call where media comes from and goes to, and lets it pass.
+    /// Tells both flows of a call where media comes from and goes to, and lets it pass. Returns the
+    /// serial that both flows' [`Notice::Connected`] will carry.
     ///
     /// # Errors
     /// [`MediaError::RingFull`]; what was connected before stays.
     pub fn connect(
         &mut self,
-        token: Token,
         pair: &Pair,
         caller: &Side,
         callee: &Side,
         timeout: Duration,
-    ) -> Result<(), MediaError> {
+    ) -> Result<u64, MediaError> {
+        self.last_serial += 1;
+        let serial = self.last_serial;
         let worker = self.workers.get_mut(pair.worker).ok_or(MediaError::NoSlots)?;
         let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
         let ways = [
@@ -199,18 +205,18 @@ impl Media {
                 timeout_ms,
                 rtcp_mux_in: from.rtcp_mux,
                 rtcp_mux_out: to.rtcp_mux,
-                relay: true,
-                source_rtp: Some(from.rtp),
-                source_rtcp: Some(from.rtcp),
-                destination_rtp: Some(to.rtp),
-                destination_rtcp: Some(to.rtcp),
+                relay: to.rtp.is_some(),
+                source_rtp: from.rtp,
+                source_rtcp: from.rtcp,
+                destination_rtp: to.rtp,
+                destination_rtcp: to.rtcp,
                 unprotect: from.receive.clone(),
                 protect: to.send.clone(),
-                ..Update::new(token, flow)
+                ..Update::new(serial, flow)
             };
             worker.push(&Command::update(&update))?;
         }
-        Ok(())
+        Ok(serial)
     }
 
     /// Gives a call's flows back; [`Notice::Closed`] brings their final counts.
@@ -286,7 +292,9 @@ impl Media {
                 self.closed(index, flow, packets, bytes)
             }
             abi::Notice::Timeout { flow, .. } => Some(Notice::Silent { token: owner(flow)?, flow }),
-            abi::Notice::Updated { .. } => None,
+            abi::Notice::Updated { token: serial, flow } => {
+                Some(Notice::Connected { token: owner(flow)?, flow, serial })
+            }
         }
     }
 
@@ -309,6 +317,7 @@ impl Media {
             owners: HashMap::new(),
             orphans: Vec::new(),
             orphans_due: None,
+            last_serial: 0,
         }
     }
 }

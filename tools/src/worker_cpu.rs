@@ -3,7 +3,7 @@
 use std::fs;
 
 /// Name prefix of the worker threads.
-const WORKER: &str = "worker";
+const WORKER: &str = "media-";
 
 /// Nanoseconds on a core of all worker threads of one process: system calls included, receive
 /// interrupts that ran on other threads' account not.

@@ -56,6 +56,8 @@ pub struct LegCounts {
     pub auth_failures: u64,
     /// Whether the tone of the far end was heard.
     pub tone_heard: bool,
+    /// Number of the first packet that never came; known when the leg is finished.
+    pub first_missing: Option<u32>,
 }
 
 /// One leg, ready to send and receive.
@@ -144,6 +146,11 @@ impl Leg {
                 self.counts.auth_failures += 1;
             }
         }
+    }
+
+    /// Closes the sockets and gives what the leg saw.
+    pub fn finish(self) -> LegCounts {
+        LegCounts { first_missing: self.receiver.first_missing(), ..self.counts }
     }
 
     /// Whether every expected packet has come.
@@ -280,6 +287,12 @@ impl Receiver {
         let first = *word & bit == 0;
         *word |= bit;
         first
+    }
+
+    fn first_missing(&self) -> Option<u32> {
+        let (at, word) = self.seen.iter().enumerate().find(|(_, word)| **word != u64::MAX)?;
+        let frame = at as u32 * 64 + word.trailing_ones();
+        (frame < self.frames).then_some(frame)
     }
 
     fn is_in_step(&mut self, packet: &RtpPacket<'_>, frame: u32) -> bool {

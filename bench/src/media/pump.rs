@@ -185,7 +185,7 @@ impl Works {
             Control::Close(call, reply) => {
                 self.drain(call, Port::Rtp);
                 self.drain(call, Port::Rtcp);
-                let counts = self.legs.remove(&call).map(|leg| leg.counts).unwrap_or_default();
+                let counts = self.legs.remove(&call).map(|leg| leg.finish()).unwrap_or_default();
                 let _ = reply.send(counts);
             }
             Control::Delays(reply) => drop(reply.send(self.delays.clone())),

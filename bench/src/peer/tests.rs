@@ -167,6 +167,15 @@ async fn call_between(first: &Certificates, second: &Certificates) -> (String, V
         Ok(ended) => ended.err().unwrap().to_string(),
         Err(_) => "no answer".into(),
     };
+    // The callee may hear of a refusal after the caller: TLS alerts travel.
+    let heard = async {
+        while callee.faults().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if !ended.contains("486") {
+        tokio::time::timeout(Duration::from_secs(10), heard).await.unwrap();
+    }
     (ended, callee.faults())
 }
 

@@ -385,7 +385,10 @@ impl Call {
             }
             if to.received != frames {
                 let received = to.received;
-                return Some(format!("{way}: {received} of {frames} packets arrived intact"));
+                return Some(format!(
+                    "{way}: {received} of {frames} packets arrived intact, number {} is missing",
+                    to.first_missing.unwrap_or_default()
+                ));
             }
             let faults = to.duplicates + to.reordered + to.corrupted + to.misdelivered;
             if faults + to.plain + to.auth_failures != 0 {

@@ -123,14 +123,16 @@ impl Batch {
         Batch {
             arrivals: Vec::with_capacity(BATCH_MAX),
             departures: Vec::with_capacity(BATCH_MAX),
-            discards: Vec::with_capacity(BATCH_MAX),
+            // Each arrival may be discarded, and so may what never became one.
+            discards: Vec::with_capacity(2 * BATCH_MAX),
             failed: Vec::with_capacity(BATCH_MAX),
         }
     }
 
-    /// Room for another arrival and another failed send?
+    /// Whether one more completion of any kind has room.
     pub fn has_room(&self) -> bool {
-        self.arrivals.len() < BATCH_MAX && self.failed.len() < BATCH_MAX
+        let fullest = self.arrivals.len().max(self.failed.len()).max(self.discards.len());
+        fullest < BATCH_MAX
     }
 }
 

@@ -139,7 +139,7 @@ impl Uring {
     /// Stops receiving and closes the socket. Packets that wait in it are gone.
     ///
     /// # Errors
-    /// Those of `io_uring_enter(2)` and `io_uring_register(2)`.
+    /// Those of `io_uring_enter(2)` that mean a broken ring.
     pub fn close(&mut self, id: SocketId) -> io::Result<()> {
         let index = file_index(id);
         let Some(slot) = self.slots.get_mut(index as usize) else { return Ok(()) };
@@ -152,8 +152,9 @@ impl Uring {
         self.push(&quiet(cancel, Tag::Cancel))?;
         // Submitted before the table changes: a send or receive that is queued must meet its own
         // socket, not the next one in this place.
-        self.ring.submit()?;
-        self.ring.submitter().register_files_update(index, &[-1])?;
+        self.submit()?;
+        // When this fails, the place keeps the old socket, deaf, until the next one takes it.
+        let _ = self.ring.submitter().register_files_update(index, &[-1]);
         Ok(())
     }
 
@@ -333,12 +334,12 @@ impl Uring {
     }
 
     fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
-        // SAFETY (both): what the entries point to stays valid until the kernel is done with it:
-        // packet buffers until `recycle`, `message` and `ONE` as long as the ring.
+        // SAFETY: what the entry points to stays valid until the kernel is done with it: packet
+        // buffers until `recycle`, `message` and `ONE` as long as the ring.
         if unsafe { self.ring.submission().push(entry) }.is_ok() {
             return Ok(());
         }
-        self.ring.submit()?;
+        self.submit()?;
         // SAFETY: as above.
         unsafe { self.ring.submission().push(entry) }.map_err(io::Error::other)
     }
@@ -358,13 +359,11 @@ impl Uring {
                 self.ring.submitter().submit_with_args(1, &args)
             }
         };
-        match entered.map_err(|error| (error.raw_os_error(), error)) {
-            // EBUSY and EAGAIN: completions wait for room or memory is short; they pass.
-            Ok(_) | Err((Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN), _)) => {
-                Ok(())
-            }
-            Err((_, error)) => Err(error),
-        }
+        passing(entered)
+    }
+
+    fn submit(&self) -> io::Result<()> {
+        passing(self.ring.submit())
     }
 
     /// Gives sent buffers back, once the kernel has taken every queued send.
@@ -414,6 +413,18 @@ fn build(submissions: u32, completions: u32) -> io::Result<IoUring> {
         // Linux before 6.6.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => with(false),
         made => made,
+    }
+}
+
+/// Forgives what passes by itself: time-out, interruption, a full completion queue (EBUSY), short
+/// memory (EAGAIN).
+fn passing(entered: io::Result<usize>) -> io::Result<()> {
+    match entered {
+        Ok(_) => Ok(()),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
+            _ => Err(error),
+        },
     }
 }
 

@@ -144,6 +144,7 @@ fn rtcp_follows_the_multiplexing_of_either_side() {
 #[test]
 fn every_verdict_is_reached() {
     type Prepare = fn(&mut Bench);
+    type Row = (Verdict, Prepare, Port, &'static str, Vec<Vec<u8>>);
     let nothing: Prepare = |_| ();
     let secure_in: Prepare =
         |bench| bench.flow().ingress = Ingress::new(Some(&key(Suite::AesCm128HmacSha1_80)));
@@ -156,7 +157,7 @@ fn every_verdict_is_reached() {
     let mut bad_rtcp = rtcp();
     bad_rtcp[3] = 9;
     let once = protected(suite, &rtp(1), Kind::Rtp);
-    let table: Vec<(Verdict, Prepare, Port, &str, Vec<Vec<u8>>)> = vec![
+    let table: Vec<Row> = vec![
         (Verdict::Runt, nothing, Port::Rtp, PEER, vec![vec![]]),
         (Verdict::Runt, nothing, Port::Rtp, PEER, vec![rtp(1)[..11].to_vec()]),
         (Verdict::NotRtp, nothing, Port::Rtp, PEER, vec![vec![0; 20]]),

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -209,7 +209,7 @@ impl Drop for Rig {
     }
 }
 
-fn attach(socket: &PathBuf) -> Worker {
+fn attach(socket: &Path) -> Worker {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match handover::connect(socket) {

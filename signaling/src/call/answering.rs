@@ -28,7 +28,12 @@ impl Answering {
         State::Answering(Box::new(Self { late, hung_up: false }))
     }
 
-    pub fn on(mut self: Box<Self>, common: &mut Common, desk: &mut Desk<'_>, happening: Happening) -> State {
+    pub fn on(
+        mut self: Box<Self>,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+        happening: Happening,
+    ) -> State {
         match happening {
             Happening::Ack { request } => self.acknowledged(common, desk, &request),
             Happening::AckMissing => {
@@ -89,9 +94,15 @@ impl Answering {
 }
 
 /// The caller's ACK answered our offer: answer the callee's, connect media.
-fn complete(late: &Late, common: &mut Common, desk: &mut Desk<'_>, ack: &Request) -> Result<(), String> {
+fn complete(
+    late: &Late,
+    common: &mut Common,
+    desk: &mut Desk<'_>,
+    ack: &Request,
+) -> Result<(), String> {
     let body = headers::sdp_of(&ack.headers, &ack.body).ok_or("the ACK carries no answer")?;
-    let near = negotiate::accept(&late.ours, body, &common.caller.policy).map_err(|e| e.to_string())?;
+    let near =
+        negotiate::accept(&late.ours, body, &common.caller.policy).map_err(|e| e.to_string())?;
     let (answer, far) = negotiate::answer(
         &late.description,
         &late.audio,

@@ -64,7 +64,14 @@ struct Flows {
 }
 
 impl Common {
-    pub fn new(token: Token, caller: Leg, callee: Leg, pair: Pair, cdr: Record, called: String) -> Self {
+    pub fn new(
+        token: Token,
+        caller: Leg,
+        callee: Leg,
+        pair: Pair,
+        cdr: Record,
+        called: String,
+    ) -> Self {
         Self {
             token,
             caller,
@@ -106,15 +113,18 @@ impl Common {
         &self.flows.pair
     }
 
-    /// Lets media pass between what both sides agreed to.
-    pub fn connect(&mut self, desk: &mut Desk<'_>, near: &Agreed, far: &Agreed) {
+    /// Lets media pass between what both sides agreed to; the serial names this in the data plane's
+    /// notices.
+    pub fn connect(&mut self, desk: &mut Desk<'_>, near: &Agreed, far: &Agreed) -> u64 {
         self.cdr.suites(near.suite.map(sdp::Suite::name), far.suite.map(sdp::Suite::name));
         let pair = self.flows.pair;
-        let connected =
-            desk.media.connect(self.token, &pair, &near.side, &far.side, self.rtp_timeout);
-        if let Err(error) = connected {
-            tracing::error!(call = self.id(), %error, "media not connected; the call ends");
-            desk.stop_soon(self.token, "the data plane takes no commands");
+        match desk.media.connect(&pair, &near.side, &far.side, self.rtp_timeout) {
+            Ok(serial) => serial,
+            Err(error) => {
+                tracing::error!(call = self.id(), %error, "media not connected; the call ends");
+                desk.stop_soon(self.token, "the data plane takes no commands");
+                0
+            }
         }
     }
 

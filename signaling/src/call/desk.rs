@@ -56,7 +56,10 @@ impl Desk<'_> {
     pub fn refuse(&mut self, transaction: ServerId, status: StatusCode, reason: &str) {
         let mut extra = Vec::new();
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            extra.push((HeaderName::RetryAfter, Bytes::from_static(Settings::RETRY_AFTER.as_bytes())));
+            extra.push((
+                HeaderName::RetryAfter,
+                Bytes::from_static(Settings::RETRY_AFTER.as_bytes()),
+            ));
         }
         tracing::debug!(status = status.code(), reason, "refusing");
         self.answer(transaction, status, extra, None);
@@ -154,8 +157,7 @@ impl Desk<'_> {
 
     /// Ends a dialog; `None` when it is gone already.
     pub fn bye(&mut self, common: &mut Common, dialog: DialogId) -> Option<ClientId> {
-        let sent =
-            self.endpoint.request_in_dialog(self.now, dialog, Method::Bye, Vec::new(), None);
+        let sent = self.endpoint.request_in_dialog(self.now, dialog, Method::Bye, Vec::new(), None);
         match sent {
             Ok(client) => {
                 self.own_client(common, client);

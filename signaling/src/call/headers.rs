@@ -5,9 +5,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use sip::endpoint::ServerId;
-use sip::wire::{
-    HeaderName, Headers, Host, Method, NameAddr, Request, SipUri, StatusCode, Uri,
-};
+use sip::wire::{HeaderName, Headers, Host, Method, NameAddr, Request, SipUri, StatusCode, Uri};
 
 use super::negotiate::{Offered, Unusable};
 use super::{Common, Desk};
@@ -46,8 +44,10 @@ pub fn callee_uri(trunk: &Trunk, called: &str) -> Result<Uri, Refusal> {
     };
     let port = trunk.port.map(|p| format!(":{p}")).unwrap_or_default();
     let text = format!("sip:{called}@{}{port}{transport}", trunk.host);
-    Uri::parse(text.as_bytes())
-        .map_err(|_| Refusal { status: StatusCode::ADDRESS_INCOMPLETE, reason: "number not usable" })
+    Uri::parse(text.as_bytes()).map_err(|_| Refusal {
+        status: StatusCode::ADDRESS_INCOMPLETE,
+        reason: "number not usable",
+    })
 }
 
 /// Builds the callee's INVITE from what the caller asked and our offer.

@@ -5,6 +5,7 @@ use sip::endpoint::{Cause, ClientId, DialogId, ServerId};
 use sip::wire::{Request, Response, StatusCode};
 
 use super::answering::{Answering, Late};
+use super::connecting::Connecting;
 use super::ending::Cancelling;
 use super::leasing::Asked;
 use super::negotiate::{self, Agreed, Offered, Ports, Unusable};
@@ -20,9 +21,19 @@ pub struct Inviting {
     client: ClientId,
     /// Our offer to the callee; `None` when the caller made none.
     offered: Option<Offered>,
-    /// The answer that the caller was given in a provisional response, and what it agrees to.
-    told: Option<(Bytes, Agreed)>,
+    /// Our answer to the caller, and what it agrees to.
+    near: Option<(Bytes, Agreed)>,
+    /// The last connection that the data plane was told, and whether a flow took it already.
+    told: Option<Told>,
+    armed: bool,
     tries: u8,
+}
+
+/// What the caller is answered, and the connection that belongs to it.
+#[derive(Clone)]
+pub struct Told {
+    pub body: Bytes,
+    pub serial: u64,
 }
 
 impl Inviting {
@@ -55,7 +66,17 @@ impl Inviting {
         match desk.request(common, common.callee.hop, request) {
             Ok(client) => {
                 desk.set_deadline(common, common.ring_limit);
-                let state = Self { asked, caller, callee, client, offered, told: None, tries: 0 };
+                let state = Self {
+                    asked,
+                    caller,
+                    callee,
+                    client,
+                    offered,
+                    near: None,
+                    told: None,
+                    armed: false,
+                    tries: 0,
+                };
                 State::Inviting(Box::new(state))
             }
             Err(misuse) => {
@@ -67,7 +88,12 @@ impl Inviting {
         }
     }
 
-    pub fn on(self: Box<Self>, common: &mut Common, desk: &mut Desk<'_>, happening: Happening) -> State {
+    pub fn on(
+        mut self: Box<Self>,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+        happening: Happening,
+    ) -> State {
         match happening {
             Happening::Response { client, dialog, response } if client == self.client => {
                 if response.status.is_provisional() {
@@ -80,13 +106,21 @@ impl Inviting {
             }
             Happening::Failed { client, cause } if client == self.client => {
                 let (status, reason) = match cause {
-                    Cause::Timeout => (StatusCode::REQUEST_TIMEOUT, "the callee's trunk did not answer"),
+                    Cause::Timeout => {
+                        (StatusCode::REQUEST_TIMEOUT, "the callee's trunk did not answer")
+                    }
                     Cause::Transport => {
                         (StatusCode::SERVICE_UNAVAILABLE, "the callee's trunk cannot be reached")
                     }
                 };
                 desk.refuse(self.asked.transaction, status, reason);
                 common.failed(desk, status.code(), reason)
+            }
+            // Commands are carried out in order: the backward flow's is the last of a connection.
+            Happening::Connected { flow, serial } => {
+                self.armed = !common.is_forward(flow)
+                    && self.told.as_ref().is_some_and(|told| told.serial == serial);
+                State::Inviting(self)
             }
             Happening::Cancelled => {
                 let status = StatusCode::REQUEST_TERMINATED;
@@ -111,13 +145,19 @@ impl Inviting {
     }
 
     /// A provisional response goes to the caller; one with an answer starts early media.
-    fn ringing(mut self: Box<Self>, common: &mut Common, desk: &mut Desk<'_>, response: &Response) -> State {
+    fn ringing(
+        mut self: Box<Self>,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+        response: &Response,
+    ) -> State {
         common.cdr.ring(desk.wall);
-        let early = headers::sdp_of(&response.headers, &response.body).filter(|_| self.offered.is_some());
+        let early =
+            headers::sdp_of(&response.headers, &response.body).filter(|_| self.offered.is_some());
         let mut body = None;
         if let Some(answer) = early {
             match self.agree(common, desk, answer) {
-                Ok(bytes) => body = Some(bytes),
+                Ok(told) => body = Some(told.body),
                 Err(reject) => {
                     tracing::warn!(call = common.id(), %reject, "early media not usable; ringing only");
                 }
@@ -129,13 +169,20 @@ impl Inviting {
 
     /// Takes the callee's answer: connects media and gives the caller's answer, the same at each
     /// call, because one dialog has one answer (RFC 3264 §4).
-    fn agree(&mut self, common: &mut Common, desk: &mut Desk<'_>, answer: &[u8]) -> Result<Bytes, Unusable> {
-        let (Some(offered), Some((description, chosen))) = (&self.offered, &self.asked.offer) else {
+    fn agree(
+        &mut self,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+        answer: &[u8],
+    ) -> Result<Told, Unusable> {
+        let (Some(offered), Some((description, chosen))) = (&self.offered, &self.asked.offer)
+        else {
             return Err(Unusable::NoOffer);
         };
         let far = negotiate::accept(offered, answer, &common.callee.policy)?;
-        if self.told.is_none() {
-            let told = negotiate::answer(
+        let (body, near) = match self.near.take() {
+            Some(near) => near,
+            None => negotiate::answer(
                 description,
                 chosen,
                 &far.audio,
@@ -143,12 +190,12 @@ impl Inviting {
                 self.caller,
                 common.origin(),
                 desk.entropy,
-            )?;
-            self.told = Some(told);
-        }
-        let Some((body, near)) = &self.told else { return Err(Unusable::NoOffer) };
-        common.connect(desk, near, &far);
-        Ok(body.clone())
+            )?,
+        };
+        let told = Told { body: body.clone(), serial: common.connect(desk, &near, &far) };
+        self.near = Some((body, near));
+        self.told = Some(told.clone());
+        Ok(told)
     }
 
     fn answered(
@@ -164,20 +211,22 @@ impl Inviting {
         if self.offered.is_none() {
             return self.answered_late(common, desk, body);
         }
-        desk.ack(dialog, None);
-        let told = match (body, &self.told) {
+        let armed = body.is_none() && self.armed;
+        let told = match (body, self.told.clone()) {
             (Some(answer), _) => self.agree(common, desk, answer),
-            (None, Some((told, _))) => Ok(told.clone()),
+            // The answer came in a provisional response and stands.
+            (None, Some(told)) => Ok(told),
             (None, None) => Err(Unusable::NoAnswer),
         };
         match told {
             Ok(told) => {
                 common.cdr.answer(desk.wall);
-                common.caller.dialog =
-                    desk.respond(common, self.asked.transaction, StatusCode::OK, Some(told));
-                Answering::start(None, common, desk)
+                Connecting::start(self.asked.transaction, told, armed, common, desk)
             }
-            Err(reject) => reject_caller(self.asked.transaction, &reject, common, desk),
+            Err(reject) => {
+                desk.ack(dialog, None);
+                reject_caller(self.asked.transaction, &reject, common, desk)
+            }
         }
     }
 
@@ -207,7 +256,12 @@ impl Inviting {
         }
     }
 
-    fn failed(mut self: Box<Self>, common: &mut Common, desk: &mut Desk<'_>, response: &Response) -> State {
+    fn failed(
+        mut self: Box<Self>,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+        response: &Response,
+    ) -> State {
         let status = response.status;
         if matches!(status.code(), 401 | 407) && self.tries < CREDENTIAL_TRIES {
             self.tries += 1;
@@ -224,7 +278,13 @@ impl Inviting {
         common.failed(desk, status.code(), &reason)
     }
 
-    fn give_up(self, common: &mut Common, desk: &mut Desk<'_>, status: StatusCode, reason: &str) -> State {
+    fn give_up(
+        self,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+        status: StatusCode,
+        reason: &str,
+    ) -> State {
         desk.refuse(self.asked.transaction, status, reason);
         common.note_failure(status.code(), reason);
         Cancelling::start(self.client, common, desk)

@@ -27,7 +27,12 @@ impl Leasing {
         State::Leasing(Box::new(Self { asked, caller: None, callee: None }))
     }
 
-    pub fn on(mut self: Box<Self>, common: &mut Common, desk: &mut Desk<'_>, happening: Happening) -> State {
+    pub fn on(
+        mut self: Box<Self>,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+        happening: Happening,
+    ) -> State {
         match happening {
             Happening::Opened { flow, rtp, rtcp } => {
                 let ports = negotiate::ports(desk.settings.advertise, rtp, rtcp);
@@ -61,7 +66,13 @@ impl Leasing {
         }
     }
 
-    fn refuse(self, common: &mut Common, desk: &mut Desk<'_>, status: StatusCode, reason: &str) -> State {
+    fn refuse(
+        self,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+        status: StatusCode,
+        reason: &str,
+    ) -> State {
         desk.refuse(self.asked.transaction, status, reason);
         common.failed(desk, status.code(), reason)
     }

@@ -1,11 +1,11 @@
 //! Calls: two dialogs and a policy.
 //!
 //! ```text
-//!            lease              both flows open        2xx             ACK
-//!  INVITE ──► Leasing ──────────► Inviting ──────────► Answering ─────► Talking
-//!               │ refused           │ final failure      │ no ACK          │ BYE, silence
-//!               ▼                   ▼ CANCEL, ring limit ▼                 ▼
-//!             Ending ◄────────── Cancelling ◄────────── … ──────────────► Ending ──► one CDR
+//!            lease              both flows open   2xx                        ACK
+//!  INVITE ──► Leasing ──────────► Inviting ──► Connecting ──► Answering ──► Talking
+//!               │ refused           │ failure      (flows armed)  │ no ACK       │ BYE, silence
+//!               ▼                   ▼ CANCEL, ring limit          ▼              ▼
+//!             Ending ◄────────── Cancelling ◄──────────────────── … ─────────► Ending ─► one CDR
 //! ```
 //! A state is a struct that owns exactly what is valid in it and is consumed to make the next. What
 //! every state needs (trunks, flows, the CDR) is in [`Common`]. States act on the world through a
@@ -13,6 +13,7 @@
 
 mod answering;
 mod common;
+mod connecting;
 mod desk;
 mod ending;
 pub mod headers;
@@ -33,6 +34,7 @@ pub use desk::{Desk, Settings};
 pub use table::{Calls, Index};
 
 use answering::Answering;
+use connecting::Connecting;
 use ending::{Cancelling, Ending};
 use inviting::Inviting;
 use leasing::Leasing;
@@ -44,7 +46,9 @@ pub enum State {
     Leasing(Box<Leasing>),
     /// The callee is asked; it may ring.
     Inviting(Box<Inviting>),
-    /// The callee answered; the caller has not acknowledged yet.
+    /// The callee answered; the data plane is being told.
+    Connecting(Box<Connecting>),
+    /// The caller has its answer and has not acknowledged yet.
     Answering(Box<Answering>),
     /// Both dialogs are confirmed.
     Talking(Talking),
@@ -60,6 +64,8 @@ pub enum State {
 pub enum Happening {
     /// A flow holds its ports.
     Opened { flow: FlowId, rtp: SocketAddr, rtcp: SocketAddr },
+    /// A flow does what `Common::connect` with this serial said.
+    Connected { flow: FlowId, serial: u64 },
     /// The data plane refused a command.
     Refused { reason: abi::Reason },
     /// A flow is gone; its final counts.
@@ -90,6 +96,7 @@ impl State {
         match self {
             State::Leasing(state) => state.on(common, desk, happening),
             State::Inviting(state) => state.on(common, desk, happening),
+            State::Connecting(state) => state.on(common, desk, happening),
             State::Answering(state) => state.on(common, desk, happening),
             State::Talking(state) => state.on(common, desk, happening),
             State::Cancelling(state) => state.on(common, desk, happening),

@@ -162,12 +162,16 @@ fn fresh(suite: Suite, entropy: Entropy<'_>) -> Result<Key, Unusable> {
 
 fn side(audio: &Audio, ours: Option<(Suite, &Key)>) -> Side {
     Side {
-        rtp: audio.rtp,
-        rtcp: audio.rtcp,
+        rtp: reachable(audio.rtp),
+        rtcp: reachable(audio.rtcp),
         rtcp_mux: audio.rtcp_mux,
         receive: audio.cryptos.first().and_then(|c| wire_key(c.suite, &c.key)),
         send: ours.and_then(|(suite, key)| wire_key(suite, key)),
     }
+}
+
+fn reachable(address: SocketAddr) -> Option<SocketAddr> {
+    (!address.ip().is_unspecified()).then_some(address)
 }
 
 /// The same key as the data plane is told; `None` never happens, because both sides of the

@@ -81,8 +81,19 @@ impl Calls {
         }
     }
 
-    fn refuse(&mut self, desk: &mut Desk<'_>, transaction: ServerId, refused: Refused, mut cdr: Record) {
-        tracing::info!(call = cdr.id, status = refused.status.code(), reason = refused.reason, "refused");
+    fn refuse(
+        &mut self,
+        desk: &mut Desk<'_>,
+        transaction: ServerId,
+        refused: Refused,
+        mut cdr: Record,
+    ) {
+        tracing::info!(
+            call = cdr.id,
+            status = refused.status.code(),
+            reason = refused.reason,
+            "refused"
+        );
         let mut extra = refused.extra;
         if refused.status == StatusCode::SERVICE_UNAVAILABLE {
             let seconds = super::Settings::RETRY_AFTER;
@@ -103,23 +114,28 @@ impl Calls {
         cdr: &mut Record,
     ) -> Result<(Decision, Option<(sdp::Description, sdp::Audio)>), Refused> {
         if let Some(demanded) = super::inviting::unsupported(request) {
-            let mut refused = Refused::new(StatusCode::BAD_EXTENSION, "Require asks for an extension");
+            let mut refused =
+                Refused::new(StatusCode::BAD_EXTENSION, "Require asks for an extension");
             refused.extra.push((HeaderName::Unsupported, demanded));
             return Err(refused);
         }
-        let called =
-            called.ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "no number in the Request-URI"))?;
+        let called = called
+            .ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "no number in the Request-URI"))?;
         check_policy(caller, called)?;
         self.check_capacity(caller)?;
         let number = headers::caller_number(request);
-        let decision = desk.routes.decide(caller.id, called, &number).map_err(|none| {
-            Refused::new(StatusCode::NOT_FOUND, none.to_string())
-        })?;
+        let decision = desk
+            .routes
+            .decide(caller.id, called, &number)
+            .map_err(|none| Refused::new(StatusCode::NOT_FOUND, none.to_string()))?;
         let gone = || Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the route's trunk is gone");
         let callee = desk.trunks.get(decision.trunk).ok_or_else(gone)?;
         cdr.to(&callee.name, &decision.route);
         if !callee.enabled || callee.direction == Direction::Inbound {
-            return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the route's trunk takes no calls"));
+            return Err(Refused::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the route's trunk takes no calls",
+            ));
         }
         self.check_capacity(callee)?;
         let offer = match headers::sdp_of(&request.headers, &request.body) {
@@ -130,7 +146,8 @@ impl Calls {
             })?),
             None if request.body.is_empty() => None,
             None => {
-                let mut refused = Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body is not SDP");
+                let mut refused =
+                    Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body is not SDP");
                 refused.extra.push((HeaderName::Accept, headers::SDP.into()));
                 return Err(refused);
             }
@@ -159,10 +176,12 @@ impl Calls {
         cdr: Record,
     ) {
         let transaction = asked.transaction;
-        let unreachable = || Refused::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the route's trunk has no address; check its host and the DNS",
-        );
+        let unreachable = || {
+            Refused::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the route's trunk has no address; check its host and the DNS",
+            )
+        };
         let (Some(callee), Some(target)) =
             (desk.trunks.get(decision.trunk), desk.trunks.hop(decision.trunk))
         else {
@@ -177,7 +196,8 @@ impl Calls {
                 return self.refuse(desk, transaction, refused, cdr);
             }
         };
-        let leg = |trunk: &Trunk, hop| Leg { trunk: trunk.id, policy: trunk.policy(), hop, dialog: None };
+        let leg =
+            |trunk: &Trunk, hop| Leg { trunk: trunk.id, policy: trunk.policy(), hop, dialog: None };
         let (near, far) = (leg(caller, hop), leg(callee, target));
         let timeout = caller.rtp_timeout.into_iter().chain(callee.rtp_timeout).min();
         let mut common = Common::new(token, near, far, pair, cdr, decision.called);
@@ -220,7 +240,11 @@ impl Calls {
             Event::InDialog { transaction, dialog, request, .. } => {
                 match desk.index.dialogs.get(&dialog).copied() {
                     Some((token, party)) => {
-                        self.happen(desk, token, Happening::Request { party, transaction, request });
+                        self.happen(
+                            desk,
+                            token,
+                            Happening::Request { party, transaction, request },
+                        );
                     }
                     None => {
                         let status = StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST;
@@ -235,7 +259,12 @@ impl Calls {
     /// What the data plane tells of flows.
     pub fn notice(&mut self, desk: &mut Desk<'_>, notice: Notice) {
         let (token, happening) = match notice {
-            Notice::Opened { token, flow, rtp, rtcp } => (token, Happening::Opened { flow, rtp, rtcp }),
+            Notice::Opened { token, flow, rtp, rtcp } => {
+                (token, Happening::Opened { flow, rtp, rtcp })
+            }
+            Notice::Connected { token, flow, serial } => {
+                (token, Happening::Connected { flow, serial })
+            }
             Notice::Refused { token, reason, .. } => (token, Happening::Refused { reason }),
             Notice::Closed { token, flow, packets, bytes } => {
                 (token, Happening::Closed { flow, packets, bytes })
@@ -328,4 +357,3 @@ fn check_policy(trunk: &Trunk, called: &str) -> Result<(), Refused> {
         }
     }
 }
-

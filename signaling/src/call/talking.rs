@@ -39,9 +39,7 @@ impl Talking {
                     State::Talking(self)
                 }
             },
-            Happening::Refused { reason } => {
-                common.hang_up_both(desk, 503, &reason.to_string())
-            }
+            Happening::Refused { reason } => common.hang_up_both(desk, 503, &reason.to_string()),
             Happening::Stop { reason } => common.hang_up_both(desk, 503, reason),
             _ => State::Talking(self),
         }

@@ -8,7 +8,8 @@ struct Place(PathBuf);
 
 impl Place {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("trunkline-cdr-{name}-{}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("trunkline-cdr-{name}-{}", std::process::id()));
         let _fresh = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
         Self(path)

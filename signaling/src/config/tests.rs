@@ -121,7 +121,12 @@ fn defaults_are_those_of_the_specification() {
 fn unknown_keys_are_errors_with_a_suggestion() {
     for (text, line, what, remedy) in [
         ("[spi]\n", 1, "spi", "did you mean \"sip\"?"),
-        ("[sip]\nudp=[\"1.1.1.1:1\"]\ntls_cert=\"x\"\n", 3, "[sip] field tls_cert", "tls_certificate"),
+        (
+            "[sip]\nudp=[\"1.1.1.1:1\"]\ntls_cert=\"x\"\n",
+            3,
+            "[sip] field tls_cert",
+            "tls_certificate",
+        ),
         ("[sip]\nudp=[\"1.1.1.1:1\"]\n[media]\nport=\"1\"\n", 4, "[media] field port", "ports"),
         ("[sip]\nudp=[\"1.1.1.1:1\"]\n[log]\nzzz=\"1\"\n", 4, "[log] field zzz", "level, format"),
     ] {
@@ -168,7 +173,7 @@ fn wrong_types_say_what_is_there_and_what_belongs_there() {
     }
     let errors = parse(&format!("{SIP}[trunk]\nname = \"t\"\n")).unwrap_err().errors;
     assert!(errors[0].remedy.contains("[[trunk]]"), "{errors:?}");
-    let errors = parse(&format!("sip = 1\n")).unwrap_err().errors;
+    let errors = parse("sip = 1\n").unwrap_err().errors;
     assert!(errors[0].remedy.contains("[sip]"), "{errors:?}");
 }
 
@@ -245,7 +250,8 @@ fn secure_means_tls_and_encryption() {
 #[test]
 fn tls_needs_something_to_trust_and_whole_pairs() {
     let without_ca = SIP.replace("tls_ca = \"ca.pem\"\n", "");
-    let text = format!("{without_ca}[[trunk]]\nname = \"t\"\nhost = \"a.example\"\nsecure = true\n");
+    let text =
+        format!("{without_ca}[[trunk]]\nname = \"t\"\nhost = \"a.example\"\nsecure = true\n");
     let (_, what, problem) = only(parse(&text));
     assert_eq!(what, "trunk \"t\" field tls_ca");
     assert!(problem.contains("trust"));
@@ -258,7 +264,8 @@ fn tls_needs_something_to_trust_and_whole_pairs() {
     refused("tls_pin = \"\"\n", "tls_pin", "needs transport TLS");
     let half = SIP.replace("tls_key = \"gw.key\"\n", "");
     assert_eq!(only(parse(&half)).1, "[sip] field tls_key");
-    let none = SIP.replace("tls_key = \"gw.key\"\n", "").replace("tls_certificate = \"gw.pem\"\n", "");
+    let none =
+        SIP.replace("tls_key = \"gw.key\"\n", "").replace("tls_certificate = \"gw.pem\"\n", "");
     assert_eq!(only(parse(&none)).1, "[sip] field tls");
 }
 
@@ -287,9 +294,7 @@ fn wide_networks_need_names() {
 #[test]
 fn two_trunks_may_not_match_one_caller() {
     let second = |a: &str, b: &str| {
-        parse(&format!(
-            "{SIP}[[trunk]]\nname = \"a\"\n{a}[[trunk]]\nname = \"b\"\n{b}"
-        ))
+        parse(&format!("{SIP}[[trunk]]\nname = \"a\"\n{a}[[trunk]]\nname = \"b\"\n{b}"))
     };
     let same = "host = \"198.51.100.7\"\n";
     let secure = "host = \"198.51.100.7\"\nsecure = true\n";
@@ -370,7 +375,11 @@ fn a_trunk_needs_a_name_a_host_and_a_listener() {
 fn accounts_are_whole() {
     refused("password = \"p\"\n", "password", "no username");
     refused("username = \"u\"\npassword = \"${NOPE}\"\n", "password", "NOPE is not set");
-    refused("username = \"u\"\npassword_file = \"/nonexistent\"\n", "password_file", "cannot be read");
+    refused(
+        "username = \"u\"\npassword_file = \"/nonexistent\"\n",
+        "password_file",
+        "cannot be read",
+    );
     refused("username = \"a b\"\n", "username", "user part");
     let fields = "username = \"u\"\npassword = \"a${CARRIER_PASSWORD}z${\"\n";
     let trunk = first(trunk(fields));

@@ -43,7 +43,7 @@ fn admit(core: &Arc<Core>, listener: Listener, socket: TcpStream, remote: Socket
         return;
     }
     let number = core.next_connection();
-    let (connection, queue) = Connection::accepted(number, listener.transport, remote);
+    let (connection, queue) = Connection::accepted(number, listener, remote);
     table.insert(Arc::clone(&connection));
     drop(table);
     // SIP messages are small and each waits for an answer.

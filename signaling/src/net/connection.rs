@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::counters::Counters;
 use super::limits::{HOPS_MAX, READ_BYTES, WRITE_BYTES};
-use super::{Core, Inbound};
+use super::{Core, Inbound, Listener};
 use crate::trunk::{Called, Origin, attribute};
 
 /// What others hold of a connection.
@@ -24,7 +24,8 @@ pub(super) struct Connection {
     number: u64,
     /// As the first message was sent (dialled) or as messages arrive (accepted).
     hop: Hop,
-    dialled: bool,
+    /// The listener that accepted it; `None` for connections that we opened.
+    accepted_by: Option<Listener>,
     queue: mpsc::UnboundedSender<Write>,
     queued: AtomicUsize,
     closing: AtomicBool,
@@ -56,24 +57,26 @@ enum End {
 impl Connection {
     /// A connection that is to be opened for a hop.
     pub(super) fn dialled(number: u64, hop: Hop) -> (Arc<Self>, Queue) {
-        Self::new(number, hop, true)
+        Self::new(number, hop, None)
     }
 
     /// A connection that a peer opened.
     pub(super) fn accepted(
         number: u64,
-        transport: Transport,
+        listener: Listener,
         remote: SocketAddr,
     ) -> (Arc<Self>, Queue) {
-        Self::new(number, Hop { transport, remote, connection: number, tag: 0 }, false)
+        let transport = listener.transport;
+        let hop = Hop { transport, remote, connection: number, tag: 0 };
+        Self::new(number, hop, Some(listener))
     }
 
-    fn new(number: u64, hop: Hop, dialled: bool) -> (Arc<Self>, Queue) {
+    fn new(number: u64, hop: Hop, accepted_by: Option<Listener>) -> (Arc<Self>, Queue) {
         let (queue, receiver) = mpsc::unbounded_channel();
         let connection = Self {
             number,
             hop,
-            dialled,
+            accepted_by,
             queue,
             queued: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
@@ -102,7 +105,12 @@ impl Connection {
 
     /// How messages to the same place find it; `None` for accepted connections.
     pub(super) fn opened_key(&self) -> Option<(Transport, SocketAddr, u32)> {
-        self.dialled.then_some((self.hop.transport, self.hop.remote, self.hop.tag))
+        let key = (self.hop.transport, self.hop.remote, self.hop.tag);
+        self.accepted_by.is_none().then_some(key)
+    }
+
+    pub(super) fn accepted_by(&self) -> Option<Listener> {
+        self.accepted_by
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -199,7 +207,7 @@ where
 {
     let mut framer = Framer::new();
     let mut buffer = vec![0; READ_BYTES];
-    let mut waiting_for_first = !connection.dialled;
+    let mut waiting_for_first = connection.accepted_by.is_some();
     let mut deadline = match waiting_for_first {
         true => Instant::now() + core.limits.first_message,
         false => Instant::now() + core.limits.idle,

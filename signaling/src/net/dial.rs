@@ -81,7 +81,7 @@ async fn connect(
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     let hop = Hop { transport: connection.transport(), remote, connection: 0, tag: 0 };
-    let listener = core.listeners.choose(&hop).map(|listener| listener.local.ip());
+    let listener = core.listeners.choose(&hop, None).map(|listener| listener.local.ip());
     if let Some(address) = listener.filter(|address| !address.is_unspecified()) {
         socket.bind(SocketAddr::new(address, 0))?;
     }

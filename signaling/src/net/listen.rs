@@ -1,8 +1,8 @@
 //! Opening listeners, and choosing the one that reaches a peer.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use sip::endpoint::{Hop, Transport};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -15,8 +15,8 @@ use crate::config::Sip;
 /// A listener as it is known outside.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Listener {
-    /// Its number, from the same sequence as connections.
-    pub number: u64,
+    /// Its place among all listeners, from 0.
+    pub number: u16,
     /// Its transport.
     pub transport: Transport,
     /// Its address, with the real port.
@@ -24,7 +24,11 @@ pub struct Listener {
 }
 
 /// All listeners; UDP ones with a socket to send from.
-pub(super) struct Listeners(Vec<(Listener, Option<UdpSocket>)>);
+pub(super) struct Listeners {
+    all: Vec<(Listener, Option<UdpSocket>)>,
+    /// Keys the hash in a flow's number, so that no peer can choose its own.
+    hasher: RandomState,
+}
 
 /// The sockets that tasks wait on.
 pub(super) struct Sockets {
@@ -33,7 +37,7 @@ pub(super) struct Sockets {
 }
 
 /// Opens every listener of `[sip]`, or none.
-pub(super) fn open(sip: &Sip, last: &AtomicU64) -> Result<(Listeners, Sockets), NetError> {
+pub(super) fn open(sip: &Sip) -> Result<(Listeners, Sockets), NetError> {
     let mut listeners = Vec::new();
     let mut sockets = Sockets { udp: Vec::new(), accepting: Vec::new() };
     let all = [(Transport::Udp, &sip.udp), (Transport::Tcp, &sip.tcp), (Transport::Tls, &sip.tls)];
@@ -47,7 +51,7 @@ pub(super) fn open(sip: &Sip, last: &AtomicU64) -> Result<(Listeners, Sockets), 
                     .flatten(),
                 cause,
             };
-            let number = next_number(last);
+            let number = u16::try_from(listeners.len()).unwrap_or(u16::MAX);
             if transport == Transport::Udp {
                 let socket = open_udp(*address).map_err(fail)?;
                 let local = socket.local_addr().map_err(fail)?;
@@ -64,12 +68,7 @@ pub(super) fn open(sip: &Sip, last: &AtomicU64) -> Result<(Listeners, Sockets), 
             }
         }
     }
-    Ok((Listeners(listeners), sockets))
-}
-
-/// The next number of a sequence that starts at 1.
-pub(super) fn next_number(last: &AtomicU64) -> u64 {
-    last.fetch_add(1, Ordering::Relaxed) + 1
+    Ok((Listeners { all: listeners, hasher: RandomState::new() }, sockets))
 }
 
 fn open_udp(address: SocketAddr) -> io::Result<UdpSocket> {
@@ -100,15 +99,23 @@ fn open_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 
 impl Listeners {
     pub(super) fn iter(&self) -> impl Iterator<Item = Listener> + '_ {
-        self.0.iter().map(|(listener, _)| *listener)
+        self.all.iter().map(|(listener, _)| *listener)
+    }
+
+    /// The connection number of datagrams between a UDP listener and a peer. It leads answers back
+    /// to the listener, and keeps the failure of one peer apart from all others.
+    pub(super) fn flow(&self, listener: Listener, remote: SocketAddr) -> u64 {
+        let peer = self.hasher.hash_one(remote) & FLOW_PEER;
+        FLOW | (u64::from(listener.number) << FLOW_LISTENER_SHIFT) | peer
     }
 
     /// Sends a datagram from the listener that the hop names or, failing that, one that reaches
     /// the hop's remote. A full socket buffer loses the datagram, as a full queue on the way
     /// would: retransmission repairs it.
     pub(super) fn send_datagram(&self, hop: &Hop, bytes: &[u8]) -> Result<(), &'static str> {
-        let chosen = self.choose(hop).ok_or("there is no UDP listener of this address family")?;
-        let found = self.0.iter().find(|(listener, _)| listener.number == chosen.number);
+        let chosen =
+            self.choose(hop, None).ok_or("there is no UDP listener of this address family")?;
+        let found = self.all.iter().find(|(listener, _)| listener.number == chosen.number);
         let Some((_, Some(socket))) = found else { return Err("there is no UDP listener") };
         match socket.send_to(bytes, hop.remote) {
             Ok(_) => Ok(()),
@@ -125,9 +132,9 @@ impl Listeners {
     }
 
     /// Our address toward the hop: the listener's, with the interface's address in place of a
-    /// wildcard.
-    pub(super) fn local(&self, hop: &Hop) -> Option<SocketAddr> {
-        let listener = self.choose(hop)?;
+    /// wildcard. `accepted_by` is the listener that accepted the hop's connection.
+    pub(super) fn local(&self, hop: &Hop, accepted_by: Option<Listener>) -> Option<SocketAddr> {
+        let listener = self.choose(hop, accepted_by)?;
         match listener.local.ip().is_unspecified() {
             false => Some(listener.local),
             true => {
@@ -137,15 +144,22 @@ impl Listeners {
         }
     }
 
-    /// The listener that stands for us toward a hop: the one it names, else one of its transport
-    /// and address family, preferably the one whose address the kernel would send from.
-    pub(super) fn choose(&self, hop: &Hop) -> Option<Listener> {
+    /// The listener that stands for us toward a hop: the one that the hop's flow or connection
+    /// came in by, else one of its transport and address family, preferably the one whose address
+    /// the kernel would send from.
+    pub(super) fn choose(&self, hop: &Hop, accepted_by: Option<Listener>) -> Option<Listener> {
+        if accepted_by.is_some() {
+            return accepted_by;
+        }
         let fits = |listener: &Listener| {
             listener.transport == hop.transport && listener.local.is_ipv4() == hop.remote.is_ipv4()
         };
-        let named = self.iter().find(|l| l.number == hop.connection && fits(l));
-        if named.is_some() {
-            return named;
+        if hop.transport == Transport::Udp && hop.connection & FLOW != 0 {
+            let number = (hop.connection & !FLOW) >> FLOW_LISTENER_SHIFT;
+            let named = self.iter().find(|l| u64::from(l.number) == number && fits(l));
+            if named.is_some() {
+                return named;
+            }
         }
         let mut fitting = self.iter().filter(fits);
         let first = fitting.next()?;
@@ -158,6 +172,13 @@ impl Listeners {
         exact.or_else(wildcard).or(Some(first))
     }
 }
+
+/// Marks the number of a flow, which no connection ever has.
+const FLOW: u64 = 1 << 63;
+/// Where the listener's number stands in a flow's.
+const FLOW_LISTENER_SHIFT: u32 = 47;
+/// The part of a flow's number that is the peer's.
+const FLOW_PEER: u64 = (1 << FLOW_LISTENER_SHIFT) - 1;
 
 /// The address that the kernel would send from. Connecting a UDP socket sends nothing.
 fn source_toward(remote: SocketAddr) -> Option<IpAddr> {

@@ -25,7 +25,7 @@ pub mod tls;
 mod udp;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -37,8 +37,9 @@ use sip::wire::{Message, ParseError};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
+use crate::trunk::attribution::TOKEN_PARAMETER;
 use crate::trunk::resolve::{REFRESH_INTERVAL, Resolver};
-use crate::trunk::{Host, LiveTrunks, Origin};
+use crate::trunk::{Host, LiveTrunks, Origin, TrunkId};
 
 pub use counters::Counts;
 pub use error::NetError;
@@ -54,8 +55,8 @@ use table::{Found, Table};
 /// What the edge tells the shard.
 #[derive(Debug)]
 pub enum Inbound {
-    /// A message. `hop` is the way back: its connection is the one it arrived on (for UDP the
-    /// listener), its tag the trunk's if the source tells one.
+    /// A message. `hop` is the way back: its connection is the one it arrived on (for UDP a number
+    /// for listener and peer), its tag the trunk's if the source tells one.
     Message {
         /// Where an answer goes.
         hop: Hop,
@@ -113,8 +114,8 @@ struct Core {
 enum Command {
     /// Connect, then serve the connection with what its queue holds.
     Dial { connection: Arc<Connection>, queue: connection::Queue },
-    /// Tell the shard.
-    Tell(Inbound),
+    /// Tell the shard that this hop failed.
+    Tell(Hop),
     /// Close everything and end.
     Stop,
 }
@@ -147,8 +148,7 @@ pub fn start_with(
 ) -> Result<Net, NetError> {
     let trunks = LiveTrunks::new(config.trunk_table());
     let tls = tls::Tls::load(config)?;
-    let last_connection = AtomicU64::new(0);
-    let (listeners, sockets) = listen::open(&config.sip, &last_connection)?;
+    let (listeners, sockets) = listen::open(&config.sip)?;
     let mut resolver = Resolver::new(trunks.clone());
     resolver.refresh(Instant::now());
     let core = Arc::new(Core {
@@ -160,7 +160,7 @@ pub fn start_with(
         trunks,
         tls,
         advertise: config.sip.advertise.clone(),
-        last_connection,
+        last_connection: AtomicU64::new(0),
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -201,7 +201,7 @@ async fn edge(
             Command::Dial { connection, queue } => {
                 tokio::spawn(dial::dial(Arc::clone(&core), connection, queue));
             }
-            Command::Tell(inbound) => core.inbox.deliver(inbound).await,
+            Command::Tell(hop) => core.inbox.deliver(Inbound::Failed { hop }).await,
             Command::Stop => break,
         }
     }
@@ -233,7 +233,7 @@ impl Core {
 
     /// A connection number that was never used.
     fn next_connection(&self) -> u64 {
-        listen::next_number(&self.last_connection)
+        self.last_connection.fetch_add(1, Ordering::Relaxed) + 1
     }
 }
 
@@ -244,7 +244,12 @@ pub struct Names(Arc<Core>);
 impl Names {
     /// Our `host:port` for Via on the way to `hop` (RFC 3261 §18.1.1).
     pub fn sent_by(&self, hop: &Hop) -> String {
-        let local = self.0.listeners.local(hop);
+        let connection = match hop.transport {
+            Transport::Udp => None,
+            Transport::Tcp | Transport::Tls => self.0.table().get(hop.connection),
+        };
+        let accepted_by = connection.and_then(|connection| connection.accepted_by());
+        let local = self.0.listeners.local(hop, accepted_by);
         let port = local.map_or(hop.transport.default_port(), |local| local.port());
         match (&self.0.advertise, local.map(|local| local.ip())) {
             (Some(host), _) => format!("{host}:{port}"),
@@ -254,8 +259,21 @@ impl Names {
         }
     }
 
-    /// Our Contact URI for a dialog on that hop.
+    /// Our Contact URI for a dialog on that hop. On a trunk that registers it carries the token
+    /// that tells the trunk's requests from guesses.
     pub fn contact(&self, hop: &Hop) -> String {
+        let table = self.0.trunks.table();
+        let trunk = TrunkId::from_tag(hop.tag).and_then(|id| table.get(id));
+        let token = trunk.and_then(|trunk| trunk.registration_token.as_ref());
+        let plain = self.plain_contact(hop);
+        match token {
+            Some(token) => format!("{plain};{TOKEN_PARAMETER}={}", token.expose()),
+            None => plain,
+        }
+    }
+
+    /// The same without a token.
+    pub fn plain_contact(&self, hop: &Hop) -> String {
         let parameter = match hop.transport {
             Transport::Udp => "",
             Transport::Tcp => ";transport=tcp",
@@ -283,13 +301,13 @@ impl Net {
                 tracing::debug!(remote = %hop.remote, transport = hop.transport.as_str(), cause,
                     "message not sent");
                 // When the edge is gone there is nobody to tell.
-                let _ended = self.0.commands.send(Command::Tell(Inbound::Failed { hop }));
+                let _ended = self.0.commands.send(Command::Tell(hop));
             }
         }
     }
 
-    /// Closes a connection after what is queued on it has been written. Numbers of listeners and
-    /// of connections that are gone are ignored.
+    /// Closes a connection after what is queued on it has been written. Numbers of UDP flows and of
+    /// connections that are gone are ignored.
     pub fn close(&self, connection: u64) {
         let found = self.0.core.table().get(connection);
         if let Some(connection) = found {
@@ -370,5 +388,7 @@ impl Drop for Handle {
     }
 }
 
+#[cfg(test)]
+mod fixture;
 #[cfg(test)]
 mod tests;

@@ -51,7 +51,8 @@ fn take(core: &Core, listener: Listener, source: SocketAddr, datagram: &[u8]) {
         opened_for: None,
     };
     let tag = attribute(&core.trunks.table(), &origin, Called::default()).map_or(0, |id| id.tag());
-    let hop = Hop { transport: Transport::Udp, remote: source, connection: listener.number, tag };
+    let connection = core.listeners.flow(listener, source);
+    let hop = Hop { transport: Transport::Udp, remote: source, connection, tag };
     let inbound = match parse(Bytes::copy_from_slice(datagram)) {
         Ok(message) => Inbound::Message { hop, origin, message },
         // Line ends alone keep a NAT binding open (RFC 5626 §3.5.1 has them on connections only).

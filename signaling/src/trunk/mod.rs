@@ -7,6 +7,8 @@
 
 pub mod attribution;
 pub mod number;
+pub mod registration;
+pub mod registrations;
 pub mod resolve;
 pub mod source;
 pub mod table;
@@ -25,6 +27,7 @@ use crate::secret::Secret;
 
 pub use attribution::{Called, Origin, PeerIdentity, Unattributed, attribute};
 pub use number::Number;
+pub use registrations::Registrations;
 pub use source::Cidr;
 pub use table::{LiveTrunks, TrunkTable};
 pub use unknown::{UnknownCaller, UnknownCallers};

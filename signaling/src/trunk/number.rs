@@ -24,26 +24,25 @@ impl Number {
     /// Reads `+493012345`, `200`, `alice`, `+49301000-+49301999` or `100-199`; the error says
     /// what is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
-        if let Some((first, last)) = text.split_once('-') {
-            if let (Some(a), Some(b)) = (digits(first), digits(last)) {
-                let common = a.0 == b.0 && a.1.len() == b.1.len();
-                let (first, last) = (a.1.parse().ok(), b.1.parse().ok());
-                return match (first, last) {
-                    (Some(first), Some(last)) if common && first <= last => {
-                        Ok(Self::Range { plus: a.0, digits: a.1.len(), first, last })
-                    }
-                    _ => Err(String::from(
-                        "a range needs two numbers of equal length, the lower one first",
-                    )),
-                };
-            }
+        if let Some((first, last)) = text.split_once('-')
+            && let (Some(a), Some(b)) = (digits(first), digits(last))
+        {
+            let common = a.0 == b.0 && a.1.len() == b.1.len();
+            return match (a.1.parse().ok(), b.1.parse().ok()) {
+                (Some(first), Some(last)) if common && first <= last => {
+                    Ok(Self::Range { plus: a.0, digits: a.1.len(), first, last })
+                }
+                _ => Err(String::from(
+                    "a range needs two numbers of equal length, the lower one first",
+                )),
+            };
         }
-        if let Some((true, number)) = digits(text) {
-            if !(E164_DIGITS_MIN..=E164_DIGITS_MAX).contains(&number.len()) {
-                return Err(format!(
-                    "an E.164 number has {E164_DIGITS_MIN} to {E164_DIGITS_MAX} digits after the +"
-                ));
-            }
+        if let Some((true, number)) = digits(text)
+            && !(E164_DIGITS_MIN..=E164_DIGITS_MAX).contains(&number.len())
+        {
+            return Err(format!(
+                "an E.164 number has {E164_DIGITS_MIN} to {E164_DIGITS_MAX} digits after the +"
+            ));
         }
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,?/#".contains(&b);
         if text.is_empty() || text.len() > USER_BYTES_MAX || !text.bytes().all(allowed) {

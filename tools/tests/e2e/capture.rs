@@ -25,7 +25,8 @@ impl Capture {
     /// Captures every UDP datagram among the addresses of `place`.
     pub fn start(place: &Place) -> Self {
         let file = place.file("wire.pcapng");
-        let network = format!("udp and net {}/24", place.gateway);
+        let [a, b, c, _] = place.gateway.octets();
+        let network = format!("udp and net {a}.{b}.{c}.0/24");
         let mut child = Command::new("tshark")
             .args(["-i", "lo", "-f", &network, "-w"])
             .arg(&file)
@@ -33,7 +34,8 @@ impl Capture {
             .stderr(Stdio::piped())
             .spawn()
             .expect("tshark is missing: apt-get install tshark");
-        Lines::of(child.stderr.take().unwrap()).wait("Capturing on");
+        // "Capturing on" comes before the socket is open; this line comes after.
+        Lines::of(child.stderr.take().unwrap()).wait("Capture started");
         Self { child, file }
     }
 

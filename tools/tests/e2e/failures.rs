@@ -43,7 +43,7 @@ fn an_occupied_port_is_named() {
     let _holder = UdpSocket::bind((place.gateway, 5060)).unwrap();
     let (code, text) = refused(&place, &place.config());
     assert_ne!(code, 0);
-    assert_says(&text, &[&format!("{}:5060", place.gateway), "in use"]);
+    assert_says(&text, &[&format!("{}:5060", place.gateway), "is taken"]);
 }
 
 #[test]

@@ -67,6 +67,7 @@ fn a_clean_flow_counts_nothing_but_packets() {
             }
             assert_eq!(far.counts, perfect(), "{suite:?}");
             assert!(far.is_complete());
+            assert_eq!(far.finish(), perfect());
         }
     }
 }
@@ -84,6 +85,7 @@ fn loss_duplication_and_reordering_are_told_apart() {
         let expected = LegCounts { received: 99, duplicates: 1, reordered: 1, ..perfect() };
         assert_eq!(far.counts, expected, "{suite:?}");
         assert!(!far.is_complete());
+        assert_eq!(far.finish().first_missing, Some(30));
     }
 }
 

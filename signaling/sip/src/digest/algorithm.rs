@@ -57,7 +57,11 @@ fn joined<D: Digest>(parts: &[&[u8]]) -> Zeroizing<String> {
 
 /// Lower-case hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|b| [b >> 4, b & 15]).filter_map(|d| char::from_digit(d.into(), 16)).collect()
+    bytes
+        .iter()
+        .flat_map(|b| [b >> 4, b & 15])
+        .filter_map(|d| char::from_digit(d.into(), 16))
+        .collect()
 }
 
 const ALL: [(&str, Algorithm); 6] = [

@@ -35,9 +35,8 @@ pub fn answer(
     });
     let allowed = all.filter(|(_, c)| std::str::from_utf8(&c.realm).is_ok_and(realm_allowed));
     // The first of the strongest: a server lists its preference first (RFC 8760 §2.4).
-    let (reply, challenge) = allowed.reduce(|best, next| {
-        if next.1.algorithm > best.1.algorithm { next } else { best }
-    })?;
+    let (reply, challenge) = allowed
+        .reduce(|best, next| if next.1.algorithm > best.1.algorithm { next } else { best })?;
     let count = format!("{nc:08x}");
     let protection = match challenge.qop {
         Qop::None => Protection::None,

@@ -235,7 +235,8 @@ impl Answer {
 
     /// The two numbers that the nonce begins with.
     fn issue(&self) -> Option<Issue> {
-        let number = |digits: &[u8]| u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
+        let number =
+            |digits: &[u8]| u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
         let (time, rest) = self.nonce.split_at_checked(NUMBER_DIGITS)?;
         let (counter, _) = rest.split_at_checked(NUMBER_DIGITS)?;
         Some((number(time)?, number(counter)?))

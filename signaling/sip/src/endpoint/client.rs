@@ -12,7 +12,7 @@ use crate::dialog::Dialog;
 use crate::transaction::{
     Action, Actions, Class, ClientInvite, ClientNonInvite, Timer, client_invite, client_non_invite,
 };
-use crate::wire::{Method, Request, Response, StatusCode};
+use crate::wire::{Headers, Method, Request, Response, StatusCode};
 
 pub(super) struct Client {
     machine: Machine,
@@ -416,6 +416,11 @@ impl Endpoint {
         client.outcome = Some(class);
         client.over = true;
         client.bytes = Bytes::new();
+        if class == Class::Success {
+            // Only a refused request can be wanted again.
+            client.request.headers = Headers::new();
+            client.request.body = Bytes::new();
+        }
         let refreshes = client.request.method == Method::Update && class == Class::Success;
         let entry = client.dialog.and_then(|dialog| self.dialogs.get_mut(dialog));
         if let Some(entry) = entry.filter(|_| refreshes) {

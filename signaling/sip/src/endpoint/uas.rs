@@ -59,6 +59,10 @@ impl Endpoint {
             }
         }
         self.step_server(now, transaction, Step::Respond(class), None);
+        if request.method == Method::Invite && class == Class::Success {
+            // From here on the dialog repeats it.
+            self.servers.get_mut(&transaction).into_iter().for_each(|s| s.last = Bytes::new());
+        }
         Ok(dialog)
     }
 

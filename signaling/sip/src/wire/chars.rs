@@ -43,11 +43,43 @@ pub fn is_uri(byte: u8) -> bool {
     byte.is_ascii_graphic() && !b"<>\"\\".contains(&byte)
 }
 
+/// RFC 3261 §25.1 `unreserved`, and the `%` of an escape.
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.!~*'()%".contains(&byte)
+}
+
+/// `user` with its password, and the bare `#` of service codes such as `#31#`, which the field does
+/// not escape.
+pub fn is_user(byte: u8) -> bool {
+    is_unreserved(byte) || b"&=+$,;?/:#".contains(&byte)
+}
+
+/// `paramchar`
+pub fn is_uri_param(byte: u8) -> bool {
+    is_unreserved(byte) || b"[]/:&+$".contains(&byte)
+}
+
+/// `headers` after the `?` of a URI
+pub fn is_uri_headers(byte: u8) -> bool {
+    is_unreserved(byte) || b"[]/?:+$&=".contains(&byte)
+}
+
 /// `text` without blanks at both ends, as a slice of the same buffer.
 pub fn trim(text: &Bytes) -> Bytes {
+    let inside = trimmed(text);
+    if inside.len() == text.len() { text.clone() } else { text.slice_ref(inside) }
+}
+
+/// `text` without blanks at both ends.
+pub fn trimmed(text: &[u8]) -> &[u8] {
     let start = text.iter().take_while(|b| is_blank(**b)).count();
+    trimmed_end(text.get(start..).unwrap_or_default())
+}
+
+/// `text` without blanks at its end.
+pub fn trimmed_end(text: &[u8]) -> &[u8] {
     let blanks = text.iter().rev().take_while(|b| is_blank(**b)).count();
-    text.slice(start..(text.len() - blanks).max(start))
+    text.get(..text.len() - blanks).unwrap_or_default()
 }
 
 /// A decimal number that fills `text`: digits only, no sign, no blank. `None` too on overflow.
@@ -71,6 +103,10 @@ pub enum Controls {
 /// Looks for control characters. Those after a backslash are legal in a quoted string
 /// (RFC 3261 §25.1 `quoted-pair`, which excludes CR and LF); all others are not.
 pub fn controls(text: &[u8]) -> Controls {
+    // One pass without branches for the usual line, which has none.
+    if !text.iter().fold(false, |any, byte| any | is_control(*byte)) {
+        return Controls::None;
+    }
     let mut found = Controls::None;
     let mut quoted = false;
     for byte in text.iter().copied() {
@@ -101,11 +137,34 @@ pub fn one_line(text: Bytes) -> Bytes {
     clean.collect()
 }
 
-/// Appends `text`; each byte that `keep` refuses becomes `%HH`.
+/// The byte that two hexadecimal digits spell.
+pub fn hex_pair(pair: &[u8; 2]) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    let [high, low] = *pair;
+    Some(digit(high)? * 16 + digit(low)?)
+}
+
+/// True when each `%` of `text` begins an escape (RFC 3261 §25.1 `escaped`).
+pub fn escapes_are_valid(text: &[u8]) -> bool {
+    let mut rest = text;
+    while let Some(at) = memchr::memchr(b'%', rest) {
+        rest = rest.get(at + 1..).unwrap_or_default();
+        if rest.first_chunk().and_then(hex_pair).is_none() {
+            return false;
+        }
+    }
+    true
+}
+
+/// Appends `text` to a URI; each byte that `keep` refuses, and each `%` that begins no escape,
+/// becomes `%HH`.
 pub fn write_escaped(out: &mut Vec<u8>, text: &[u8], keep: impl Fn(u8) -> bool) {
-    for byte in text.iter().copied() {
-        if keep(byte) {
-            out.push(byte);
+    let mut rest = text;
+    while let Some((byte, tail)) = rest.split_first() {
+        rest = tail;
+        let bare_percent = *byte == b'%' && tail.first_chunk().and_then(hex_pair).is_none();
+        if keep(*byte) && !bare_percent {
+            out.push(*byte);
         } else {
             out.extend_from_slice(format!("%{byte:02X}").as_bytes());
         }

@@ -7,10 +7,10 @@
 
 use bytes::{Buf, BytesMut};
 
+use super::Message;
 use super::error::{Fault, ParseError};
 use super::limits::{FRAMER_BYTES_MAX, MESSAGE_BYTES_MAX};
 use super::parse::Head;
-use super::Message;
 
 /// Cuts a byte transport into frames. How the bytes are split over `push` calls changes nothing.
 #[derive(Default)]

@@ -120,7 +120,9 @@ fn check_written(message: &Message) {
     };
     assert_eq!(others(&again), others(message));
     match (&again, message) {
-        (Message::Request(a), Message::Request(b)) => assert_eq!((&a.method, &a.uri), (&b.method, &b.uri)),
+        (Message::Request(a), Message::Request(b)) => {
+            assert_eq!((&a.method, &a.uri), (&b.method, &b.uri))
+        }
         (Message::Response(a), Message::Response(b)) => {
             assert_eq!((a.status, &a.reason), (b.status, &b.reason));
         }

@@ -266,6 +266,11 @@ impl Headers {
         }
     }
 
+    /// Adds a parsed field, whose value is trimmed.
+    pub(super) fn push_parsed(&mut self, name: HeaderName, value: Bytes) {
+        self.0.push((name, chars::one_line(value)));
+    }
+
     pub(super) fn with_capacity(capacity: usize) -> Self {
         Self(Vec::with_capacity(capacity))
     }
@@ -291,11 +296,7 @@ impl Headers {
         Ok((at, Via::parse(&value)?, tail))
     }
 
-    fn one_name_addr(
-        &self,
-        name: &HeaderName,
-        text: &'static str,
-    ) -> Result<NameAddr, ParseError> {
+    fn one_name_addr(&self, name: &HeaderName, text: &'static str) -> Result<NameAddr, ParseError> {
         NameAddr::parse_as(text, self.one(name, text)?.ok_or(missing(text))?)
     }
 

@@ -42,7 +42,10 @@ impl Host {
             let text = String::from_utf8_lossy(&inside);
             // The grammar of RFC 3261 allows a third colon before an embedded IPv4 address, and
             // RFC 5118 §4.10 asks for tolerance.
-            let address = text.parse().or_else(|_| text.replacen(":::", "::", 1).parse());
+            let address = match text.parse() {
+                Err(_) if text.contains('.') => text.replacen(":::", "::", 1).parse(),
+                address => address,
+            };
             return address.map(Self::V6).map_err(|_| cursor.fault("an IPv6 address in '[]'"));
         }
         let name = cursor.take_while(is_host);

@@ -7,11 +7,9 @@ pub const MESSAGE_BYTES_MAX: usize = 65_535;
 /// Header lines of one message (a folded line counts once).
 pub const HEADERS_MAX: usize = 256;
 
-/// Bytes of one header line with its folds. RFC 4475 §3.1.1.7 has lines of up to about 1,000.
+/// Bytes of the start line, and of one header line with its folds. RFC 4475 §3.1.1.7 has lines of
+/// up to about 1,000.
 pub const HEADER_BYTES_MAX: usize = 8_192;
-
-/// Bytes of the start line.
-pub const START_LINE_BYTES_MAX: usize = 8_192;
 
 /// Bytes of one URI.
 pub const URI_BYTES_MAX: usize = 4_096;
@@ -43,5 +41,5 @@ pub const FRAMER_BYTES_MAX: usize = 1 << 20;
 pub const CSEQ_MAX: u32 = (1 << 31) - 1;
 
 const _: () = assert!(HEADER_BYTES_MAX < MESSAGE_BYTES_MAX);
-const _: () = assert!(URI_BYTES_MAX < START_LINE_BYTES_MAX);
+const _: () = assert!(URI_BYTES_MAX < HEADER_BYTES_MAX);
 const _: () = assert!(FRAMER_BYTES_MAX > 2 * MESSAGE_BYTES_MAX);

@@ -8,8 +8,7 @@ use bytes::Bytes;
 
 use super::chars;
 
-/// One list makes the enum, the spelling and the lookup, so that they cannot disagree. The most
-/// frequent names stand first: the lookup is a scan.
+/// One list makes the enum, the spelling and the lookup, so that they cannot disagree.
 macro_rules! header_names {
     ($($variant:ident $text:literal $compact:literal,)*) => {
         /// A header field name. Compared without regard to case; `Other` equals a known variant when
@@ -120,13 +119,21 @@ header_names! {
 impl HeaderName {
     /// The name that `name` spells in full or compact form, case ignored.
     pub fn from_bytes(name: Bytes) -> Self {
-        KNOWN
-            .iter()
-            .find(|(full, compact, _)| {
-                name.eq_ignore_ascii_case(full.as_bytes())
-                    || (name.len() == 1 && name.eq_ignore_ascii_case(compact.as_bytes()))
-            })
-            .map_or_else(|| Self::Other(name.clone()), |(_, _, known)| known.clone())
+        Self::known(&name).unwrap_or(Self::Other(name))
+    }
+
+    /// The variant that `name` spells, if there is one.
+    pub(super) fn known(name: &[u8]) -> Option<Self> {
+        let mut at = slot(name);
+        loop {
+            let entry = usize::from(*SLOTS.get(at)?).checked_sub(1)?;
+            let (full, compact, known) = KNOWN.get(entry)?;
+            let spelled = if name.len() == 1 { compact } else { full };
+            if name.eq_ignore_ascii_case(spelled.as_bytes()) {
+                return Some(known.clone());
+            }
+            at = (at + 1) % SLOTS.len();
+        }
     }
 
     /// The full name for errors, which outlive the message: `header` for a name without a variant.
@@ -171,3 +178,40 @@ impl fmt::Display for HeaderName {
         f.write_str(self.as_str())
     }
 }
+
+/// Where the search for a name begins: its length, first and last letter.
+const fn slot(name: &[u8]) -> usize {
+    let (Some(first), Some(last)) = (name.first(), name.last()) else { return 0 };
+    let letters = (*first | 0x20) as usize * 7 + (*last | 0x20) as usize * 31;
+    (letters + name.len() * 13) % SLOT_COUNT
+}
+
+/// Number of entry in `KNOWN` plus one for each spelling, in the first free place from its `slot`
+/// on; 0 is free.
+static SLOTS: [u8; SLOT_COUNT] = fill();
+
+const SLOT_COUNT: usize = 256;
+
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler: a fault fails the build")]
+const fn fill() -> [u8; SLOT_COUNT] {
+    let mut slots = [0; SLOT_COUNT];
+    let mut entry = 0;
+    while entry < KNOWN.len() {
+        let spellings = [KNOWN[entry].0.as_bytes(), KNOWN[entry].1.as_bytes()];
+        let mut which = 0;
+        while which < spellings.len() {
+            let mut at = slot(spellings[which]);
+            while !spellings[which].is_empty() && slots[at] != 0 {
+                at = (at + 1) % SLOT_COUNT;
+            }
+            if !spellings[which].is_empty() {
+                slots[at] = entry as u8 + 1;
+            }
+            which += 1;
+        }
+        entry += 1;
+    }
+    slots
+}
+
+const _: () = assert!(KNOWN.len() < 128, "entries fit a byte and leave half of the slots free");

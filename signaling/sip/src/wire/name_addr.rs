@@ -113,5 +113,5 @@ fn is_display(byte: u8) -> bool {
     chars::is_token(byte)
         || chars::is_blank(byte)
         || !byte.is_ascii()
-        || b"()@/&#:=?$".contains(&byte)
+        || b"()@/&#=?$".contains(&byte)
 }

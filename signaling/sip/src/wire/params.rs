@@ -97,11 +97,14 @@ impl Params {
     pub(super) fn read_uri(cursor: &mut Cursor) -> Result<Self, ParseError> {
         let mut params = Self::new();
         while cursor.eat(b';') {
-            let name = cursor.take_while(|b| !b";?=@".contains(&b));
+            let name = cursor.take_while(chars::is_uri_param);
             if name.is_empty() {
                 return Err(cursor.fault("a URI parameter name after ';'"));
             }
-            let value = cursor.eat(b'=').then(|| cursor.take_while(|b| !b";?@".contains(&b)));
+            let value = cursor.eat(b'=').then(|| cursor.take_while(chars::is_uri_param));
+            if value.as_ref().is_some_and(Bytes::is_empty) {
+                return Err(cursor.fault("a value after '=' of a URI parameter"));
+            }
             params.add(cursor, Param { name, value, quoted: false })?;
         }
         Ok(params)
@@ -124,13 +127,12 @@ impl Params {
 
     /// Appends the parameters of a URI; what would end a parameter is escaped.
     pub(super) fn write_uri(&self, out: &mut Vec<u8>) {
-        let keep = |b: u8| chars::is_uri(b) && !b";?@".contains(&b);
         for param in &self.0 {
             out.push(b';');
-            chars::write_escaped(out, &param.name, |b| keep(b) && b != b'=');
+            chars::write_escaped(out, &param.name, chars::is_uri_param);
             if let Some(value) = &param.value {
                 out.push(b'=');
-                chars::write_escaped(out, value, keep);
+                chars::write_escaped(out, value, chars::is_uri_param);
             }
         }
     }
@@ -138,6 +140,10 @@ impl Params {
     fn add(&mut self, cursor: &Cursor, param: Param) -> Result<(), ParseError> {
         if self.0.len() >= PARAMS_MAX {
             return Err(cursor.error(Fault::TooMany(PARAMS_MAX)));
+        }
+        // Two readers could pick different ones (RFC 3261 §7.3.1 and §19.1.1 forbid it).
+        if self.0.iter().any(|p| p.name.eq_ignore_ascii_case(&param.name)) {
+            return Err(cursor.fault("each parameter name once"));
         }
         self.0.push(param);
         Ok(())
@@ -165,5 +171,9 @@ fn read_value(cursor: &mut Cursor) -> Result<(Bytes, bool), ParseError> {
         return Ok((cursor.quoted()?, true));
     }
     let value = cursor.take_while(chars::is_param_value);
-    if value.is_empty() { Err(cursor.fault("a parameter value after '='")) } else { Ok((value, false)) }
+    if value.is_empty() {
+        Err(cursor.fault("a parameter value after '='"))
+    } else {
+        Ok((value, false))
+    }
 }

@@ -9,9 +9,7 @@ use bytes::Bytes;
 
 use super::chars::{self, Controls};
 use super::error::{Fault, ParseError};
-use super::limits::{
-    HEADER_BYTES_MAX, HEADERS_MAX, MESSAGE_BYTES_MAX, METHOD_BYTES_MAX, START_LINE_BYTES_MAX,
-};
+use super::limits::{HEADER_BYTES_MAX, HEADERS_MAX, MESSAGE_BYTES_MAX, METHOD_BYTES_MAX};
 use super::{HeaderName, Headers, Message, Method, Request, Response, StatusCode, Uri};
 
 /// Reads one datagram, or one message that was framed elsewhere.
@@ -45,23 +43,21 @@ pub fn refusal(raw: &Bytes, error: &ParseError) -> Option<Response> {
             Ok(None) | Err(_) => return None,
         }
     };
-    if first.starts_with(b"ACK ") || is_status_line(&first) {
+    if first.starts_with(b"ACK ") || is_status_line(first) {
         return None;
     }
-    while let Ok(Some(line)) = lines.next_unfolded()
-        && !line.is_empty()
-        && response.headers.len() < HEADERS_MAX
-    {
-        let Ok((name, value)) = read_header(&line) else { continue };
-        let copied = match name {
-            HeaderName::Via => true,
-            HeaderName::From | HeaderName::To | HeaderName::CallId | HeaderName::CSeq => {
-                response.headers.get(&name).is_none()
-            }
-            _ => false,
+    while response.headers.len() < HEADERS_MAX {
+        let (name, value) = match read_header(&mut lines) {
+            Ok(Some(header)) => header,
+            Err(error) if error.fault() != Fault::Truncated => continue,
+            Ok(None) | Err(_) => break,
         };
-        if copied {
-            response.headers.push(name, value);
+        let once = matches!(
+            name,
+            HeaderName::From | HeaderName::To | HeaderName::CallId | HeaderName::CSeq
+        );
+        if name == HeaderName::Via || (once && response.headers.get(&name).is_none()) {
+            response.headers.push_parsed(name, value);
         }
     }
     response.headers.via().ok()?;
@@ -100,18 +96,19 @@ impl Head {
                 None => return Err(ParseError::new("head", Fault::Truncated)),
             }
         };
-        let is_response = is_status_line(&first);
-        let read = Self::read_rest(&first, is_response, &mut lines);
+        let is_response = is_status_line(first);
+        let read = Self::read_rest(first, is_response, &mut lines);
         let head = read.map_err(|error| if is_response { error.of_response() } else { error })?;
         Ok((head, raw.slice(lines.at..)))
     }
 
     fn read_rest(
-        first: &Bytes,
+        first: &[u8],
         is_response: bool,
         lines: &mut Lines<'_>,
     ) -> Result<Self, ParseError> {
-        let start = if is_response { read_status(first)? } else { read_request(first)? };
+        let raw = lines.raw;
+        let start = if is_response { read_status(raw, first)? } else { read_request(raw, first)? };
         let headers = read_headers(lines)?;
         let content_length = headers.content_length()?;
         let head = Self { start, headers, content_length };
@@ -162,7 +159,7 @@ fn is_status_line(line: &[u8]) -> bool {
 }
 
 /// RFC 3261 §7.1: one space between the parts.
-fn read_request(line: &Bytes) -> Result<StartLine, ParseError> {
+fn read_request(raw: &Bytes, line: &[u8]) -> Result<StartLine, ParseError> {
     let fault = |expected| ParseError::new("start line", Fault::Syntax(expected));
     let mut parts = line.split(|b| *b == b' ');
     let (Some(method), Some(uri), Some(version), None) =
@@ -177,16 +174,16 @@ fn read_request(line: &Bytes) -> Result<StartLine, ParseError> {
         return Err(ParseError::new("method", Fault::TooLong(METHOD_BYTES_MAX)));
     }
     check_version(version)?;
-    let uri = Uri::read("Request-URI", &line.slice_ref(uri))?;
+    let uri = Uri::read("Request-URI", &raw.slice_ref(uri))?;
     // RFC 3261 §19.1.1 forbids them here; to honour them would let the peer write our headers.
     if uri.as_sip().is_some_and(|uri| uri.headers.is_some()) {
         return Err(ParseError::new("Request-URI", Fault::Syntax("a URI without '?' headers")));
     }
-    Ok(StartLine::Request(Method::from_bytes(line.slice_ref(method)), uri))
+    Ok(StartLine::Request(Method::from_bytes(raw.slice_ref(method)), uri))
 }
 
 /// RFC 3261 §7.2; the space before an absent reason phrase may be absent too.
-fn read_status(line: &Bytes) -> Result<StartLine, ParseError> {
+fn read_status(raw: &Bytes, line: &[u8]) -> Result<StartLine, ParseError> {
     let fault = |expected| ParseError::new("start line", Fault::Syntax(expected));
     let mut parts = line.splitn(3, |b| *b == b' ');
     check_version(parts.next().unwrap_or_default())?;
@@ -199,7 +196,7 @@ fn read_status(line: &Bytes) -> Result<StartLine, ParseError> {
     let Some(status) = status else {
         return Err(ParseError::new("status code", Fault::OutOfRange));
     };
-    let reason = parts.next().map(|reason| line.slice_ref(reason)).unwrap_or_default();
+    let reason = parts.next().map(|reason| raw.slice_ref(reason)).unwrap_or_default();
     Ok(StartLine::Response(status, reason))
 }
 
@@ -207,39 +204,50 @@ fn check_version(version: &[u8]) -> Result<(), ParseError> {
     if version.eq_ignore_ascii_case(b"SIP/2.0") {
         return Ok(());
     }
-    let fault = if is_status_line(version) { Fault::Version } else { Fault::Syntax("SIP/2.0 as the protocol") };
+    let fault = if is_status_line(version) {
+        Fault::Version
+    } else {
+        Fault::Syntax("SIP/2.0 as the protocol")
+    };
     Err(ParseError::new("start line", fault))
 }
 
 fn read_headers(lines: &mut Lines<'_>) -> Result<Headers, ParseError> {
-    let mut headers = Headers::with_capacity(16);
-    loop {
-        let Some(line) = lines.next_unfolded()? else {
-            return Err(ParseError::new("head", Fault::Truncated));
-        };
-        if line.is_empty() {
-            return Ok(headers);
-        }
+    let mut headers = Headers::with_capacity(HEADERS_USUAL);
+    while let Some((name, value)) = read_header(lines)? {
         if headers.len() >= HEADERS_MAX {
             return Err(ParseError::new("headers", Fault::TooMany(HEADERS_MAX)));
         }
-        let (name, value) = read_header(&line)?;
-        headers.push(name, value);
+        headers.push_parsed(name, value);
     }
+    Ok(headers)
 }
 
-fn read_header(line: &Bytes) -> Result<(HeaderName, Bytes), ParseError> {
+/// The next header; `None` at the empty line.
+fn read_header(lines: &mut Lines<'_>) -> Result<Option<(HeaderName, Bytes)>, ParseError> {
     let fault = |expected| ParseError::new("header line", Fault::Syntax(expected));
-    let Some(colon) = memchr::memchr(b':', line) else {
-        return Err(fault("'name: value'"));
+    let Some(line) = lines.next()? else {
+        return Err(ParseError::new("head", Fault::Truncated));
     };
-    let name = line.slice(..colon);
-    let blanks = name.iter().rev().take_while(|b| chars::is_blank(**b)).count();
-    let name = name.slice(..name.len() - blanks);
-    if !chars::token(&name) {
+    if line.is_empty() {
+        return Ok(None);
+    }
+    // Blanks, but no fold may stand before the colon (RFC 3261 §25.1 HCOLON).
+    let colon = memchr::memchr(b':', line).ok_or_else(|| fault("'name: value'"))?;
+    let (name, value) = line.split_at_checked(colon).unwrap_or_default();
+    let name = chars::trimmed_end(name);
+    if !chars::token(name) {
         return Err(fault("a header name of token characters"));
     }
-    Ok((HeaderName::from_bytes(name), line.slice(colon + 1..)))
+    let name =
+        HeaderName::known(name).unwrap_or_else(|| HeaderName::Other(lines.raw.slice_ref(name)));
+    let value = chars::trimmed(value.get(1..).unwrap_or_default());
+    let value = if lines.at_fold() {
+        lines.unfold(line.len(), value)?.into()
+    } else {
+        lines.raw.slice_ref(value)
+    };
+    Ok(Some((name, value)))
 }
 
 /// The lines of a head. Only CRLF ends a line; a CR or LF alone is an error, because readers in the
@@ -249,50 +257,54 @@ struct Lines<'a> {
     at: usize,
 }
 
-impl Lines<'_> {
+impl<'a> Lines<'a> {
     /// The next line without its CRLF; `None` when no line end is left.
-    fn next(&mut self) -> Result<Option<Bytes>, ParseError> {
+    fn next(&mut self) -> Result<Option<&'a [u8]>, ParseError> {
         let rest = self.raw.get(self.at..).unwrap_or_default();
         let Some(length) = memchr::memchr(b'\n', rest) else { return Ok(None) };
-        let start = self.at;
         self.at += length + 1;
-        let line = self.raw.slice(start..start + length);
         let bare = ParseError::new("line end", Fault::Syntax("CRLF, no CR or LF alone"));
-        let (Some(b'\r'), line) = (line.last(), line.slice(..length.saturating_sub(1))) else {
+        let Some((b'\r', line)) = rest.get(..length).and_then(<[u8]>::split_last) else {
             return Err(bare);
         };
-        if line.len() > START_LINE_BYTES_MAX.max(HEADER_BYTES_MAX) {
-            return Err(ParseError::new("header line", Fault::TooLong(HEADER_BYTES_MAX)));
+        if line.len() > HEADER_BYTES_MAX {
+            return Err(ParseError::new("line", Fault::TooLong(HEADER_BYTES_MAX)));
         }
-        match chars::controls(&line) {
+        match chars::controls(line) {
             Controls::Bare if line.contains(&b'\r') => Err(bare),
             Controls::Bare => Err(ParseError::new(
-                "header line",
+                "line",
                 Fault::Syntax("no control character outside a quoted pair"),
             )),
             Controls::None | Controls::QuotedNul => Ok(Some(line)),
         }
     }
 
-    /// The next line with its continuation lines joined by one space each (RFC 3261 §7.3.1).
-    fn next_unfolded(&mut self) -> Result<Option<Bytes>, ParseError> {
-        let Some(line) = self.next()? else { return Ok(None) };
-        if line.is_empty() || !self.at_fold() {
-            return Ok(Some(line));
-        }
-        let mut joined = chars::trim(&line).to_vec();
+    /// Joins the continuation lines of a header to its value, with one space each
+    /// (RFC 3261 §7.3.1). `length` is that of the header so far.
+    fn unfold(&mut self, mut length: usize, value: &[u8]) -> Result<Vec<u8>, ParseError> {
+        let mut joined = value.to_vec();
         while self.at_fold() {
-            let Some(more) = self.next()? else { return Ok(None) };
-            joined.push(b' ');
-            joined.extend_from_slice(&chars::trim(&more));
-            if joined.len() > HEADER_BYTES_MAX {
-                return Err(ParseError::new("header line", Fault::TooLong(HEADER_BYTES_MAX)));
+            let Some(more) = self.next()? else {
+                return Err(ParseError::new("head", Fault::Truncated));
+            };
+            length += more.len();
+            if length > HEADER_BYTES_MAX {
+                return Err(ParseError::new("line", Fault::TooLong(HEADER_BYTES_MAX)));
             }
+            let more = chars::trimmed(more);
+            if !joined.is_empty() && !more.is_empty() {
+                joined.push(b' ');
+            }
+            joined.extend_from_slice(more);
         }
-        Ok(Some(joined.into()))
+        Ok(joined)
     }
 
     fn at_fold(&self) -> bool {
         self.raw.get(self.at).copied().is_some_and(chars::is_blank)
     }
 }
+
+/// Headers of a usual INVITE, so that reading them allocates once.
+const HEADERS_USUAL: usize = 24;

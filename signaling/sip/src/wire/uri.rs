@@ -61,6 +61,9 @@ impl Uri {
         if !text.iter().copied().all(chars::is_uri) {
             return Err(cursor.fault("a URI without blanks, quotes and brackets"));
         }
+        if !chars::escapes_are_valid(text) {
+            return Err(cursor.fault("two hexadecimal digits after each '%' of a URI"));
+        }
         let scheme = cursor.take_while(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
         if !scheme.first().is_some_and(u8::is_ascii_alphabetic) {
             return Err(cursor.fault("a URI that begins with its scheme"));
@@ -150,8 +153,9 @@ impl SipUri {
         let mut ahead = cursor.clone();
         let user = ahead.take_while(|b| b != b'@');
         let user = if ahead.eat(b'@') {
-            if user.is_empty() || user.first() == Some(&b':') {
-                return Err(cursor.fault("a user before '@'"));
+            let valid = user.iter().copied().all(chars::is_user);
+            if !valid || user.is_empty() || user.first() == Some(&b':') {
+                return Err(cursor.fault("a user of unreserved or escaped characters before '@'"));
             }
             cursor = ahead;
             Some(user)
@@ -160,10 +164,11 @@ impl SipUri {
         };
         let (host, port) = Host::read_with_port(&mut cursor, false)?;
         let params = Params::read_uri(&mut cursor)?;
-        let headers = cursor.eat(b'?').then(|| cursor.rest());
-        // A second '@' would leave two readings of what the host is.
-        let ambiguous = headers.as_ref().is_some_and(|headers| headers.contains(&b'@'));
-        if ambiguous || !cursor.at_end() {
+        let headers = cursor.eat(b'?').then(|| cursor.take_while(chars::is_uri_headers));
+        let is_pair =
+            |header: &[u8]| header.iter().position(|b| *b == b'=').is_some_and(|at| at > 0);
+        let pairs = headers.iter().flat_map(|headers| headers.split(|b| *b == b'&'));
+        if !cursor.at_end() || !pairs.into_iter().all(is_pair) {
             return Err(cursor.fault("[user@]host[:port][;parameters][?headers]"));
         }
         Ok(Self { secure, user, host, port, params, headers })
@@ -175,14 +180,14 @@ impl SipUri {
             let password_only = usize::from(user.first() == Some(&b':'));
             let (colon, rest) = user.split_at_checked(password_only).unwrap_or((&[], user));
             chars::write_escaped(out, colon, |_| false);
-            chars::write_escaped(out, rest, |b| chars::is_uri(b) && b != b'@');
+            chars::write_escaped(out, rest, chars::is_user);
             out.push(b'@');
         }
         self.host.write_with_port(self.port, out);
         self.params.write_uri(out);
-        if let Some(headers) = &self.headers {
+        if let Some(headers) = self.headers.as_ref().filter(|headers| !headers.is_empty()) {
             out.push(b'?');
-            chars::write_escaped(out, headers, |b| chars::is_uri(b) && b != b'@');
+            chars::write_escaped(out, headers, chars::is_uri_headers);
         }
     }
 
@@ -230,13 +235,16 @@ impl TelUri {
         self.number.iter().copied().filter(|b| !b"-.()".contains(b)).collect()
     }
 
+    /// RFC 3966 §3: after `+` decimal digits, else those of the longer set, with separators.
     fn read(mut cursor: Cursor) -> Result<Self, ParseError> {
-        let mut ahead = cursor.clone();
-        ahead.eat(b'+');
-        let digits = ahead.take_while(is_phone_digit);
         let number = cursor.take_while(|b| b == b'+' || is_phone_digit(b));
-        let plus_inside = digits.len() + 1 < number.len();
-        if plus_inside || !digits.iter().any(|b| b.is_ascii_hexdigit() || b"*#".contains(b)) {
+        let (digits, global) = match number.split_first() {
+            Some((b'+', digits)) => (digits, true),
+            _ => (&number[..], false),
+        };
+        let is_separator = |b: &u8| b"-.()".contains(b);
+        let allowed = |b: &u8| is_separator(b) || b.is_ascii_digit() || (!global && *b != b'+');
+        if digits.iter().all(is_separator) || !digits.iter().all(allowed) {
             return Err(cursor.fault("a telephone number"));
         }
         let params = Params::read_uri(&mut cursor)?;
@@ -301,7 +309,7 @@ fn walk_escapes(text: &[u8], resolve: impl Fn(u8) -> bool) -> Vec<u8> {
     let mut rest = text;
     while let Some((first, tail)) = rest.split_first() {
         rest = tail;
-        let escaped = tail.first_chunk().filter(|_| *first == b'%').and_then(hex_pair);
+        let escaped = tail.first_chunk().filter(|_| *first == b'%').and_then(chars::hex_pair);
         match escaped {
             Some(byte) if resolve(byte) => out.push(byte),
             Some(byte) => out.extend_from_slice(format!("%{byte:02X}").as_bytes()),
@@ -312,10 +320,4 @@ fn walk_escapes(text: &[u8], resolve: impl Fn(u8) -> bool) -> Vec<u8> {
         }
     }
     out
-}
-
-fn hex_pair(pair: &[u8; 2]) -> Option<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok());
-    let [high, low] = *pair;
-    Some(digit(high)? * 16 + digit(low)?)
 }

@@ -142,3 +142,10 @@ fn a_flood_of_closed_connections_leaves_no_trace() {
     assert!(solo.events().is_empty());
     solo.assert_empty();
 }
+
+/// A shard moves its endpoint into its thread.
+#[test]
+fn an_endpoint_can_be_moved_to_a_thread() {
+    fn is_send<T: Send>(_: &T) {}
+    is_send(&Solo::new().endpoint);
+}

@@ -378,6 +378,23 @@ fn a_dropped_request_leaves_nothing() {
 }
 
 #[test]
+fn one_branch_of_two_senders_is_two_transactions() {
+    let mut solo = Solo::new();
+    let options = incoming("OPTIONS", "c", 1, "", "");
+    solo.receive(udp(), &options);
+    take(solo.one_event());
+    for (from, to) in [
+        ("192.0.2.9:5060;branch", "192.0.2.9:5061;branch"),
+        ("2.0/UDP 192.0.2.9", "2.0/UDP 192.0.2.8"),
+    ] {
+        // Another Call-ID, or it would be the same request that came two ways.
+        let other = options.replace(from, to).replace("Call-ID: c", &format!("Call-ID: {to}"));
+        solo.receive(udp(), &other);
+        take(solo.one_event());
+    }
+}
+
+#[test]
 fn peers_without_the_magic_cookie_are_matched_by_the_whole_request() {
     let mut solo = Solo::new();
     let old = |text: String| text.replace("branch=z9hG4bK-", "branch=");

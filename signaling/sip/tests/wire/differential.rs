@@ -2,21 +2,63 @@
 //! agree on every header, on the dialog and the transaction it belongs to, and on the body; and what
 //! only we accept must be in the list of our documented leniencies.
 
+use std::cell::Cell;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::sample::select;
-use sip::wire::{HeaderName, Message, parse};
+use proptest::test_runner::TestRunner;
+use sip::wire::{HeaderName, Message, Uri, parse};
 use sipx_sip::{Limits, Message as Theirs, parse_datagram, validate};
 
 use crate::seeds;
 
 /// What a mutation inserts: what separates, names of headers that route, blanks and controls.
 const FRAGMENTS: [&str; 44] = [
-    " ", "\t", "\r\n ", "\r\n\t", "\r\n", "\r", "\n", "\0", "\u{b}", "\u{7f}", ":", ";", ",", "\"", "\\",
-    "<", ">", "@", "=", "?", "/", "%00", "é", "v", "Via:", "Via :", "\r\nVia: SIP/2.0/UDP evil;branch=z9hG4bKe",
-    "\r\nTo: <sip:e@e>;tag=e", "\r\nt:<sip:e@e>;tag=e", "\r\nCSeq: 9 BYE", "\r\nCSeq\t: 9 BYE", "\r\ni: e",
-    "\r\nCall-ID : e", "\r\n Call-ID: e", "\r\nContent-Length: 1", "\r\nl:0", ";tag=e", ";tag", "; tag = e",
-    ",<sip:e@e>;tag=e", ";branch=z9hG4bKe", "\r\nRoute: <sip:e>", "\r\n\r\n", "\r\nX-\u{e9}: y",
+    " ",
+    "\t",
+    "\r\n ",
+    "\r\n\t",
+    "\r\n",
+    "\r",
+    "\n",
+    "\0",
+    "\u{b}",
+    "\u{7f}",
+    ":",
+    ";",
+    ",",
+    "\"",
+    "\\",
+    "<",
+    ">",
+    "@",
+    "=",
+    "?",
+    "/",
+    "%00",
+    "é",
+    "v",
+    "Via:",
+    "Via :",
+    "\r\nVia: SIP/2.0/UDP evil;branch=z9hG4bKe",
+    "\r\nTo: <sip:e@e>;tag=e",
+    "\r\nt:<sip:e@e>;tag=e",
+    "\r\nCSeq: 9 BYE",
+    "\r\nCSeq\t: 9 BYE",
+    "\r\ni: e",
+    "\r\nCall-ID : e",
+    "\r\n Call-ID: e",
+    "\r\nContent-Length: 1",
+    "\r\nl:0",
+    ";tag=e",
+    ";tag",
+    "; tag = e",
+    ",<sip:e@e>;tag=e",
+    ";branch=z9hG4bKe",
+    "\r\nRoute: <sip:e>",
+    "\r\n\r\n",
+    "\r\nX-\u{e9}: y",
 ];
 
 #[derive(Clone, Debug)]
@@ -83,9 +125,10 @@ struct Reading {
     body: Vec<u8>,
 }
 
-/// Runs of blanks as one space: the two parsers join folds in different but equivalent ways.
+/// Runs of blanks as one space: the two parsers join folds in different but equivalent ways. A NUL
+/// (legal in a quoted pair) is one too: ours becomes a space.
 fn joined(value: &[u8]) -> Vec<u8> {
-    let words = value.split(|b| b.is_ascii_whitespace()).filter(|word| !word.is_empty());
+    let words = value.split(|b| b.is_ascii_whitespace() || *b == 0).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(&b' ')
 }
 
@@ -122,8 +165,6 @@ fn theirs(message: &Theirs) -> Option<Reading> {
         headers: headers
             .iter()
             .map(|h| (text(h.name().canonical()).to_ascii_lowercase(), joined(&h.value())))
-            .map(|(name, value)| (name, value.into_iter().map(|b| if b == 0 { b' ' } else { b }).collect()))
-            .map(|(name, value): (String, Vec<u8>)| (name, joined(&value)))
             .collect(),
         method_or_status: match message {
             Theirs::Request(request) => text(request.method.as_bytes()),
@@ -143,29 +184,71 @@ fn theirs(message: &Theirs) -> Option<Reading> {
 
 /// Ours accepts, theirs does not: allowed for the leniencies of the table in `sip::wire`.
 fn is_documented_leniency(message: &Message) -> bool {
-    let bytes = message.to_bytes();
-    let odd_display = |name: &HeaderName| {
-        message.headers().all(name).any(|value| {
-            let display = value.split(|b| *b == b'<').next().unwrap_or_default();
-            display.iter().any(|b| !b.is_ascii() || b"()@/&#:=?$".contains(b))
-        })
-    };
-    odd_display(&HeaderName::From) || odd_display(&HeaderName::To) || bytes.is_empty()
+    let headers = message.headers();
+    let display = [headers.from(), headers.to()]
+        .into_iter()
+        .flatten()
+        .any(|address| address.display.is_some_and(|text| !text.iter().copied().all(is_display)));
+    let addresses = [headers.from(), headers.to()].into_iter().flatten().map(|a| a.params);
+    let vias = headers.vias().unwrap_or_default().into_iter().map(|via| via.params);
+    let value = addresses.chain(vias).any(|params| {
+        params.iter().any(|(_, value)| value.is_some_and(|v| !v.iter().copied().all(is_value)))
+    });
+    let mut uris =
+        [headers.from(), headers.to()].into_iter().flatten().map(|a| a.uri).collect::<Vec<_>>();
+    if let Message::Request(request) = message {
+        uris.push(request.uri.clone());
+    }
+    let user = uris.iter().filter_map(Uri::as_sip).filter_map(|uri| uri.user.as_ref());
+    let user = user.into_iter().any(|user| user.contains(&b'#'));
+    display || value || user || oracle_is_stricter(message)
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 100_000, ..ProptestConfig::default() })]
+/// RFC 3261 §25.1 COLON allows blanks around the colon before a Via port; the oracle does not.
+fn oracle_is_stricter(message: &Message) -> bool {
+    let blank = |pair: &[u8]| matches!(pair, [b' ' | b'\t', b':'] | [b':', b' ' | b'\t']);
+    message.headers().all(&HeaderName::Via).any(|via| via.windows(2).any(blank))
+}
 
-    #[test]
-    fn both_read_the_same_message(seed in 0_usize..6, edits in edits()) {
+fn is_display(byte: u8) -> bool {
+    is_value(byte) || byte == b' '
+}
+
+/// Characters of a token, and of a host.
+fn is_value(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-.!%*_+`'~[]:".contains(&byte)
+}
+
+#[test]
+fn both_read_the_same_message() {
+    let config = ProptestConfig { cases: CASES, failure_persistence: None, ..Default::default() };
+    let agreed = Cell::new(0_u32);
+    let inputs = (0..seeds::MESSAGES.len(), edits());
+    let result = TestRunner::new(config).run(&inputs, |(seed, edits)| {
         let bytes = Bytes::from(apply(seeds::MESSAGES[seed].1, &edits));
         let Ok(message) = parse(bytes.clone()) else { return Ok(()) };
         let Some(reading) = ours(&message) else { return Ok(()) };
-        let second = parse_datagram(bytes.clone(), &Limits::datagram()).ok();
-        let valid = second.filter(|m| validate(m).iter().all(|finding| finding.is_repairable()));
-        match valid.as_ref().and_then(theirs) {
+        match second_opinion(&bytes) {
             Some(theirs) => prop_assert_eq!(reading, theirs),
             None => prop_assert!(is_documented_leniency(&message), "only we accept {:?}", bytes),
         }
-    }
+        agreed.set(agreed.get() + 1);
+        Ok(())
+    });
+    result.unwrap_or_else(|error| panic!("{error}"));
+    // Control: many mutated messages are still accepted, so that there was something to compare.
+    assert!(agreed.get() > CASES / 10, "{} of {CASES}", agreed.get());
 }
+
+fn second_opinion(bytes: &Bytes) -> Option<Reading> {
+    // Line ends before the start line are skipped by us on datagrams too.
+    let mut message = bytes.clone();
+    while message.starts_with(b"\r\n") {
+        message = message.slice(2..);
+    }
+    let message = parse_datagram(message, &Limits::datagram()).ok()?;
+    let valid = validate(&message).iter().all(|finding| finding.is_repairable());
+    if valid { theirs(&message) } else { None }
+}
+
+const CASES: u32 = 100_000;

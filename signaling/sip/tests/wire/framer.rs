@@ -102,7 +102,8 @@ fn no_length_trick_makes_a_second_message() {
 #[test]
 fn a_datagram_refuses_the_same_lengths() {
     let message = String::from_utf8(seeds::MESSAGES[5].1.to_vec()).unwrap();
-    for trick in ["-1", "+0", "1 0", "0,0", "", "65536", "4294967296", "18446744073709551616", "1"] {
+    for trick in ["-1", "+0", "1 0", "0,0", "", "65536", "4294967296", "18446744073709551616", "1"]
+    {
         let text = message.replace("Content-Length: 0", &format!("Content-Length: {trick}"));
         assert!(parse(text.clone().into()).is_err(), "{trick}");
     }

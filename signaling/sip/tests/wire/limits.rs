@@ -93,11 +93,12 @@ fn elements_of_a_list() {
 
 #[test]
 fn number_of_parameters() {
-    let header = |count: usize| NameAddr::parse(&format!("<sip:a@b>{}", ";p".repeat(count)).into());
+    let params = |count: usize| (0..count).map(|n| format!(";p{n}")).collect::<String>();
+    let header = |count: usize| NameAddr::parse(&format!("<sip:a@b>{}", params(count)).into());
     assert!(header(limits::PARAMS_MAX).is_ok());
     let over = fault(header(limits::PARAMS_MAX + 1));
     assert_eq!(over, Some(Fault::TooMany(limits::PARAMS_MAX)));
-    let uri = |count: usize| Uri::parse(format!("sip:a@b{}", ";p".repeat(count)).as_bytes());
+    let uri = |count: usize| Uri::parse(format!("sip:a@b{}", params(count)).as_bytes());
     assert!(uri(limits::PARAMS_MAX).is_ok());
     assert_eq!(fault(uri(limits::PARAMS_MAX + 1)), Some(Fault::TooMany(limits::PARAMS_MAX)));
 }

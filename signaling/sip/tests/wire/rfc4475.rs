@@ -172,7 +172,10 @@ fn wsinv(message: &Message) {
     assert_eq!(raw(message, "UnknownHeaderWithUnusualValue"), b";;,,;;,;");
     assert_eq!(headers.content_type().unwrap(), "application/sdp");
     let route = headers.route().unwrap();
-    assert_eq!(route[0].uri.to_string(), "sip:services.example.com;lr;unknownwith=value;unknown-no-value");
+    assert_eq!(
+        route[0].uri.to_string(),
+        "sip:services.example.com;lr;unknownwith=value;unknown-no-value"
+    );
     let contact = &headers.contacts().unwrap()[0];
     assert_eq!(contact.display.as_ref().unwrap(), "Quoted string \"\"");
     assert_eq!(contact.params.get("newparam").unwrap(), "newvalue");
@@ -212,7 +215,8 @@ fn esc01(message: &Message) {
 
 fn escnull(message: &Message) {
     let contacts = message.headers().contacts().unwrap();
-    let users: Vec<_> = contacts.iter().map(|c| c.uri.as_sip().unwrap().user_text().unwrap()).collect();
+    let users: Vec<_> =
+        contacts.iter().map(|c| c.uri.as_sip().unwrap().user_text().unwrap()).collect();
     assert_eq!(users, [&b"\0"[..], &b"\0\0"[..]]);
     assert!(!contacts[0].uri.equivalent(&contacts[1].uri));
 }
@@ -285,7 +289,10 @@ fn badbranch(message: &Message) {
 }
 
 fn unkscm(message: &Message) {
-    assert_eq!(request(message).uri, Uri::Other("nobodyKnowsThisScheme:totallyopaquecontent".into()));
+    assert_eq!(
+        request(message).uri,
+        Uri::Other("nobodyKnowsThisScheme:totallyopaquecontent".into())
+    );
 }
 
 fn novelsc(message: &Message) {
@@ -338,7 +345,10 @@ fn cparam02(message: &Message) {
 
 fn regescrt(message: &Message) {
     let contact = &message.headers().contacts().unwrap()[0];
-    assert_eq!(contact.uri.as_sip().unwrap().headers.as_ref().unwrap(), "Route=%3Csip:sip.example.com%3E");
+    assert_eq!(
+        contact.uri.as_sip().unwrap().headers.as_ref().unwrap(),
+        "Route=%3Csip:sip.example.com%3E"
+    );
 }
 
 fn sdp01(message: &Message) {

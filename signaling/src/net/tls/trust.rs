@@ -74,10 +74,30 @@ impl Trust {
         intermediates: &[CertificateDer<'_>],
     ) -> Vec<TrunkId> {
         let now = UnixTime::now();
-        let vouches = |(_, basis): &&(TrunkId, Basis)| {
-            basis.vouch(leaf, intermediates, now, &self.algorithms).is_ok()
+        let verdicts = self.verdicts(leaf, intermediates, now);
+        verdicts.into_iter().filter(|(_, verdict)| verdict.is_ok()).map(|(id, _)| id).collect()
+    }
+
+    /// What each trunk says. Trunks with the same authorities have the same answer, which is
+    /// computed once: a chain costs signatures.
+    fn verdicts(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Vec<(TrunkId, Result<(), rustls::Error>)> {
+        let mut known: HashMap<*const Authorities, Result<(), rustls::Error>> = HashMap::new();
+        let verdict = |(id, basis): &(TrunkId, Basis)| {
+            let compute = || basis.vouch(leaf, intermediates, now, &self.algorithms);
+            let verdict = match basis {
+                Basis::Pin(_) => compute(),
+                Basis::Authorities(shared) => {
+                    known.entry(Arc::as_ptr(shared)).or_insert_with(compute).clone()
+                }
+            };
+            (*id, verdict)
         };
-        self.trunks.iter().filter(vouches).map(|(id, _)| *id).collect()
+        self.trunks.iter().map(verdict).collect()
     }
 
     /// Whether that trunk vouches.
@@ -102,8 +122,8 @@ impl Trust {
         now: UnixTime,
     ) -> Result<(), rustls::Error> {
         let mut refusal = rustls::Error::from(CertificateError::UnknownIssuer);
-        for (_, basis) in &self.trunks {
-            match basis.vouch(leaf, intermediates, now, &self.algorithms) {
+        for (_, verdict) in self.verdicts(leaf, intermediates, now) {
+            match verdict {
                 Ok(()) => return Ok(()),
                 Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {}
                 Err(error) => refusal = error,

@@ -138,7 +138,7 @@ struct WrongName {
     ours: String,
 }
 
-fn wrong_name(theirs: &[String], ours: &[String]) -> Error {
+pub(super) fn wrong_name(theirs: &[String], ours: &[String]) -> Error {
     let list = |names: &[String]| match names.is_empty() {
         true => String::from("nobody"),
         false => names.join(", "),

@@ -207,8 +207,7 @@ fn sketches() -> impl Strategy<Value = Vec<Sketch>> {
 }
 
 fn senders() -> impl Strategy<Value = Sender> {
-    let certificate =
-        (prop::collection::vec(0..3u8, 0..3), prop::collection::vec(0..7u8, 0..7));
+    let certificate = (prop::collection::vec(0..3u8, 0..3), prop::collection::vec(0..7u8, 0..7));
     (
         0..3u8,
         0..8u8,
@@ -272,9 +271,8 @@ fn model(sketches: &[Sketch], sender: &Sender) -> Option<usize> {
         return sketches.get(usize::from(opened)).filter(|s| same(s)).map(|_| opened.into());
     }
     let prefix = |s: &Sketch| {
-        let acl = s.acl.filter(|(last, bits)| {
-            network(*last, *bits).contains(address(sender.source))
-        });
+        let acl =
+            s.acl.filter(|(last, bits)| network(*last, *bits).contains(address(sender.source)));
         let host = (s.host == sender.source).then_some(32);
         host.or(acl.map(|(_, bits)| bits))
     };

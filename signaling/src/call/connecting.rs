@@ -1,0 +1,100 @@
+//! The callee answered, and the data plane is being told: the caller gets its answer, and the callee
+//! its ACK, only when both flows are armed. Who then sends at once loses no packet.
+
+use sip::endpoint::ServerId;
+use sip::wire::{Method, StatusCode};
+
+use super::answering::Answering;
+use super::inviting::Told;
+use super::{Common, Desk, Happening, Party, State, headers};
+
+pub struct Connecting {
+    transaction: ServerId,
+    told: Told,
+}
+
+impl Connecting {
+    /// Waits for the data plane, unless it is known to be `armed` already.
+    pub fn start(
+        transaction: ServerId,
+        told: Told,
+        armed: bool,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+    ) -> State {
+        let state = Box::new(Self { transaction, told });
+        if armed {
+            return state.answer(common, desk);
+        }
+        desk.set_deadline(common, desk.settings.lease_limit);
+        State::Connecting(state)
+    }
+
+    pub fn on(
+        self: Box<Self>,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+        happening: Happening,
+    ) -> State {
+        match happening {
+            // Commands are carried out in order: the backward flow's is the last of a connection.
+            Happening::Connected { flow, serial }
+                if serial == self.told.serial && !common.is_forward(flow) =>
+            {
+                self.answer(common, desk)
+            }
+            Happening::Refused { reason } => {
+                self.give_up(common, desk, StatusCode::SERVICE_UNAVAILABLE, &reason.to_string())
+            }
+            Happening::Stop { reason } => {
+                self.give_up(common, desk, StatusCode::SERVICE_UNAVAILABLE, reason)
+            }
+            Happening::Deadline => {
+                let reason = "the data plane did not answer";
+                self.give_up(common, desk, StatusCode::SERVICE_UNAVAILABLE, reason)
+            }
+            Happening::Cancelled => {
+                let status = StatusCode::REQUEST_TERMINATED;
+                self.give_up(common, desk, status, "cancelled by the caller")
+            }
+            Happening::Request { party: Party::Callee, transaction, request }
+                if request.method == Method::Bye =>
+            {
+                headers::answer_bye(desk, transaction);
+                let status = StatusCode::TEMPORARILY_UNAVAILABLE;
+                desk.refuse(self.transaction, status, "hung up by the callee");
+                common.callee.dialog = None;
+                common.failed(desk, status.code(), "hung up by the callee")
+            }
+            Happening::Request { transaction, request, .. } => {
+                headers::answer_in_dialog(desk, transaction, &request);
+                State::Connecting(self)
+            }
+            _ => State::Connecting(self),
+        }
+    }
+
+    fn answer(self, common: &mut Common, desk: &mut Desk<'_>) -> State {
+        if let Some(dialog) = common.callee.dialog {
+            desk.ack(dialog, None);
+        }
+        let body = Some(self.told.body);
+        common.caller.dialog = desk.respond(common, self.transaction, StatusCode::OK, body);
+        Answering::start(None, common, desk)
+    }
+
+    fn give_up(
+        self,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+        status: StatusCode,
+        reason: &str,
+    ) -> State {
+        if let Some(dialog) = common.callee.dialog {
+            desk.ack(dialog, None);
+        }
+        desk.refuse(self.transaction, status, reason);
+        common.cdr.code(status.code());
+        common.failed(desk, status.code(), reason)
+    }
+}
