@@ -22,7 +22,7 @@ use crate::gate::Gate;
 use crate::media::{Bells, Media};
 use crate::net::{Inbound, Net};
 use crate::route::Routes;
-use crate::trunk::{LiveTrunks, Origin, TrunkId, TrunkTable};
+use crate::trunk::{LiveTrunks, Origin, Registrations, TrunkId, TrunkTable};
 use crate::watch::{Bell, watch};
 use crate::{End, Entropy};
 
@@ -59,6 +59,7 @@ pub struct Shard {
     pub net: Net,
     pub trunks: LiveTrunks,
     pub gate: Gate,
+    pub registrations: Registrations,
     pub attachment: Attachment,
     pub attached: bool,
     pub due: Option<Instant>,
@@ -112,12 +113,13 @@ impl Shard {
                     Ok(End::EndCalls) if stopping.is_none() => {
                         tracing::info!(calls = self.calls.len(), "ending");
                         stopping = Instant::now().checked_add(STOP_LIMIT);
+                        self.unregister();
                         self.stop_calls("the gateway is stopping");
                     }
                     Ok(End::EndCalls) => {}
                     Ok(End::LeaveCalls) | Err(_) => {
                         tracing::info!(calls = self.calls.len(), "leaving calls to the data plane");
-                        return;
+                        return self.close_records("signaling was stopped; media went on");
                     }
                 },
                 default(wait) => {}
@@ -130,8 +132,9 @@ impl Shard {
                     bells = found;
                 }
             }
-            if stopping.is_some_and(|limit| self.calls.is_empty() || now >= limit) {
-                return;
+            let idle = self.calls.is_empty() && self.registrations.is_idle();
+            if stopping.is_some_and(|limit| idle || now >= limit) {
+                return self.close_records("the gateway stopped");
             }
         }
     }
@@ -142,6 +145,7 @@ impl Shard {
             self.due,
             self.world.index.deadlines.first().map(|(at, _)| *at),
             self.world.media.due(now),
+            self.registrations.due(),
             stopping,
             attach,
         ];
@@ -157,6 +161,9 @@ impl Shard {
         }
         self.calls.tend(&mut self.world.desk(now, &trunks));
         self.world.media.tend(now);
+        let (names, World { endpoint, entropy, .. }) = (self.net.names(), &mut self.world);
+        let contact = |hop: &Hop| names.plain_contact(hop);
+        self.registrations.tend(now, endpoint, &trunks, &contact, &mut **entropy);
         self.world.endpoint.handle_input(now, Input::Timer);
         self.drain(now, &trunks);
     }
@@ -168,11 +175,18 @@ impl Shard {
             Inbound::Message { hop, origin, message } => {
                 self.message(now, &trunks, hop, &origin, message);
             }
-            Inbound::Malformed { origin, error, .. } => {
+            Inbound::Malformed { hop, origin, error, raw } => {
                 tracing::debug!(source = %origin.source, %error, "malformed message");
+                if let Some(refusal) = self.gate.refusal(&trunks, &origin, &raw, &error) {
+                    self.net.send(hop, refusal);
+                }
             }
-            Inbound::Failed { hop } | Inbound::Closed { hop } => {
+            Inbound::Failed { hop } => {
                 self.world.endpoint.handle_input(now, Input::Failed { hop });
+            }
+            Inbound::Closed { hop } => {
+                self.world.endpoint.handle_input(now, Input::Failed { hop });
+                self.registrations.flow_lost(now, hop, &mut *self.world.entropy);
             }
         }
         self.drain(now, &trunks);
@@ -208,6 +222,11 @@ impl Shard {
     }
 
     fn event(&mut self, now: Instant, trunks: &TrunkTable, event: Event) {
+        let World { endpoint, entropy, .. } = &mut self.world;
+        let Some(event) = self.registrations.take(now, endpoint, trunks, &mut **entropy, event)
+        else {
+            return;
+        };
         let mut desk = self.world.desk(now, trunks);
         match event {
             Event::Request { transaction, hop, request } if request.method == Method::Invite => {
@@ -228,6 +247,17 @@ impl Shard {
         let trunks = self.trunks.table();
         self.calls.stop_all(&mut self.world.desk(now, &trunks), reason);
         self.drain(now, &trunks);
+    }
+
+    fn unregister(&mut self) {
+        let (names, trunks) = (self.net.names(), self.trunks.table());
+        let contact = |hop: &Hop| names.plain_contact(hop);
+        self.registrations.stop(Instant::now(), &mut self.world.endpoint, &trunks, &contact);
+    }
+
+    fn close_records(&mut self, reason: &str) {
+        let trunks = self.trunks.table();
+        self.calls.close_records(&mut self.world.desk(Instant::now(), &trunks), reason);
     }
 
     fn lose_data_plane(&mut self) {

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use sip::endpoint::Hop;
-use sip::wire::{HeaderName, Method, Request, Response, StatusCode, Uri};
+use sip::wire::{HeaderName, Method, ParseError, Request, Response, StatusCode, Uri};
 
 use crate::net::Net;
 use crate::trunk::{Called, Origin, TrunkId, TrunkTable, Unattributed, UnknownCallers, attribute};
@@ -39,6 +39,18 @@ impl Gate {
                 None
             }
         }
+    }
+
+    /// The 4xx for a datagram that is no message: only who is known gets one.
+    pub fn refusal(
+        &self,
+        trunks: &TrunkTable,
+        origin: &Origin,
+        raw: &Bytes,
+        error: &ParseError,
+    ) -> Option<Bytes> {
+        attribute(trunks, origin, Called::default()).ok()?;
+        Some(sip::wire::refusal(raw, error)?.to_bytes())
     }
 
     fn turn_away(

@@ -17,6 +17,7 @@ use crate::driver::{Attachment, Shard, World};
 use crate::gate::Gate;
 use crate::media::{Bells, Media};
 use crate::net::{self, NetError};
+use crate::trunk::Registrations;
 use crate::watch::watch;
 
 /// Messages that may wait for the loop; beyond it the transports hold back.
@@ -97,6 +98,7 @@ pub fn run(config: Config, stopped: Receiver<End>) -> Result<(), StartError> {
     let (sender, inbox) = bounded(INBOX_MAX);
     let net = net::start(&config, sender)?;
     let trunks = net.trunks();
+    let registrations = Registrations::new(&trunks.table(), Instant::now(), &mut *entropy);
     let endpoint = Endpoint::new(endpoint_config(&net, seed));
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -116,6 +118,7 @@ pub fn run(config: Config, stopped: Receiver<End>) -> Result<(), StartError> {
         net,
         trunks,
         gate: Gate::default(),
+        registrations,
         attachment: Attachment { socket, orphan_grace: config.run.orphan_grace },
         attached: true,
         due: None,

@@ -293,6 +293,16 @@ impl Calls {
         }
     }
 
+    /// Nobody will see the calls to their end: each leaves its CDR as it stands.
+    pub fn close_records(&mut self, desk: &mut Desk<'_>, reason: &str) {
+        for (_, (mut common, _)) in self.live.drain() {
+            common.cdr.hang_up("gateway", reason);
+            common.cdr.fail(StatusCode::SERVICE_UNAVAILABLE.code(), reason);
+            common.forget_flows();
+            common.finish(desk);
+        }
+    }
+
     /// The data plane lost its memory: no flow of a live call will ever report.
     pub fn forget_flows(&mut self) {
         for (common, _) in self.live.values_mut() {

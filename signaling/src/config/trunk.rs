@@ -346,10 +346,6 @@ fn register(
     if !register {
         return false;
     }
-    if !REGISTER_SUPPORTED {
-        section.unsupported("register", "true", "false (IP Authenticated model)");
-        return false;
-    }
     if username.is_none() {
         section.error("register", "registering needs a username", "set username");
     }
@@ -607,9 +603,6 @@ const RULED: [&str; 8] = [
     "tls_ca",
     "register",
 ];
-
-/// Whether the signalling loop drives registrations.
-const REGISTER_SUPPORTED: bool = false;
 
 /// A call without media for this long is ended unless the trunk says otherwise.
 pub const RTP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);

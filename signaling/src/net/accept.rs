@@ -74,6 +74,10 @@ async fn greet(
             origin.peer = peer.map(Arc::new);
             return serve(core, connection, queue, socket, origin).await;
         }
+        // Somebody looked whether the port is open and went away: no news about a peer.
+        Ok(Err(cause)) if cause.kind() == std::io::ErrorKind::UnexpectedEof => {
+            return connection.bury(&core, false).await;
+        }
         Ok(Err(cause)) => super::tls::explain(&cause),
         Err(_) => String::from("the handshake took too long"),
     };

@@ -260,7 +260,8 @@ async fn take(core: &Core, connection: &Arc<Connection>, origin: &Origin, frame:
 async fn refuse(core: &Core, connection: &Arc<Connection>, origin: &Origin, error: ParseError) {
     Counters::count(&core.counters.malformed);
     let hop = inbound_hop(core, connection, origin);
-    core.inbox.deliver(Inbound::Malformed { hop, origin: origin.clone(), error }).await;
+    let origin = origin.clone();
+    core.inbox.deliver(Inbound::Malformed { hop, origin, error, raw: Bytes::new() }).await;
 }
 
 /// The way back for a message: this connection, tagged with the trunk if the source tells one.

@@ -73,6 +73,8 @@ pub enum Inbound {
         origin: Origin,
         /// What is wrong.
         error: ParseError,
+        /// The datagram; empty for what came on a connection, which is closed instead of answered.
+        raw: Bytes,
     },
     /// Sending to this hop failed, or its connection died before everything was known to be sent.
     Failed {

@@ -53,13 +53,14 @@ fn take(core: &Core, listener: Listener, source: SocketAddr, datagram: &[u8]) {
     let tag = attribute(&core.trunks.table(), &origin, Called::default()).map_or(0, |id| id.tag());
     let connection = core.listeners.flow(listener, source);
     let hop = Hop { transport: Transport::Udp, remote: source, connection, tag };
-    let inbound = match parse(Bytes::copy_from_slice(datagram)) {
+    let raw = Bytes::copy_from_slice(datagram);
+    let inbound = match parse(raw.clone()) {
         Ok(message) => Inbound::Message { hop, origin, message },
         // Line ends alone keep a NAT binding open (RFC 5626 §3.5.1 has them on connections only).
         Err(error) if error.fault() == Fault::Empty => return,
         Err(error) => {
             Counters::count(&core.counters.malformed);
-            Inbound::Malformed { hop, origin, error }
+            Inbound::Malformed { hop, origin, error, raw }
         }
     };
     let counters = &core.counters;

@@ -29,6 +29,11 @@ impl Registrations {
         self.all.iter().filter_map(Registration::due).min()
     }
 
+    /// Whether no REGISTER waits for its answer.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// How a trunk's registration stands; `None` for trunks that do not register.
     pub fn status(&self, trunk: TrunkId) -> Option<&Status> {
         self.all.iter().find(|one| one.trunk() == trunk).map(Registration::status)

@@ -140,3 +140,20 @@ fn topology_stays_hidden() {
     assert_ne!(cdrs[0]["code"], 200);
     assert!(gateway.stop());
 }
+
+#[test]
+fn a_sip_account_registers_with_digest_and_goes() {
+    let place = Place::new();
+    let account = "register = true\nusername = \"trunkline\"\npassword = \"open sesame\"\n";
+    let config =
+        place.config().replace("transport = \"UDP\"\n", &format!("transport = \"UDP\"\n{account}"));
+    let arguments = vec!["-m".into(), "1".into()];
+    let run = sipp::Run { scenario: "registrar.xml", transport: "u1", arguments };
+    let mut registrar = Sipp::run(&place, run);
+    let mut gateway = Gateway::start(&place, &config);
+    gateway.log.wait("registered");
+    assert!(gateway.stop());
+    registrar.succeed();
+    let log = gateway.log.rest().join("\n");
+    assert!(!log.contains("open sesame"), "the password is in the log:\n{log}");
+}

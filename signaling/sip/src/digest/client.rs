@@ -12,8 +12,8 @@ use crate::wire::{HeaderName, Headers, Method};
 /// header to add to the repeated request.
 ///
 /// `uri` is the Request-URI as it will be written, `cnonce` fresh random text of token characters,
-/// `nc` the number of times that this nonce was answered, this one included. `None`: no challenge can
-/// be answered; nothing derived from the password leaves then.
+/// `nc` the number of times that this nonce was answered, this one included. `None`: no challenge
+/// can be answered; nothing derived from the password leaves then.
 #[expect(clippy::too_many_arguments, reason = "each one is an independent input of the hash")]
 pub fn answer(
     challenges: &Headers,

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-/// The fields of one `Digest` value. A quoted value is kept as it stands between its quotes, escapes
-/// included: both sides hash that text, and what is echoed is what was received.
+/// The fields of one `Digest` value. A quoted value is kept as it stands between its quotes,
+/// escapes included: both sides hash that text, and what is echoed is what was received.
 pub struct Fields(Vec<(Bytes, Bytes)>);
 
 impl Fields {

@@ -1,5 +1,5 @@
-//! Digest authentication for both roles: RFC 7616 with the SIP profile of RFC 8760, and RFC 2617 for
-//! the peers that know nothing else.
+//! Digest authentication for both roles: RFC 7616 with the SIP profile of RFC 8760, and RFC 2617
+//! for the peers that know nothing else.
 //!
 //! `client` answers challenges, `server` makes and checks them. Neither draws random numbers nor
 //! reads a clock: the client nonce, the server secret and the time are arguments.

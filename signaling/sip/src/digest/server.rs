@@ -53,8 +53,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// True when the peer proved that it knows the password: the new challenge says `stale`, and the
-    /// peer may answer it without asking anybody.
+    /// True when the peer proved that it knows the password: the new challenge says `stale`, and
+    /// the peer may answer it without asking anybody.
     pub const fn is_stale(self) -> bool {
         matches!(self, Self::Stale | Self::Replayed)
     }
@@ -105,8 +105,8 @@ impl Verifier {
         self.offered().iter().map(write).collect()
     }
 
-    /// Checks one Authorization or Proxy-Authorization value. `Ok` uses up its count: the same value
-    /// is refused from then on.
+    /// Checks one Authorization or Proxy-Authorization value. `Ok` uses up its count: the same
+    /// value is refused from then on.
     pub fn verify(
         &mut self,
         now_unix_s: u64,

@@ -35,6 +35,11 @@ impl Lanes {
         owners
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     fn on(&self, lane: Lane) -> Vec<Owner> {
         let all = (lane, Owner::Client(0))..=(lane, Owner::Dialog(u64::MAX));
         self.0.range(all).map(|(_, owner)| *owner).collect()

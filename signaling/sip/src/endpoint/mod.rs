@@ -32,6 +32,8 @@ mod mint;
 mod misuse;
 mod schedule;
 mod server;
+#[cfg(test)]
+mod tests;
 mod uac;
 mod uas;
 

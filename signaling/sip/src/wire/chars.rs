@@ -32,8 +32,9 @@ pub fn is_control(byte: u8) -> bool {
     byte.is_ascii_control() && byte != b'\t'
 }
 
-/// What may stand unquoted as a parameter value: wider than `token / host`, because `received` holds
-/// bare IPv6 addresses and tags in the field hold `=`, `@` and more, but nothing that ends a value.
+/// What may stand unquoted as a parameter value: wider than `token / host`, because `received`
+/// holds bare IPv6 addresses and tags in the field hold `=`, `@` and more, but nothing that ends a
+/// value.
 pub fn is_param_value(byte: u8) -> bool {
     byte.is_ascii_graphic() && !b"\",;<>\\".contains(&byte)
 }

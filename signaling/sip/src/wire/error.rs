@@ -1,4 +1,5 @@
-//! What is wrong with a message, in the words an operator can act on, and the status to answer with.
+//! What is wrong with a message, in the words an operator can act on, and the status to answer
+//! with.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! Fuzz bodies: each takes any bytes and asserts what must hold for all bytes. The tests run them over
-//! stored seeds and mutations of them; a fuzzer links the same functions.
+//! Fuzz bodies: each takes any bytes and asserts what must hold for all bytes. The tests run them
+//! over stored seeds and mutations of them; a fuzzer links the same functions.
 
 use bytes::Bytes;
 
@@ -9,8 +9,8 @@ use super::{
     refusal,
 };
 
-/// A datagram: no panic; what is accepted has no line break in any value, every typed reader returns,
-/// and writing it gives bytes that read back as the same message.
+/// A datagram: no panic; what is accepted has no line break in any value, every typed reader
+/// returns, and writing it gives bytes that read back as the same message.
 pub fn message(data: &[u8]) {
     let raw = Bytes::copy_from_slice(data);
     match parse(raw.clone()) {
@@ -29,8 +29,8 @@ pub fn message(data: &[u8]) {
     }
 }
 
-/// A byte transport: the same frames and the same final verdict however the bytes are cut. The first
-/// byte seeds the cuts.
+/// A byte transport: the same frames and the same final verdict however the bytes are cut. The
+/// first byte seeds the cuts.
 pub fn framer(data: &[u8]) {
     let Some((seed, data)) = data.split_first() else { return };
     let whole = frames(std::iter::once(data));

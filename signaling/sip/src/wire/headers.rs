@@ -76,8 +76,8 @@ impl Headers {
         Ok(all)
     }
 
-    /// True when `token` stands in the comma-separated header `name` (Supported, Require, Allow, ...),
-    /// case ignored. A malformed header holds no token.
+    /// True when `token` stands in the comma-separated header `name` (Supported, Require, Allow,
+    /// ...), case ignored. A malformed header holds no token.
     pub fn has_token(&self, name: &HeaderName, token: &str) -> bool {
         let list = self.list(name).unwrap_or_default();
         list.iter().any(|element| element.eq_ignore_ascii_case(token.as_bytes()))

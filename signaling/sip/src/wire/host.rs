@@ -52,8 +52,8 @@ impl Host {
         if let Some(address) = std::str::from_utf8(&name).ok().and_then(|text| text.parse().ok()) {
             return Ok(Self::V4(address));
         }
-        // A last label of digits alone is no name (RFC 3261 §25.1 `toplabel`); some resolvers read it
-        // as an address in another notation.
+        // A last label of digits alone is no name (RFC 3261 §25.1 `toplabel`); some resolvers read
+        // it as an address in another notation.
         let last = name.rsplit(|b| *b == b'.').find(|label| !label.is_empty());
         match last {
             Some(label) if !label.iter().all(u8::is_ascii_digit) => Ok(Self::Name(name)),

@@ -85,13 +85,8 @@ impl Cursor {
         }
     }
 
-    /// All that is left.
-    pub fn rest(&mut self) -> Bytes {
-        self.take_while(|_| true)
-    }
-
-    /// A quoted string, whose opening quote is next, without quotes and escapes. Bytes above 127 are
-    /// taken as they are, whether or not they are UTF-8.
+    /// A quoted string, whose opening quote is next, without quotes and escapes. Bytes above 127
+    /// are taken as they are, whether or not they are UTF-8.
     pub fn quoted(&mut self) -> Result<Bytes, ParseError> {
         const CLOSED: &str = "a quoted string with its closing quote";
         self.expect(b'"', CLOSED)?;

@@ -11,8 +11,8 @@ use super::chars;
 /// One list makes the enum, the spelling and the lookup, so that they cannot disagree.
 macro_rules! header_names {
     ($($variant:ident $text:literal $compact:literal,)*) => {
-        /// A header field name. Compared without regard to case; `Other` equals a known variant when
-        /// it spells the same name.
+        /// A header field name. Compared without regard to case; `Other` equals a known variant
+        /// when it spells the same name.
         #[derive(Clone, Debug)]
         pub enum HeaderName {
             $($variant,)*

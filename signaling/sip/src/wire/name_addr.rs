@@ -1,4 +1,5 @@
-//! `name-addr` and `addr-spec` with parameters: From, To, Contact, Route, Record-Route, Refer-To, ...
+//! `name-addr` and `addr-spec` with parameters: From, To, Contact, Route, Record-Route, Refer-To,
+//! ...
 
 use std::fmt;
 

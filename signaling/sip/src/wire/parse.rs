@@ -14,8 +14,8 @@ use super::{HeaderName, Headers, Message, Method, Request, Response, StatusCode,
 
 /// Reads one datagram, or one message that was framed elsewhere.
 ///
-/// Line ends before the start line are skipped (RFC 3261 §7.5). Without a Content-Length the body is
-/// the rest; bytes beyond it are dropped; a body shorter than it is an error (RFC 3261 §18.3).
+/// Line ends before the start line are skipped (RFC 3261 §7.5). Without a Content-Length the body
+/// is the rest; bytes beyond it are dropped; a body shorter than it is an error (RFC 3261 §18.3).
 pub fn parse(raw: Bytes) -> Result<Message, ParseError> {
     if raw.len() > MESSAGE_BYTES_MAX {
         return Err(ParseError::new("message", Fault::TooLong(MESSAGE_BYTES_MAX)));
@@ -38,7 +38,7 @@ pub fn refusal(raw: &Bytes, error: &ParseError) -> Option<Response> {
     let mut lines = Lines { raw, at: 0 };
     let first = loop {
         match lines.next() {
-            Ok(Some(line)) if line.is_empty() => {}
+            Ok(Some([])) => {}
             Ok(Some(line)) => break line,
             Ok(None) | Err(_) => return None,
         }
@@ -88,7 +88,7 @@ impl Head {
         let mut lines = Lines { raw, at: 0 };
         let first = loop {
             match lines.next()? {
-                Some(line) if line.is_empty() => {}
+                Some([]) => {}
                 Some(line) => break line,
                 None if raw.len() == lines.at => {
                     return Err(ParseError::new("message", Fault::Empty));

@@ -27,10 +27,10 @@ struct Done {
 }
 
 enum Machine {
-    ClientInvite(ClientInvite),
-    ClientNonInvite(ClientNonInvite),
-    ServerInvite(ServerInvite),
-    ServerNonInvite(ServerNonInvite),
+    Figure5(ClientInvite),
+    Figure6(ClientNonInvite),
+    Figure7(ServerInvite),
+    Figure8(ServerNonInvite),
 }
 
 #[derive(Clone, Copy)]
@@ -45,7 +45,7 @@ enum Step {
 impl Machine {
     fn on(&mut self, step: Step, out: &mut Actions) {
         match self {
-            Machine::ClientInvite(machine) => machine.on(
+            Machine::Figure5(machine) => machine.on(
                 match step {
                     Step::Class(class) => client_invite::Event::Response(class),
                     Step::Timer(timer) => client_invite::Event::Timer(timer),
@@ -53,7 +53,7 @@ impl Machine {
                 },
                 out,
             ),
-            Machine::ClientNonInvite(machine) => machine.on(
+            Machine::Figure6(machine) => machine.on(
                 match step {
                     Step::Class(class) => client_non_invite::Event::Response(class),
                     Step::Timer(timer) => client_non_invite::Event::Timer(timer),
@@ -61,7 +61,7 @@ impl Machine {
                 },
                 out,
             ),
-            Machine::ServerInvite(machine) => machine.on(
+            Machine::Figure7(machine) => machine.on(
                 match step {
                     Step::Message => server_invite::Event::Invite,
                     Step::Ack => server_invite::Event::Ack,
@@ -71,7 +71,7 @@ impl Machine {
                 },
                 out,
             ),
-            Machine::ServerNonInvite(machine) => machine.on(
+            Machine::Figure8(machine) => machine.on(
                 match step {
                     Step::Message | Step::Ack => server_non_invite::Event::Request,
                     Step::Class(class) => server_non_invite::Event::Respond(class),
@@ -85,10 +85,10 @@ impl Machine {
 
     fn state(&self) -> String {
         match self {
-            Machine::ClientInvite(machine) => format!("{:?}", machine.state()),
-            Machine::ClientNonInvite(machine) => format!("{:?}", machine.state()),
-            Machine::ServerInvite(machine) => format!("{:?}", machine.state()),
-            Machine::ServerNonInvite(machine) => format!("{:?}", machine.state()),
+            Machine::Figure5(machine) => format!("{:?}", machine.state()),
+            Machine::Figure6(machine) => format!("{:?}", machine.state()),
+            Machine::Figure7(machine) => format!("{:?}", machine.state()),
+            Machine::Figure8(machine) => format!("{:?}", machine.state()),
         }
     }
 }
@@ -115,12 +115,8 @@ impl Layer {
                 let mut out = Actions::new();
                 let timers = Timers::default();
                 let machine = match method {
-                    INVITE => {
-                        Machine::ClientInvite(ClientInvite::start(timers, reliable, &mut out))
-                    }
-                    _ => {
-                        Machine::ClientNonInvite(ClientNonInvite::start(timers, reliable, &mut out))
-                    }
+                    INVITE => Machine::Figure5(ClientInvite::start(timers, reliable, &mut out)),
+                    _ => Machine::Figure6(ClientNonInvite::start(timers, reliable, &mut out)),
                 };
                 Some(self.start(key, machine, out))
             }
@@ -136,12 +132,8 @@ impl Layer {
                 }
                 let (mut out, timers) = (Actions::new(), Timers::default());
                 let machine = match method {
-                    INVITE => {
-                        Machine::ServerInvite(ServerInvite::start(timers, reliable, &mut out))
-                    }
-                    _ => {
-                        Machine::ServerNonInvite(ServerNonInvite::start(timers, reliable, &mut out))
-                    }
+                    INVITE => Machine::Figure7(ServerInvite::start(timers, reliable, &mut out)),
+                    _ => Machine::Figure8(ServerNonInvite::start(timers, reliable, &mut out)),
                 };
                 Some(self.start(key, machine, out))
             }
@@ -219,21 +211,21 @@ impl Layer {
     fn is_outside_of_the_figures(&self, event: Event) -> bool {
         let key = self.key_of(event);
         let Some((machine, _)) = key.and_then(|key| self.live.get(&key)) else { return false };
-        if let (Event::ReceiveResponse { .. }, Machine::ClientInvite(m)) = (event, machine) {
+        if let (Event::ReceiveResponse { .. }, Machine::Figure5(m)) = (event, machine) {
             return m.state() == client_invite::State::Completed;
         }
         if !matches!(event, Event::TransportError { .. }) {
             return false;
         }
         match machine {
-            Machine::ClientInvite(m) => matches!(
+            Machine::Figure5(m) => matches!(
                 m.state(),
                 client_invite::State::Proceeding | client_invite::State::Accepted
             ),
-            Machine::ClientNonInvite(m) => m.state() == client_non_invite::State::Completed,
+            Machine::Figure6(m) => m.state() == client_non_invite::State::Completed,
             // RFC 6026 §8.7: told, but not ended.
-            Machine::ServerInvite(m) => m.state() != server_invite::State::Completed,
-            Machine::ServerNonInvite(m) => m.state() == server_non_invite::State::Trying,
+            Machine::Figure7(m) => m.state() != server_invite::State::Completed,
+            Machine::Figure8(m) => m.state() == server_non_invite::State::Trying,
         }
     }
 

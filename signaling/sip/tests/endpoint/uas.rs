@@ -383,12 +383,13 @@ fn one_branch_of_two_senders_is_two_transactions() {
     let options = incoming("OPTIONS", "c", 1, "", "");
     solo.receive(udp(), &options);
     take(solo.one_event());
-    for (from, to) in [
-        ("192.0.2.9:5060;branch", "192.0.2.9:5061;branch"),
-        ("2.0/UDP 192.0.2.9", "2.0/UDP 192.0.2.8"),
+    for (call, from, to) in [
+        ("d", "192.0.2.9:5060;branch", "192.0.2.9:5061;branch"),
+        ("e", "2.0/UDP 192.0.2.9", "2.0/UDP 192.0.2.8"),
     ] {
         // Another Call-ID, or it would be the same request that came two ways.
-        let other = options.replace(from, to).replace("Call-ID: c", &format!("Call-ID: {to}"));
+        let call = format!("Call-ID: {call}");
+        let other = options.replace(from, to).replace("Call-ID: c", &call);
         solo.receive(udp(), &other);
         take(solo.one_event());
     }

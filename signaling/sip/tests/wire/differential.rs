@@ -1,6 +1,6 @@
-//! A second parser's opinion (`sipx-sip`) on mutated messages. Whenever both accept a message they must
-//! agree on every header, on the dialog and the transaction it belongs to, and on the body; and what
-//! only we accept must be in the list of our documented leniencies.
+//! A second parser's opinion (`sipx-sip`) on mutated messages. Whenever both accept a message they
+//! must agree on every header, on the dialog and the transaction it belongs to, and on the body;
+//! and what only we accept must be in the list of our documented leniencies.
 
 use std::cell::Cell;
 
@@ -182,7 +182,7 @@ fn theirs(message: &Theirs) -> Option<Reading> {
     })
 }
 
-/// Ours accepts, theirs does not: allowed for the leniencies of the table in `sip::wire`.
+/// Ours accepts, theirs does not: allowed for the leniencies of the README's table.
 fn is_documented_leniency(message: &Message) -> bool {
     let headers = message.headers();
     let display = [headers.from(), headers.to()]

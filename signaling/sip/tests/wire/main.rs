@@ -1,5 +1,12 @@
 //! The wire layer from outside: the RFCs' messages, hostile input, and a second parser's opinion.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test's check functions fail loudly too; the lints exempt only #[test] functions"
+)]
+
 mod differential;
 mod framer;
 mod injection;

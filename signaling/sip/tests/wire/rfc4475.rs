@@ -20,7 +20,8 @@ enum Verdict {
 
 use Verdict::{Accept, Discard, Refuse, RefusedBy};
 
-/// Message, section, verdict. `DEVIATIONS` says where the verdict is not the section's first choice.
+/// Message, section, verdict. Where it is not the section's first choice, the README's table says
+/// why.
 const TABLE: [(&str, &str, Verdict); 49] = [
     ("wsinv", "3.1.1.1", Accept(wsinv)),
     ("intmeth", "3.1.1.2", Accept(intmeth)),

@@ -5,8 +5,11 @@ use std::net::IpAddr;
 use sip::wire::{Host, Message, StatusCode, parse};
 use sipx_testkit::rfc5118;
 
-/// Message, section, the host and port of the Request-URI; `None`: 400.
-const TABLE: [(&str, &str, Option<(&str, Option<u16>)>); 12] = [
+/// Host and port of the Request-URI; `None`: 400.
+type Verdict = Option<(&'static str, Option<u16>)>;
+
+/// Message, section, verdict.
+const TABLE: [(&str, &str, Verdict); 12] = [
     ("ipv6-good", "4.1", Some(("[2001:db8::10]", None))),
     ("ipv6-bad", "4.2", None),
     // The port is inside the brackets: well-formed, and part of the address.
