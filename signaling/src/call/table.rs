@@ -237,8 +237,14 @@ impl Calls {
                 let Some((token, _)) = desk.index.dialogs.get(&dialog).copied() else { return };
                 self.happen(desk, token, Happening::AckMissing);
             }
-            Event::InDialog { transaction, dialog, request, .. } => {
+            Event::InDialog { transaction, dialog, hop, request } => {
                 match desk.index.dialogs.get(&dialog).copied() {
+                    // Whoever learned a dialog's tags still has to come from the dialog's trunk.
+                    Some((token, party)) if !self.is_from(token, party, hop) => {
+                        tracing::warn!(source = %hop.remote, "request of another trunk's dialog");
+                        let status = StatusCode::FORBIDDEN;
+                        desk.refuse(transaction, status, "not this trunk's dialog");
+                    }
                     Some((token, party)) => {
                         self.happen(
                             desk,
@@ -308,6 +314,11 @@ impl Calls {
         for (common, _) in self.live.values_mut() {
             common.forget_flows();
         }
+    }
+
+    fn is_from(&self, token: Token, party: Party, hop: Hop) -> bool {
+        let call = self.live.get(&token);
+        call.is_none_or(|(common, _)| common.leg(party).trunk.tag() == hop.tag)
     }
 
     fn happen(&mut self, desk: &mut Desk<'_>, token: Token, happening: Happening) {

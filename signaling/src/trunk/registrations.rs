@@ -145,7 +145,7 @@ fn log(trunks: &TrunkTable, trunk: TrunkId, status: &Status, answer: StatusCode)
     let name = trunks.get(trunk).map_or("", |trunk| trunk.name.as_str());
     let code = answer.code();
     match status.standing {
-        Standing::Registered(_) => tracing::debug!(trunk = name, "registered"),
+        Standing::Registered(_) => tracing::info!(trunk = name, "registered"),
         Standing::Registering => {}
         _ => tracing::warn!(trunk = name, code, reason = status.reason, "not registered"),
     }
