@@ -5,6 +5,8 @@
 //! cannot be queued or written is counted and logged, never silently lost. No secret is in a
 //! record: suites are named, keys are not.
 
+mod journal;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -18,6 +20,8 @@ use jiff::{Timestamp, Unit};
 use serde::Serialize;
 
 use crate::secret::Pii;
+
+use journal::Journal;
 
 /// One attempt. Times are UTC with milliseconds (RFC 3339).
 #[derive(Clone, PartialEq, Eq, Serialize, Debug)]
@@ -164,9 +168,17 @@ fn milliseconds(time: Timestamp) -> Timestamp {
 
 /// Writes records to a file, in a thread of its own.
 pub struct Writer {
-    queue: Option<Sender<Box<Record>>>,
+    queue: Option<Sender<Entry>>,
     tally: Arc<Tally>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// What the thread is given.
+enum Entry {
+    /// An attempt is under way; this is its record so far.
+    Note(Box<Record>),
+    /// An attempt is over; this is its CDR.
+    Write(Box<Record>),
 }
 
 /// What became of the records.
@@ -189,25 +201,45 @@ struct Tally {
 
 impl Writer {
     /// Opens `file` for appending and starts the thread. With `mask`, caller and called keep only
-    /// their last digits.
+    /// their last digits. Attempts that a process left behind when it died get their CDR now.
     ///
     /// # Errors
     /// The system's error when the file cannot be opened or no thread can be had.
     pub fn open(file: &Path, mask: bool) -> io::Result<Self> {
-        let output = Output::open(file)?;
+        let mut output = Output::open(file)?;
+        let (mut journal, left) = Journal::open(file, Timestamp::now())?;
+        for record in &left {
+            output.append_line(serde_json::to_vec(record)?)?;
+        }
+        output.writer.flush()?;
+        journal.clear()?;
+        if !left.is_empty() {
+            tracing::warn!(
+                attempts = left.len(),
+                "wrote CDRs of attempts that a dead process left"
+            );
+        }
         let tally = Arc::new(Tally::default());
         let (queue, records) = bounded(QUEUE_RECORDS_MAX);
         let counted = Arc::clone(&tally);
         let thread = std::thread::Builder::new()
             .name(String::from("cdr"))
-            .spawn(move || write_all(&records, output, mask, &counted))?;
+            .spawn(move || write_all(&records, output, journal, mask, &counted))?;
         Ok(Self { queue: Some(queue), tally, thread: Some(thread) })
     }
 
     /// Queues a record. Never blocks; what finds the queue full is counted and logged.
     pub fn write(&self, record: &Record) {
-        let record = Box::new(record.clone());
-        let queued = self.queue.as_ref().is_some_and(|queue| queue.try_send(record).is_ok());
+        self.queue(Entry::Write(Box::new(record.clone())));
+    }
+
+    /// Notes an attempt that is under way, so that it leaves a CDR even if this process dies.
+    pub fn note(&self, record: &Record) {
+        self.queue(Entry::Note(Box::new(record.clone())));
+    }
+
+    fn queue(&self, entry: Entry) {
+        let queued = self.queue.as_ref().is_some_and(|queue| queue.try_send(entry).is_ok());
         if !queued {
             let lost = self.tally.overflowed.fetch_add(1, Ordering::Relaxed) + 1;
             if lost.is_power_of_two() {
@@ -243,28 +275,50 @@ impl Drop for Writer {
 }
 
 /// The thread: takes what is queued, writes it, flushes when nothing waits.
-fn write_all(records: &Receiver<Box<Record>>, mut output: Output, mask: bool, tally: &Tally) {
-    let mut pending = 0;
-    while let Ok(record) = records.recv() {
-        let mut next = Some(record);
+fn write_all(
+    entries: &Receiver<Entry>,
+    mut output: Output,
+    mut journal: Journal,
+    mask: bool,
+    tally: &Tally,
+) {
+    while let Ok(first) = entries.recv() {
+        let mut written = Vec::new();
         let mut outcome = output.follow_rotation();
-        while let Some(record) = next {
-            pending += 1;
-            outcome = outcome.and_then(|()| output.append(&record, mask));
-            next = if pending < BATCH_RECORDS { records.try_recv().ok() } else { None };
+        let batch = entries.try_iter().take(BATCH_RECORDS);
+        for entry in std::iter::once(first).chain(batch) {
+            match entry {
+                Entry::Note(record) => {
+                    if let Err(cause) = record
+                        .line(mask)
+                        .map_err(io::Error::from)
+                        .and_then(|line| journal.note(&record.id, &line))
+                    {
+                        tracing::error!(%cause, "an attempt under way is not noted on disk");
+                    }
+                }
+                Entry::Write(record) => {
+                    outcome = outcome.and_then(|()| output.append(&record, mask));
+                    written.push(record.id);
+                }
+            }
         }
+        let count = u64::try_from(written.len()).unwrap_or(u64::MAX);
         match outcome.and_then(|()| output.writer.flush()) {
             Ok(()) => {
-                tally.written.fetch_add(pending, Ordering::Relaxed);
+                tally.written.fetch_add(count, Ordering::Relaxed);
             }
             Err(cause) => {
-                let failed = tally.failed.fetch_add(pending, Ordering::Relaxed) + pending;
+                let failed = tally.failed.fetch_add(count, Ordering::Relaxed) + count;
                 tracing::error!(file = %output.path.display(), %cause, failed,
                     "CDRs are lost; make room on the disk or correct [cdr] file");
                 output.discard();
             }
         }
-        pending = 0;
+        // Closed only after the flush: a CDR written twice can be told by its id, a lost one not.
+        if let Err(cause) = written.iter().try_for_each(|id| journal.close(id)) {
+            tracing::error!(%cause, "ended attempts are not noted on disk");
+        }
     }
 }
 
@@ -291,7 +345,10 @@ impl Output {
     }
 
     fn append(&mut self, record: &Record, mask: bool) -> io::Result<()> {
-        let mut line = record.line(mask)?;
+        self.append_line(record.line(mask)?)
+    }
+
+    fn append_line(&mut self, mut line: Vec<u8>) -> io::Result<()> {
         line.push(b'\n');
         self.writer.write_all(&line)
     }
@@ -308,7 +365,7 @@ impl Output {
 /// Records that wait for the disk at most: some seconds of calls.
 pub const QUEUE_RECORDS_MAX: usize = 16_384;
 /// Records written before a flush.
-const BATCH_RECORDS: u64 = 1_024;
+const BATCH_RECORDS: usize = 1_024;
 /// The file names people: owner and group only.
 const FILE_MODE: u32 = 0o640;
 

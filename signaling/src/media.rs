@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use abi::handover;
 use abi::{AttachError, Close, Command, Event, FlowId, Guest, Key, Open, Reason, Update};
+use zeroize::Zeroize;
 
 /// Commands that may wait for room in one worker's ring: only releases wait, never keys.
 const BACKLOG_MAX: usize = 65_536;
@@ -214,7 +215,10 @@ impl Media {
                 protect: to.send.clone(),
                 ..Update::new(serial, flow)
             };
-            worker.push(&Command::update(&update))?;
+            let mut command = Command::update(&update);
+            let pushed = worker.push(&command);
+            command.zeroize();
+            pushed?;
         }
         Ok(serial)
     }
@@ -308,6 +312,18 @@ impl Media {
     pub fn packets(&self, pair: &Pair, flow: FlowId) -> Option<u64> {
         let found = self.workers.get(pair.worker)?.guest.flows.snapshot(flow.index)?;
         (found.id == flow).then_some(found.packets_in)
+    }
+
+    /// Flows that can be leased now.
+    #[cfg(test)]
+    pub fn free_slots(&self) -> usize {
+        self.workers.iter().map(|worker| worker.free.len()).sum()
+    }
+
+    /// Flows that can be leased when none is.
+    #[cfg(test)]
+    pub fn slots(&self) -> usize {
+        self.workers.iter().map(|worker| worker.generations.len()).sum()
     }
 
     /// No data plane: nothing can be leased.

@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 
 mod command;
 mod failure;
+mod fate;
 mod log;
-mod signals;
 mod supervisor;
 #[cfg(test)]
 mod tidy;

@@ -4,8 +4,9 @@
 //!   trunkline up ──► trunkline dataplane   (media goes on whatever happens to the other)
 //!              └───► trunkline signaling   (attaches to dataplane; restarted when it dies)
 //! ```
-//! A process that dies is started again after a pause that doubles up to [`PAUSE_MAX`]; one that
-//! says that its configuration or the host is at fault is not: that ends the gateway with its code.
+//! A process that dies is started again after a pause that doubles up to [`PAUSE_MAX`]. One that
+//! says at its first start that its configuration or the host is at fault ends the gateway with its
+//! code. Later that is no reason: a mistake in the file must not end the media of live calls.
 
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -23,6 +24,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A process that ran this long starts again after the shortest pause.
 const STABLE: Duration = Duration::from_secs(30);
+/// A process that ran this long once has shown that configuration and host allow it.
+const PROVEN: Duration = Duration::from_secs(2);
 /// How often the children are looked at.
 const TICK: Duration = Duration::from_millis(50);
 /// How long a process may take to end its work before it is killed.
@@ -48,6 +51,7 @@ struct Ward {
     process: Process,
     child: Option<Child>,
     started: Instant,
+    proven: bool,
     pause: Duration,
     due: Instant,
 }
@@ -65,8 +69,14 @@ impl Supervisor {
     /// When a process cannot be started at all.
     pub fn start(config: &Path) -> Result<Self, Failure> {
         let now = Instant::now();
-        let ward =
-            |process| Ward { process, child: None, started: now, pause: PAUSE_MIN, due: now };
+        let ward = |process| Ward {
+            process,
+            child: None,
+            started: now,
+            proven: false,
+            pause: PAUSE_MIN,
+            due: now,
+        };
         let wards = [ward(Process::Dataplane), ward(Process::Signaling)];
         let mut this = Self { config: config.to_path_buf(), wards };
         this.tend()?;
@@ -139,10 +149,15 @@ impl Ward {
 
     fn died(&mut self, status: ExitStatus) -> Result<(), Failure> {
         let name = self.process.name();
+        self.proven |= self.started.elapsed() >= PROVEN;
         if let Some(code) =
             status.code().and_then(|c| u8::try_from(c).ok()).filter(|c| FINAL.contains(c))
         {
-            return Err(Failure { code, text: format!("{name} cannot start (see above)") });
+            if !self.proven {
+                return Err(Failure { code, text: format!("{name} cannot start (see above)") });
+            }
+            tracing::error!(process = name, code, "cannot start again; correct what it says above");
+            self.pause = PAUSE_MAX;
         }
         if self.started.elapsed() >= STABLE {
             self.pause = PAUSE_MIN;

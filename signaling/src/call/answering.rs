@@ -1,5 +1,6 @@
 //! The callee answered; our 2xx to the caller waits for its ACK.
 
+use bytes::Bytes;
 use sdp::{Audio, Description};
 use sip::wire::{Method, Request};
 
@@ -16,8 +17,15 @@ pub struct Late {
     pub ports: Ports,
 }
 
+/// The caller answered too; the callee gets its answer when the data plane has armed both flows.
+struct Arming {
+    answer: Bytes,
+    serial: u64,
+}
+
 pub struct Answering {
     late: Option<Late>,
+    arming: Option<Arming>,
     /// The callee hung up; the caller's dialog may only be ended after its ACK (RFC 3261 §15).
     hung_up: bool,
 }
@@ -25,7 +33,10 @@ pub struct Answering {
 impl Answering {
     pub fn start(late: Option<Late>, common: &mut Common, desk: &mut Desk<'_>) -> State {
         desk.clear_deadline(common);
-        State::Answering(Box::new(Self { late, hung_up: false }))
+        if common.caller.dialog.is_none() {
+            return common.hang_up_both(desk, 500, "the answer could not be sent");
+        }
+        State::Answering(Box::new(Self { late, arming: None, hung_up: false }))
     }
 
     pub fn on(
@@ -36,6 +47,21 @@ impl Answering {
     ) -> State {
         match happening {
             Happening::Ack { request } => self.acknowledged(common, desk, &request),
+            // Commands are carried out in order: the backward flow's is the last of a connection.
+            Happening::Connected { flow, serial } if !common.is_forward(flow) => {
+                match self.arming.take_if(|arming| arming.serial == serial) {
+                    Some(arming) => {
+                        desk.clear_deadline(common);
+                        acknowledge(common, desk, Some(arming.answer));
+                        self.talk(common, desk)
+                    }
+                    None => State::Answering(self),
+                }
+            }
+            Happening::Deadline => {
+                self.acknowledge_callee(common, desk);
+                common.hang_up_both(desk, 503, "the data plane did not answer")
+            }
             Happening::AckMissing => {
                 self.acknowledge_callee(common, desk);
                 common.hang_up_both(desk, 408, "the caller never acknowledged the answer")
@@ -57,6 +83,10 @@ impl Answering {
                 headers::answer_in_dialog(desk, transaction, &request);
                 State::Answering(self)
             }
+            Happening::Silent { flow } => {
+                common.both_silent(desk, flow);
+                State::Answering(self)
+            }
             Happening::Refused { reason } => {
                 self.acknowledge_callee(common, desk);
                 common.hang_up_both(desk, 503, &reason.to_string())
@@ -69,37 +99,55 @@ impl Answering {
         }
     }
 
-    fn acknowledged(mut self, common: &mut Common, desk: &mut Desk<'_>, ack: &Request) -> State {
-        if let Some(late) = self.late.take()
-            && let Err(reason) = complete(&late, common, desk, ack)
-        {
-            tracing::warn!(call = common.id(), reason, "the caller's answer is not usable");
-            self.acknowledge_callee(common, desk);
-            return common.hang_up_both(desk, 488, &reason);
+    fn acknowledged(
+        mut self: Box<Self>,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+        ack: &Request,
+    ) -> State {
+        let Some(late) = &self.late else { return self.talk(common, desk) };
+        match complete(late, common, desk, ack) {
+            Ok(arming) => {
+                self.arming = Some(arming);
+                desk.set_deadline(common, desk.settings.lease_limit);
+                State::Answering(self)
+            }
+            Err(reason) => {
+                tracing::warn!(call = common.id(), reason, "the caller's answer is not usable");
+                self.acknowledge_callee(common, desk);
+                common.hang_up_both(desk, 488, &reason)
+            }
         }
+    }
+
+    fn talk(self, common: &mut Common, desk: &mut Desk<'_>) -> State {
         if self.hung_up {
             return common.hang_up(desk, Party::Caller, Party::Callee, "hung up by the callee");
         }
-        State::Talking(Talking::default())
+        State::Talking(Talking)
     }
 
     /// A callee that waits for its ACK gets one, so that it stops repeating its answer.
     fn acknowledge_callee(&mut self, common: &Common, desk: &mut Desk<'_>) {
-        if self.late.take().is_some()
-            && let Some(dialog) = common.callee.dialog
-        {
-            desk.ack(dialog, None);
+        if self.late.take().is_some() {
+            acknowledge(common, desk, None);
         }
     }
 }
 
-/// The caller's ACK answered our offer: answer the callee's, connect media.
+fn acknowledge(common: &Common, desk: &mut Desk<'_>, answer: Option<Bytes>) {
+    if let Some(dialog) = common.callee.dialog {
+        desk.ack(dialog, answer);
+    }
+}
+
+/// The caller's ACK answered our offer: connects media, and makes the answer to the callee's.
 fn complete(
     late: &Late,
     common: &mut Common,
     desk: &mut Desk<'_>,
     ack: &Request,
-) -> Result<(), String> {
+) -> Result<Arming, String> {
     let body = headers::sdp_of(&ack.headers, &ack.body).ok_or("the ACK carries no answer")?;
     let near =
         negotiate::accept(&late.ours, body, &common.caller.policy).map_err(|e| e.to_string())?;
@@ -113,9 +161,6 @@ fn complete(
         desk.entropy,
     )
     .map_err(|e| e.to_string())?;
-    common.connect(desk, &near, &far);
-    if let Some(dialog) = common.callee.dialog {
-        desk.ack(dialog, Some(answer));
-    }
-    Ok(())
+    let serial = common.connect(desk, &near, &far);
+    Ok(Arming { answer, serial })
 }

@@ -49,6 +49,8 @@ pub struct Common {
     pub ring_limit: std::time::Duration,
     pub rtp_timeout: std::time::Duration,
     pub deadline: Option<Instant>,
+    /// The direction that fell silent last, and how many packets it had accepted by then.
+    pub silent: Option<(FlowId, Option<u64>)>,
     pub servers: Vec<ServerId>,
     pub clients: Vec<ClientId>,
     pub dialogs: Vec<DialogId>,
@@ -81,6 +83,7 @@ impl Common {
             ring_limit: std::time::Duration::MAX,
             rtp_timeout: std::time::Duration::ZERO,
             deadline: None,
+            silent: None,
             servers: Vec::new(),
             clients: Vec::new(),
             dialogs: Vec::new(),
@@ -145,6 +148,15 @@ impl Common {
         }
     }
 
+    /// Notes that a direction fell silent; true when the other one did before and still is.
+    pub fn both_silent(&mut self, desk: &Desk<'_>, flow: FlowId) -> bool {
+        let both = self.silent.is_some_and(|(other, packets)| {
+            other != flow && desk.media.packets(self.pair(), other) == packets
+        });
+        self.silent = Some((flow, desk.media.packets(self.pair(), flow)));
+        both
+    }
+
     pub fn flows_closed(&self) -> bool {
         self.flows.forward.is_some() && self.flows.backward.is_some()
     }
@@ -163,6 +175,7 @@ impl Common {
     /// The attempt is over and both sides were told; flows are closed.
     pub fn failed(&mut self, desk: &mut Desk<'_>, code: u16, reason: &str) -> State {
         self.note_failure(code, reason);
+        self.cdr.end(desk.wall);
         let mut byes = Vec::new();
         if let Some(dialog) = self.callee.dialog {
             byes.extend(desk.bye(self, dialog));
@@ -177,6 +190,7 @@ impl Common {
             Party::Callee => "callee",
         };
         self.cdr.hang_up(ended_by, reason);
+        self.cdr.end(desk.wall);
         let dialog = self.leg(whom).dialog;
         let byes = dialog.and_then(|d| desk.bye(self, d)).into_iter().collect();
         Ending::start(byes, self, desk)
@@ -185,6 +199,7 @@ impl Common {
     /// The gateway ends the call on both sides.
     pub fn hang_up_both(&mut self, desk: &mut Desk<'_>, code: u16, reason: &str) -> State {
         self.cdr.hang_up("gateway", reason);
+        self.cdr.end(desk.wall);
         self.cdr.code(code);
         let mut byes = Vec::new();
         for party in [Party::Caller, Party::Callee] {

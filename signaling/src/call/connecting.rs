@@ -57,17 +57,26 @@ impl Connecting {
                 let status = StatusCode::REQUEST_TERMINATED;
                 self.give_up(common, desk, status, "cancelled by the caller")
             }
-            Happening::Request { party: Party::Callee, transaction, request }
-                if request.method == Method::Bye =>
-            {
+            Happening::Request { party, transaction, request } if request.method == Method::Bye => {
                 headers::answer_bye(desk, transaction);
-                let status = StatusCode::TEMPORARILY_UNAVAILABLE;
-                desk.refuse(self.transaction, status, "hung up by the callee");
-                common.callee.dialog = None;
-                common.failed(desk, status.code(), "hung up by the callee")
+                match party {
+                    Party::Caller => {
+                        let status = StatusCode::REQUEST_TERMINATED;
+                        self.give_up(common, desk, status, "hung up by the caller")
+                    }
+                    Party::Callee => {
+                        common.callee.dialog = None;
+                        let status = StatusCode::TEMPORARILY_UNAVAILABLE;
+                        self.give_up(common, desk, status, "hung up by the callee")
+                    }
+                }
             }
             Happening::Request { transaction, request, .. } => {
                 headers::answer_in_dialog(desk, transaction, &request);
+                State::Connecting(self)
+            }
+            Happening::Silent { flow } => {
+                common.both_silent(desk, flow);
                 State::Connecting(self)
             }
             _ => State::Connecting(self),
@@ -79,6 +88,8 @@ impl Connecting {
             desk.ack(dialog, None);
         }
         let body = Some(self.told.body);
+        common.cdr.answer(desk.wall);
+        desk.cdrs.note(&common.cdr);
         common.caller.dialog = desk.respond(common, self.transaction, StatusCode::OK, body);
         Answering::start(None, common, desk)
     }
@@ -94,7 +105,6 @@ impl Connecting {
             desk.ack(dialog, None);
         }
         desk.refuse(self.transaction, status, reason);
-        common.cdr.code(status.code());
         common.failed(desk, status.code(), reason)
     }
 }

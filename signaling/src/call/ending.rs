@@ -13,6 +13,7 @@ pub struct Cancelling {
 impl Cancelling {
     pub fn start(client: ClientId, common: &mut Common, desk: &mut Desk<'_>) -> State {
         desk.cancel(client);
+        common.cdr.end(desk.wall);
         common.release(desk);
         desk.set_deadline(common, desk.settings.ending_limit);
         State::Cancelling(Self { client })

@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use sip::endpoint::{Cause, ClientId, DialogId, ServerId};
-use sip::wire::{Request, Response, StatusCode};
+use sip::wire::{Method, Request, Response, StatusCode};
 
 use super::answering::{Answering, Late};
 use super::connecting::Connecting;
 use super::ending::Cancelling;
 use super::leasing::Asked;
 use super::negotiate::{self, Agreed, Offered, Ports, Unusable};
-use super::{Common, Desk, Happening, State, headers};
+use super::{Common, Desk, Happening, Party, State, headers};
 
 /// How often a callee's challenge is answered in one attempt.
 const CREDENTIAL_TRIES: u8 = 2;
@@ -136,8 +136,20 @@ impl Inviting {
                 let reason = reason.to_string();
                 self.give_up(common, desk, StatusCode::SERVICE_UNAVAILABLE, &reason)
             }
+            // A caller may end its early dialog by BYE (RFC 3261 §15).
+            Happening::Request { party: Party::Caller, transaction, request }
+                if request.method == Method::Bye =>
+            {
+                headers::answer_bye(desk, transaction);
+                let status = StatusCode::REQUEST_TERMINATED;
+                self.give_up(common, desk, status, "hung up by the caller")
+            }
             Happening::Request { transaction, request, .. } => {
                 headers::answer_in_dialog(desk, transaction, &request);
+                State::Inviting(self)
+            }
+            Happening::Silent { flow } => {
+                common.both_silent(desk, flow);
                 State::Inviting(self)
             }
             _ => State::Inviting(self),
@@ -195,6 +207,7 @@ impl Inviting {
         let told = Told { body: body.clone(), serial: common.connect(desk, &near, &far) };
         self.near = Some((body, near));
         self.told = Some(told.clone());
+        self.armed = false;
         Ok(told)
     }
 
@@ -219,10 +232,7 @@ impl Inviting {
             (None, None) => Err(Unusable::NoAnswer),
         };
         match told {
-            Ok(told) => {
-                common.cdr.answer(desk.wall);
-                Connecting::start(self.asked.transaction, told, armed, common, desk)
-            }
+            Ok(told) => Connecting::start(self.asked.transaction, told, armed, common, desk),
             Err(reject) => {
                 desk.ack(dialog, None);
                 reject_caller(self.asked.transaction, &reject, common, desk)
@@ -242,6 +252,7 @@ impl Inviting {
         match late {
             Ok(late) => {
                 common.cdr.answer(desk.wall);
+                desk.cdrs.note(&common.cdr);
                 let body = Some(late.ours.body.clone());
                 common.caller.dialog =
                     desk.respond(common, self.asked.transaction, StatusCode::OK, body);

@@ -105,3 +105,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

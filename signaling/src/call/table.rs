@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use sip::endpoint::{ClientId, DialogId, Event, Hop, ServerId};
-use sip::wire::{HeaderName, Request, StatusCode};
+use sip::wire::{HeaderName, Method, Request, StatusCode};
 
 use super::common::Leg;
 use super::desk::Deadlines;
@@ -210,6 +210,7 @@ impl Calls {
             *self.per_trunk.entry(trunk).or_default() += 1;
         }
         tracing::info!(call = common.id(), from = caller.name, to = callee.name, "call");
+        desk.cdrs.note(&common.cdr);
         self.live.insert(token, (common, Leasing::start(asked)));
     }
 
@@ -237,13 +238,10 @@ impl Calls {
                 let Some((token, _)) = desk.index.dialogs.get(&dialog).copied() else { return };
                 self.happen(desk, token, Happening::AckMissing);
             }
-            Event::InDialog { transaction, dialog, hop, request } => {
+            Event::InDialog { transaction, dialog, request, .. } => {
                 match desk.index.dialogs.get(&dialog).copied() {
-                    // Whoever learned a dialog's tags still has to come from the dialog's trunk.
-                    Some((token, party)) if !self.is_from(token, party, hop) => {
-                        tracing::warn!(source = %hop.remote, "request of another trunk's dialog");
-                        let status = StatusCode::FORBIDDEN;
-                        desk.refuse(transaction, status, "not this trunk's dialog");
+                    Some((token, party)) if self.is_other_fork(token, party, dialog) => {
+                        end_fork(desk, transaction, &request);
                     }
                     Some((token, party)) => {
                         self.happen(
@@ -302,7 +300,6 @@ impl Calls {
     /// Nobody will see the calls to their end: each leaves its CDR as it stands.
     pub fn close_records(&mut self, desk: &mut Desk<'_>, reason: &str) {
         for (_, (mut common, _)) in self.live.drain() {
-            common.cdr.hang_up("gateway", reason);
             common.cdr.fail(StatusCode::SERVICE_UNAVAILABLE.code(), reason);
             common.forget_flows();
             common.finish(desk);
@@ -316,9 +313,10 @@ impl Calls {
         }
     }
 
-    fn is_from(&self, token: Token, party: Party, hop: Hop) -> bool {
+    /// Whether the party talks in another dialog: `dialog` is a fork that lost.
+    fn is_other_fork(&self, token: Token, party: Party, dialog: DialogId) -> bool {
         let call = self.live.get(&token);
-        call.is_none_or(|(common, _)| common.leg(party).trunk.tag() == hop.tag)
+        call.and_then(|(common, _)| common.leg(party).dialog).is_some_and(|own| own != dialog)
     }
 
     fn happen(&mut self, desk: &mut Desk<'_>, token: Token, happening: Happening) {
@@ -330,8 +328,17 @@ impl Calls {
 
     fn step(&mut self, desk: &mut Desk<'_>, token: Token, happening: Happening) {
         let Some((mut common, state)) = self.live.remove(&token) else { return };
-        if let Happening::Response { dialog: Some(dialog), .. } = &happening {
+        if let Happening::Response { dialog: Some(dialog), response, .. } = &happening {
             desk.own_dialog(&mut common, *dialog, Party::Callee);
+            let lost = common.callee.dialog.is_some_and(|own| own != *dialog);
+            if lost && response.status.is_success() {
+                // Another branch answered first: this one is answered and ended
+                // (RFC 3261 §13.2.2.4).
+                desk.ack(*dialog, None);
+                let _answer_not_awaited = desk.bye(&mut common, *dialog);
+                self.live.insert(token, (common, state));
+                return;
+            }
         }
         match state.on(&mut common, desk, happening) {
             State::Over => self.forget(desk, &mut common),
@@ -359,6 +366,16 @@ impl Calls {
             }
         }
         tracing::info!(call = common.id(), "call over");
+    }
+}
+
+/// A request in the dialog of a fork that lost: nothing of it concerns the call.
+fn end_fork(desk: &mut Desk<'_>, transaction: ServerId, request: &Request) {
+    if request.method == Method::Bye {
+        headers::answer_bye(desk, transaction);
+    } else {
+        let status = StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST;
+        desk.refuse(transaction, status, "another branch was answered");
     }
 }
 

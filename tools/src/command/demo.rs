@@ -172,7 +172,7 @@ fn supervise(config: &Path) -> Result<(Running, Sender<()>), Failure> {
     let pid = supervisor.pid(Process::Dataplane).unwrap_or_default();
     let (stop, stopped) = channel();
     let interrupt = stop.clone();
-    crate::signals::on_stop(move |_| {
+    crate::fate::on_stop(move |_| {
         let _supervisor_gone = interrupt.send(());
         std::process::exit(130);
     })

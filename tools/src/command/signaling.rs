@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::failure::Failure;
-use crate::signals::{Signal, follow_parent, on_stop};
+use crate::fate::{Signal, follow_parent, on_stop};
 
 /// Run the signalling process alone (SIGTERM leaves calls and media as they are, SIGINT ends them)
 #[derive(clap::Args)]
@@ -19,6 +19,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let config = signaling::config::load(&arguments.file.config).map_err(Failure::configuration)?;
     crate::log::start(&config.log).map_err(Failure::configuration)?;
+    crate::fate::leave_no_core_dump().map_err(Failure::host)?;
     if arguments.supervised {
         follow_parent().map_err(Failure::host)?;
     }

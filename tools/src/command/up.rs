@@ -5,7 +5,7 @@ use std::sync::mpsc::channel;
 
 use crate::failure::Failure;
 use crate::supervisor::Supervisor;
-use crate::{log, signals};
+use crate::{fate, log};
 
 /// Run the gateway: both processes, restarted when they die
 #[derive(clap::Args)]
@@ -19,7 +19,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let config = signaling::config::load(&arguments.file.config).map_err(Failure::configuration)?;
     log::start(&config.log).map_err(Failure::configuration)?;
     let (stop, stopped) = channel();
-    signals::on_stop(move |_| {
+    fate::on_stop(move |_| {
         let _supervisor_gone = stop.send(());
     })
     .map_err(Failure::host)?;

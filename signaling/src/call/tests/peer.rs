@@ -38,6 +38,7 @@ pub struct Peer {
     pub mute: bool,
     /// ACKs carry this.
     pub ack_body: Option<String>,
+    calls: u64,
 }
 
 impl Peer {
@@ -73,6 +74,7 @@ impl Peer {
             failures: 0,
             mute: false,
             ack_body: None,
+            calls: 0,
         }
     }
 
@@ -116,7 +118,8 @@ impl Peer {
                 self.invites.push_back((transaction, request));
             }
             Event::InDialog { transaction, dialog, request, .. } => {
-                let answered = self.endpoint.respond(now, transaction, StatusCode::OK, vec![], None);
+                let answered =
+                    self.endpoint.respond(now, transaction, StatusCode::OK, vec![], None);
                 answered.expect("a request can be answered");
                 if request.method == Method::Bye {
                     self.byes += 1;
@@ -215,13 +218,14 @@ impl Peer {
 
     /// An INVITE for `number` with or without an offer. Everything in it that tells where the peer
     /// is holds the word `canary` or the address 10.99.88.77.
-    pub fn invite(&self, number: &str, offer: Option<String>) -> Request {
+    pub fn invite(&mut self, number: &str, offer: Option<String>) -> Request {
+        self.calls += 1;
         let uri = format!("sip:{number}@{};canary=uri", self.gateway);
         let mut request = Request::new(Method::Invite, Uri::parse(uri.as_bytes()).unwrap());
         let headers = &mut request.headers;
         headers.push(HeaderName::From, "\"A. Caller\" <sip:+4940111@canary.example;canary=from>");
         headers.push(HeaderName::To, format!("<sip:{number}@canary.example>"));
-        headers.push(HeaderName::CallId, format!("{:?}-canary-call-id", self.next_call_id()));
+        headers.push(HeaderName::CallId, format!("canary-{}@10.99.88.77", self.calls));
         headers.push(HeaderName::RecordRoute, "<sip:canary-proxy.example;lr>");
         headers.push(HeaderName::from("P-Asserted-Identity"), "<sip:canary@10.99.88.77>");
         headers.push(HeaderName::from("X-Canary"), "canary");
@@ -231,12 +235,6 @@ impl Peer {
             request.body = Bytes::from(offer);
         }
         request
-    }
-
-    fn next_call_id(&self) -> u64 {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        static LAST: AtomicU64 = AtomicU64::new(0);
-        LAST.fetch_add(1, Ordering::Relaxed)
     }
 
     /// What this peer offers: RTP/SAVP on TLS, RTP/AVP elsewhere.
@@ -254,7 +252,10 @@ impl Peer {
                 let offer = String::from_utf8_lossy(offer);
                 let line = offer.lines().find(|line| line.contains(CRYPTO));
                 let tag = line.and_then(|line| line.strip_prefix("a=crypto:")?.split(' ').next());
-                description("RTP/SAVP", &crypto(tag.expect("the offer has the suite").parse().unwrap()))
+                description(
+                    "RTP/SAVP",
+                    &crypto(tag.expect("the offer has the suite").parse().unwrap()),
+                )
             }
             _ => description("RTP/AVP", ""),
         }

@@ -1,4 +1,4 @@
-//! POSIX signals as a blocking wait on one thread.
+//! What the kernel may do to a process of ours: signals, the death of its parent, core dumps.
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -38,4 +38,14 @@ pub fn on_stop(then: impl FnOnce(Signal) + Send + 'static) -> std::io::Result<()
 /// The kernel's error.
 pub fn follow_parent() -> std::io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?)
+}
+
+/// Keys and passwords of live calls are in this process's memory: the kernel writes none of it out
+/// when the process dies.
+///
+/// # Errors
+/// The kernel's error.
+pub fn leave_no_core_dump() -> std::io::Result<()> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }

@@ -1,0 +1,8 @@
+//! Calls between two real endpoints and a data plane in shared memory, in virtual time. Whatever
+//! happens: one CDR for each attempt, and afterwards nothing is left anywhere (`Rig::finish`).
+
+mod peer;
+mod plane;
+mod rig;
+
+mod answered;

@@ -1,0 +1,538 @@
+//! The gateway's calls between two peers and a data plane, in virtual time. Messages take
+//! [`DELAY`]; nothing else does.
+//!
+//! ```text
+//!   carrier (UDP, RTP) ◄──wire──► gateway endpoint, Calls, Media ◄──wire──► pbx (TLS, SRTP)
+//!                                              │ shared memory
+//!                                            Plane
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::Value;
+use sip::endpoint::{
+    ClientId, Config, Counts, Endpoint, Event, Hop, Input, Output, ServerId, Transport,
+};
+use sip::transaction::Timers;
+use sip::wire::{Message, Method, Request, Response};
+
+use super::peer::{Peer, message};
+use super::plane::{Plane, SHAPE};
+use crate::call::{Calls, Desk, Index, Settings};
+use crate::cdr::Writer;
+use crate::config;
+use crate::media::Media;
+use crate::route::Routes;
+use crate::trunk::{TrunkId, TrunkTable};
+
+/// How long a message is on its way.
+pub const DELAY: Duration = Duration::from_millis(5);
+
+pub const CARRIER: TrunkId = TrunkId(0);
+pub const PBX: TrunkId = TrunkId(1);
+
+/// A peer of the gateway.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Who {
+    Carrier,
+    Pbx,
+}
+pub use Who::{Carrier, Pbx};
+
+impl Who {
+    pub fn other(self) -> Self {
+        match self {
+            Carrier => Pbx,
+            Pbx => Carrier,
+        }
+    }
+
+    fn trunk(self) -> TrunkId {
+        match self {
+            Carrier => CARRIER,
+            Pbx => PBX,
+        }
+    }
+}
+
+pub struct Rig {
+    pub now: Instant,
+    start: Instant,
+    directory: PathBuf,
+    pub gateway: Gateway,
+    pub calls: Calls,
+    pub plane: Plane,
+    pub carrier: Peer,
+    pub pbx: Peer,
+    /// By arrival and order of sending: to a peer or from it.
+    flying: BTreeMap<(Instant, u64), (Who, bool, Bytes)>,
+    sent: u64,
+    /// Everything that the gateway sent.
+    pub told: Vec<(Who, Bytes)>,
+    /// INVITEs that the gateway was asked to carry.
+    pub attempts: usize,
+    /// No message reaches this peer or comes from it.
+    pub cut: Option<Who>,
+    /// Drops what makes this true.
+    pub lose: Option<fn(Who, bool, &Bytes) -> bool>,
+}
+
+/// What calls work with.
+pub struct Gateway {
+    pub endpoint: Endpoint,
+    pub media: Media,
+    pub trunks: TrunkTable,
+    pub routes: Routes,
+    pub settings: Settings,
+    pub cdrs: Writer,
+    pub index: Index,
+    random: u64,
+    due: Option<Instant>,
+}
+
+impl Rig {
+    pub fn new(name: &str) -> Self {
+        Self::with(name, "", "", "")
+    }
+
+    /// More lines of the carrier's trunk, of the pbx's trunk and of both routes.
+    pub fn with(name: &str, carrier: &str, pbx: &str, route: &str) -> Self {
+        Self::shaped(name, &configuration(carrier, pbx, route), SHAPE)
+    }
+
+    pub fn shaped(name: &str, text: &str, shape: abi::Shape) -> Self {
+        let directory =
+            std::env::temp_dir().join(format!("trunkline-call-{name}-{}", std::process::id()));
+        let _fresh = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(&directory).unwrap();
+        let config = config::parse(text, Path::new("/nowhere")).unwrap_or_else(|e| panic!("{e}"));
+        let now = Instant::now();
+        let (plane, media) = Plane::attach(&directory, shape, now);
+        let gateway = Gateway {
+            endpoint: Endpoint::new(endpoint_config()),
+            media,
+            trunks: config.trunk_table(),
+            routes: config.routes.clone(),
+            settings: Settings {
+                advertise: None,
+                host: config.sip.host(),
+                ending_limit: Settings::ENDING_LIMIT,
+                lease_limit: Settings::LEASE_LIMIT,
+            },
+            cdrs: Writer::open(&directory.join("cdr.jsonl"), false).unwrap(),
+            index: Index::default(),
+            random: 1,
+            due: None,
+        };
+        Self {
+            now,
+            start: now,
+            directory,
+            gateway,
+            calls: Calls::default(),
+            plane,
+            carrier: Peer::new(11, Transport::Udp, "192.0.2.10:5060", "192.0.2.1:5060"),
+            pbx: Peer::new(12, Transport::Tls, "192.0.2.20:5061", "192.0.2.1:5061"),
+            flying: BTreeMap::new(),
+            sent: 0,
+            told: Vec::new(),
+            attempts: 0,
+            cut: None,
+            lose: None,
+        }
+    }
+
+    /// Does something to the calls, with the desk of this moment.
+    fn act(&mut self, deed: impl FnOnce(&mut Calls, &mut Desk<'_>)) {
+        let passed = jiff::SignedDuration::try_from(self.now - self.start).unwrap();
+        let gateway = &mut self.gateway;
+        let random = &mut gateway.random;
+        let mut entropy = |bytes: &mut [u8]| {
+            for byte in bytes {
+                *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                *byte = random.to_be_bytes()[0];
+            }
+        };
+        let mut desk = Desk {
+            now: self.now,
+            wall: Timestamp::UNIX_EPOCH + passed,
+            endpoint: &mut gateway.endpoint,
+            media: &mut gateway.media,
+            trunks: &gateway.trunks,
+            routes: &gateway.routes,
+            settings: &gateway.settings,
+            cdrs: &gateway.cdrs,
+            entropy: &mut entropy,
+            index: &mut gateway.index,
+        };
+        deed(&mut self.calls, &mut desk);
+    }
+
+    pub fn peer(&mut self, who: Who) -> &mut Peer {
+        match who {
+            Carrier => &mut self.carrier,
+            Pbx => &mut self.pbx,
+        }
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, time: Duration) {
+        let until = self.now + time;
+        loop {
+            self.settle();
+            match self.next() {
+                Some(next) if next <= until => self.now = next.max(self.now),
+                _ => break,
+            }
+        }
+        self.now = until;
+        self.settle();
+    }
+
+    /// Lets messages arrive and be answered a few times.
+    pub fn turn(&mut self) {
+        self.run(DELAY * 8);
+    }
+
+    pub fn seconds(&mut self, seconds: u64) {
+        self.run(Duration::from_secs(seconds));
+    }
+
+    fn next(&self) -> Option<Instant> {
+        let deadline = self.gateway.index.deadlines.first().map(|(at, _)| *at);
+        let arrival = self.flying.first_key_value().map(|((at, _), _)| *at);
+        let media = self.gateway.media.due(self.now);
+        [self.gateway.due, self.carrier.due, self.pbx.due, deadline, arrival, media]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Everything that is due now, until nothing is.
+    pub fn settle(&mut self) {
+        loop {
+            let mut busy = self.plane.pump();
+            busy |= self.notices();
+            self.tend();
+            busy |= self.drain_gateway();
+            for who in [Carrier, Pbx] {
+                let now = self.now;
+                for bytes in self.peer(who).drain(now) {
+                    busy = true;
+                    self.fly(who, false, bytes);
+                }
+            }
+            busy |= self.arrive();
+            if !busy {
+                break;
+            }
+        }
+    }
+
+    fn notices(&mut self) -> bool {
+        let mut any = false;
+        while let Some(notice) = self.gateway.media.poll() {
+            any = true;
+            self.act(|calls, desk| calls.notice(desk, notice));
+        }
+        any
+    }
+
+    fn tend(&mut self) {
+        self.act(Calls::tend);
+        self.gateway.media.tend(self.now);
+        self.gateway.endpoint.handle_input(self.now, Input::Timer);
+    }
+
+    fn drain_gateway(&mut self) -> bool {
+        let mut any = false;
+        loop {
+            match self.gateway.endpoint.poll_output() {
+                Output::Transmit { hop, bytes } => self.transmit(hop, bytes),
+                Output::Event(event) => self.event(event),
+                Output::Timeout(at) => {
+                    self.gateway.due = Some(at);
+                    return any;
+                }
+                Output::Idle => {
+                    self.gateway.due = None;
+                    return any;
+                }
+            }
+            any = true;
+        }
+    }
+
+    fn transmit(&mut self, hop: Hop, bytes: Bytes) {
+        let peers = [Carrier, Pbx];
+        let whose = peers.into_iter().find(|who| who.trunk().tag() == hop.tag);
+        let who = whose.expect("each message belongs to a trunk");
+        assert_eq!(hop.remote, self.peer(who).address, "nothing is sent elsewhere");
+        assert_eq!(hop.transport, self.peer(who).transport);
+        self.told.push((who, bytes.clone()));
+        self.fly(who, true, bytes);
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Request { transaction, hop, request } => {
+                assert_eq!(request.method, Method::Invite);
+                self.attempts += 1;
+                let from = TrunkId::from_tag(hop.tag).unwrap();
+                self.act(|calls, desk| calls.invite(desk, from, hop, transaction, request));
+            }
+            event => self.act(|calls, desk| calls.sip(desk, event)),
+        }
+    }
+
+    /// A message between a peer and the gateway.
+    fn fly(&mut self, who: Who, to_peer: bool, bytes: Bytes) {
+        let lost = self.lose.is_some_and(|lose| lose(who, to_peer, &bytes));
+        if self.cut != Some(who) && !lost {
+            self.sent += 1;
+            self.flying.insert((self.now + DELAY, self.sent), (who, to_peer, bytes));
+        }
+    }
+
+    fn arrive(&mut self) -> bool {
+        let mut any = false;
+        while let Some(entry) = self.flying.first_entry().filter(|e| e.key().0 <= self.now) {
+            any = true;
+            let (who, to_peer, bytes) = entry.remove();
+            let now = self.now;
+            if to_peer {
+                self.peer(who).receive(now, bytes);
+            } else {
+                let hop = self.hop(who);
+                let message = message(&bytes);
+                self.gateway.endpoint.handle_input(now, Input::Message { hop, message });
+            }
+        }
+        any
+    }
+
+    fn hop(&mut self, who: Who) -> Hop {
+        let tag = who.trunk().tag();
+        let peer = self.peer(who);
+        let connection = u64::from(peer.transport.is_reliable()) * 7;
+        Hop { transport: peer.transport, remote: peer.address, connection, tag }
+    }
+
+    /// Places a call; its offer is the caller's usual one.
+    pub fn call(&mut self, who: Who) -> ClientId {
+        let offer = self.peer(who).offer();
+        self.call_with(who, "+4930222", Some(offer))
+    }
+
+    pub fn call_with(&mut self, who: Who, number: &str, offer: Option<String>) -> ClientId {
+        let invite = self.peer(who).invite(number, offer);
+        self.place(who, invite)
+    }
+
+    pub fn place(&mut self, who: Who, invite: Request) -> ClientId {
+        let now = self.now;
+        let client = self.peer(who).call(now, invite);
+        self.turn();
+        client
+    }
+
+    /// The INVITE that reached a peer.
+    pub fn invited(&mut self, who: Who) -> (ServerId, Request) {
+        self.peer(who).invites.pop_front().expect("the callee was asked")
+    }
+
+    pub fn answer(&mut self, who: Who, id: ServerId, status: u16, body: Option<String>) {
+        let now = self.now;
+        self.peer(who).answer(now, id, status, body);
+        self.turn();
+    }
+
+    /// The callee's usual answer to an INVITE.
+    pub fn accept(&mut self, who: Who, id: ServerId, invite: &Request) {
+        let body = self.peer(who).accept(&invite.body);
+        self.answer(who, id, 200, Some(body));
+    }
+
+    /// A call that is answered and acknowledged.
+    pub fn talk(&mut self, caller: Who) -> ClientId {
+        let client = self.call(caller);
+        let (id, invite) = self.invited(caller.other());
+        self.accept(caller.other(), id, &invite);
+        assert_eq!(self.last_status(caller), 200);
+        client
+    }
+
+    pub fn cancel(&mut self, who: Who, client: ClientId) {
+        let now = self.now;
+        self.peer(who).endpoint.cancel(now, client).expect("the INVITE can be cancelled");
+    }
+
+    pub fn hang_up(&mut self, who: Who) {
+        let now = self.now;
+        let dialog = self.peer(who).dialog.expect("there is a dialog");
+        self.peer(who).hang_up(now, dialog);
+        self.turn();
+    }
+
+    pub fn last_response(&mut self, who: Who) -> Response {
+        self.peer(who).responses.last().expect("a response came").1.clone()
+    }
+
+    pub fn last_status(&mut self, who: Who) -> u16 {
+        self.last_response(who).status.code()
+    }
+
+    pub fn statuses(&mut self, who: Who) -> Vec<u16> {
+        self.peer(who).responses.iter().map(|(_, response)| response.status.code()).collect()
+    }
+
+    pub fn stop_all(&mut self) {
+        self.act(|calls, desk| calls.stop_all(desk, "the gateway is stopping"));
+    }
+
+    pub fn close_records(&mut self) {
+        self.act(|calls, desk| calls.close_records(desk, "signaling was stopped"));
+    }
+
+    pub fn invite_of_trunk(&mut self, trunk: TrunkId, request: Request) {
+        let hop = self.hop(Carrier);
+        let input = Input::Message { hop, message: Message::Request(request) };
+        self.gateway.endpoint.handle_input(self.now, input);
+        while let Output::Event(Event::Request { transaction, hop, request }) =
+            self.gateway.endpoint.poll_output()
+        {
+            self.attempts += 1;
+            self.act(|calls, desk| calls.invite(desk, trunk, hop, transaction, request));
+        }
+    }
+
+    /// The records of all attempts so far.
+    pub fn records(&mut self) -> Vec<Value> {
+        self.gateway.cdrs.stop();
+        let text = std::fs::read_to_string(self.directory.join("cdr.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Lets everything come to its end and asserts what holds for each scenario. The records of
+    /// all attempts are returned.
+    pub fn finish(mut self) -> Vec<Value> {
+        self.seconds(200);
+        self.assert_drained();
+        self.assert_secret();
+        let records = self.records();
+        assert_eq!(records.len(), self.attempts, "one CDR for each attempt");
+        records
+    }
+
+    /// One attempt, and what its CDR says.
+    pub fn finish_one(self, code: u16) -> Value {
+        let records = self.finish();
+        let [record] = records.as_slice() else { panic!("one attempt: {records:?}") };
+        assert_eq!(record["code"], code, "{record}");
+        record.clone()
+    }
+
+    pub fn assert_drained(&mut self) {
+        assert!(self.calls.is_empty(), "{} calls are left", self.calls.len());
+        let index = &self.gateway.index;
+        assert!(index.clients.is_empty() && index.servers.is_empty() && index.dialogs.is_empty());
+        assert!(index.deadlines.is_empty() && index.stopping.is_empty());
+        assert_eq!(self.gateway.endpoint.counts(), Counts::default(), "gateway");
+        assert_eq!(self.plane.open_flows(), 0, "ports are leased");
+        assert_eq!(self.gateway.media.free_slots(), self.gateway.media.slots());
+        for who in [Carrier, Pbx] {
+            assert_eq!(self.peer(who).counts(), Counts::default(), "{who:?}");
+            assert!(self.peer(who).live.is_empty(), "{who:?} still talks");
+        }
+    }
+
+    /// Nothing secret goes over UDP, no plain media is offered over TLS, and nothing that one peer
+    /// said of its place reaches the other.
+    pub fn assert_secret(&self) {
+        for (who, bytes) in &self.told {
+            let text = String::from_utf8_lossy(bytes);
+            let lines: Vec<&str> = text.lines().collect();
+            for line in lines.iter().filter(|line| line.starts_with("m=")) {
+                let secure = line.contains(" RTP/SAVP ");
+                assert_eq!(secure, *who == Pbx, "{who:?}: {text}");
+            }
+            if *who == Carrier {
+                assert!(!text.to_lowercase().contains("crypto"), "{text}");
+                assert!(!text.contains("inline"), "{text}");
+            }
+            if let Message::Request(request) = message(bytes)
+                && request.method == Method::Invite
+            {
+                assert!(!text.contains("canary") && !text.contains("10.99.88.77"), "{text}");
+            }
+            let (_, body) = text.split_once("\r\n\r\n").unwrap_or_default();
+            assert!(!body.contains("canary") && !body.contains("10.99.88.77"), "{text}");
+        }
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        let _left_behind = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn endpoint_config() -> Config {
+    let port = |hop: &Hop| match hop.transport {
+        Transport::Tls => "192.0.2.1:5061",
+        _ => "192.0.2.1:5060",
+    };
+    Config {
+        seed: [1; 32],
+        timers: Timers::default(),
+        transactions_max: 100_000,
+        dialogs_max: 100_000,
+        user_agent: String::from("Trunkline"),
+        via: Box::new(move |hop| port(hop).to_owned()),
+        contact: Box::new(move |hop| match hop.transport {
+            Transport::Tls => format!("sip:{};transport=tls", port(hop)),
+            _ => format!("sip:{}", port(hop)),
+        }),
+    }
+}
+
+pub fn configuration(carrier: &str, pbx: &str, route: &str) -> String {
+    let pin = "ab".repeat(32);
+    format!(
+        r#"
+[sip]
+udp = ["192.0.2.1:5060"]
+tls = ["192.0.2.1:5061"]
+tls_certificate = "gateway.pem"
+tls_key = "gateway.key"
+
+[[trunk]]
+name = "carrier"
+host = "192.0.2.10"
+{carrier}
+
+[[trunk]]
+name = "pbx"
+host = "192.0.2.20"
+secure = true
+tls_pin = "{pin}"
+{pbx}
+
+[[route]]
+name = "to the pbx"
+from_trunk = "carrier"
+destination = "pbx"
+{route}
+
+[[route]]
+name = "to the carrier"
+from_trunk = "pbx"
+destination = "carrier"
+{route}
+"#
+    )
+}
