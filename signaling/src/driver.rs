@@ -192,7 +192,8 @@ impl Shard {
         self.drain(now, &trunks);
     }
 
-    /// Responses need no gate of their own: they match a transaction of ours or are dropped.
+    /// Responses need no gate of their own: the endpoint takes them only from where the request
+    /// went. They too carry the tag of the trunk that their source belongs to.
     fn message(
         &mut self,
         now: Instant,
@@ -202,7 +203,8 @@ impl Shard {
         message: Message,
     ) {
         if let Message::Request(request) = &message {
-            match self.gate.pass(trunks, &self.net, hop, origin, request) {
+            let dialog = self.world.endpoint.dialog_tag(request).and_then(TrunkId::from_tag);
+            match self.gate.pass(trunks, &self.net, hop, origin, request, dialog) {
                 Some(trunk) => hop.tag = trunk.tag(),
                 None => return,
             }

@@ -10,7 +10,9 @@ use sip::endpoint::Hop;
 use sip::wire::{HeaderName, Method, ParseError, Request, Response, StatusCode, Uri};
 
 use crate::net::Net;
-use crate::trunk::{Called, Origin, TrunkId, TrunkTable, Unattributed, UnknownCallers, attribute};
+use crate::trunk::{
+    Called, Origin, TrunkId, TrunkTable, Unattributed, UnknownCallers, attribute, belongs,
+};
 
 /// Headers that tie a response to its request (RFC 3261 §8.2.6.2).
 const COPIED: [HeaderName; 5] =
@@ -23,7 +25,8 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// The trunk that `request` belongs to; `None` when it was turned away.
+    /// The trunk that `request` belongs to; `None` when it was turned away. `dialog` is the trunk
+    /// of the dialog that the request names, if there is one.
     pub fn pass(
         &mut self,
         trunks: &TrunkTable,
@@ -31,8 +34,13 @@ impl Gate {
         hop: Hop,
         origin: &Origin,
         request: &Request,
+        dialog: Option<TrunkId>,
     ) -> Option<TrunkId> {
-        match attribute(trunks, origin, called(&request.uri)) {
+        let called = called(&request.uri);
+        if let Some(trunk) = dialog.filter(|trunk| belongs(trunks, origin, called, *trunk)) {
+            return Some(trunk);
+        }
+        match attribute(trunks, origin, called) {
             Ok(trunk) => Some(trunk),
             Err(reason) => {
                 self.turn_away(net, hop, origin, request, reason);

@@ -35,8 +35,9 @@ pub(super) async fn accept(core: Arc<Core>, listener: Listener, socket: TcpListe
 }
 
 fn admit(core: &Arc<Core>, listener: Listener, socket: TcpStream, remote: SocketAddr) {
+    let known = core.trunks.table().knows(remote.ip());
     let mut table = core.table();
-    if let Err(cause) = table.admit(remote.ip(), &core.limits) {
+    if let Err(cause) = table.admit(remote.ip(), known, &core.limits) {
         drop(table);
         Counters::count(&core.counters.connections_refused);
         tracing::debug!(%remote, cause, "connection refused");

@@ -224,8 +224,11 @@ where
         loop {
             match pushed.and_then(|()| framer.next()) {
                 Ok(Some(frame)) => {
-                    waiting_for_first = false;
-                    deadline = Instant::now() + core.limits.idle;
+                    // Pings keep alive what has spoken SIP, not what holds a place.
+                    waiting_for_first &= !matches!(frame, Frame::Message(_));
+                    if !waiting_for_first {
+                        deadline = Instant::now() + core.limits.idle;
+                    }
                     take(core, connection, origin, frame).await;
                 }
                 Ok(None) => break,

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct Limits {
     /// TCP and TLS connections, all together. Trunks have few; the rest is somebody trying.
     pub connections: usize,
+    /// Of these, how many are kept for addresses that some trunk claims.
+    pub connections_for_trunks: usize,
     /// Connections with one address, either direction.
     pub connections_per_source: usize,
     /// From accept to the first complete message.
@@ -30,6 +32,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 4_096,
+            connections_for_trunks: 1_024,
             connections_per_source: 64,
             first_message: Duration::from_secs(10),
             tls_handshake: Duration::from_secs(5),

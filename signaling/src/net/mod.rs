@@ -359,7 +359,7 @@ impl Net {
                 connection.push(hop, bytes, core.limits.write_queue_bytes)
             }
             Found::Nothing => {
-                table.admit(hop.remote.ip(), &core.limits)?;
+                table.admit(hop.remote.ip(), true, &core.limits)?;
                 let number = core.next_connection();
                 let (connection, queue) = Connection::dialled(number, hop);
                 table.insert(Arc::clone(&connection));

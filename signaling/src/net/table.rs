@@ -54,9 +54,16 @@ impl Table {
         }
     }
 
-    /// Whether one more connection with this address is within the limits.
-    pub(super) fn admit(&self, source: IpAddr, limits: &Limits) -> Result<(), &'static str> {
-        if self.by_number.len() >= limits.connections {
+    /// Whether one more connection with this address is within the limits; `known` says that some
+    /// trunk claims it.
+    pub(super) fn admit(
+        &self,
+        source: IpAddr,
+        known: bool,
+        limits: &Limits,
+    ) -> Result<(), &'static str> {
+        let kept = if known { 0 } else { limits.connections_for_trunks };
+        if self.by_number.len() >= limits.connections.saturating_sub(kept) {
             return Err("the limit of connections is reached");
         }
         let with_source = self.per_source.get(&source).copied().unwrap_or(0);

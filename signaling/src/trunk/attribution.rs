@@ -193,6 +193,22 @@ pub fn attribute<'a>(
     }
 }
 
+/// Whether a request inside a dialog of trunk `id` may come from there. Inside a dialog the number
+/// that told two trunks of one source apart is no longer said, so the dialog names the trunk and
+/// everything else is verified.
+pub fn belongs<'a>(
+    table: &TrunkTable,
+    origin: &Origin,
+    called: impl Into<Called<'a>>,
+    id: TrunkId,
+) -> bool {
+    if let Some(own) = origin.opened_for {
+        return own == id && table.get(id).is_some_and(|trunk| trunk.enabled);
+    }
+    table.claims(origin.source.ip()).iter().any(|(claiming, _)| *claiming == id)
+        && table.get(id).is_some_and(|trunk| admits(trunk, origin, called.into()).is_ok())
+}
+
 /// Whether a trunk that claims the source takes the message: transport, certificate, token.
 /// `Err(None)` for a disabled trunk, which is as if it did not exist.
 fn admits(trunk: &Trunk, origin: &Origin, called: Called<'_>) -> Result<(), Option<Unattributed>> {

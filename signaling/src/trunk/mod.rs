@@ -25,7 +25,7 @@ use sip::endpoint::Transport;
 
 use crate::secret::Secret;
 
-pub use attribution::{Called, Origin, PeerIdentity, Unattributed, attribute};
+pub use attribution::{Called, Origin, PeerIdentity, Unattributed, attribute, belongs};
 pub use number::Number;
 pub use registrations::Registrations;
 pub use source::Cidr;

@@ -160,9 +160,10 @@ impl Endpoint {
     }
 
     /// Hands a response to its transaction. What matches none is dropped (RFC 3261 §18.1.2), so is
-    /// what cannot be understood (RFC 3261 §8.1.3.3).
+    /// what cannot be understood (RFC 3261 §8.1.3.3) and what came from elsewhere than the request
+    /// went.
     pub(super) fn on_response(&mut self, now: Instant, hop: Hop, response: Response) {
-        let Some(id) = self.client_of(&response) else { return };
+        let Some(id) = self.client_of(hop, &response) else { return };
         let class = Class::from(response.status);
         let Some(client) = self.clients.get_mut(&id) else { return };
         if client.is_invite() && class != Class::Failure && !is_readable(&response) {
@@ -179,14 +180,14 @@ impl Endpoint {
         self.step_client(now, id, Step::Response(class), &mut Some(heard));
     }
 
-    fn client_of(&self, response: &Response) -> Option<ClientId> {
+    fn client_of(&self, hop: Hop, response: &Response) -> Option<ClientId> {
         let vias = response.headers.vias().ok()?;
         let [via] = vias.as_slice() else { return None };
         let method = response.headers.cseq().ok()?.method;
         let key = (via.branch()?.clone(), method == Method::Cancel);
         let id = *self.client_keys.get(&key)?;
         let client = self.clients.get(&id)?;
-        (client.request.method == method).then_some(id)
+        (client.request.method == method && hop.may_answer(client.hop)).then_some(id)
     }
 
     pub(super) fn step_client(

@@ -37,8 +37,8 @@ impl Transport {
 }
 
 /// One end of a message's way. `connection` 0 means none yet: dial. A live connection is preferred
-/// over dialling `remote`. `tag` is the caller's number (trunk, listener): carried and compared,
-/// never interpreted.
+/// over dialling `remote`. `tag` is the caller's number of the trunk that the message belongs to, 0
+/// when its source belongs to none.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Hop {
     pub transport: Transport,
@@ -70,6 +70,27 @@ impl Hop {
         }
         let port = via.port.unwrap_or(self.transport.default_port());
         Hop { remote: SocketAddr::new(self.remote.ip(), port), ..self }
+    }
+
+    /// Whether a response that came from here may answer a request that was sent to `sent`.
+    ///
+    /// A branch is no secret to whoever saw the request, so the way counts as well: the connection of
+    /// the request, else the address it was sent to, else another address or connection of the same
+    /// trunk. Without a connection that both name, addresses are compared: a request that is being
+    /// dialled has only that.
+    pub(super) fn may_answer(self, sent: Hop) -> bool {
+        if self.transport != sent.transport {
+            return false;
+        }
+        let connected =
+            self.transport.is_reliable() && self.connection != 0 && sent.connection != 0;
+        let same_way = if connected {
+            self.connection == sent.connection
+        } else {
+            // A socket of both families names an IPv4 source in its mapped form.
+            self.remote.ip().to_canonical() == sent.remote.ip().to_canonical()
+        };
+        same_way || (self.tag != 0 && self.tag == sent.tag)
     }
 
     /// This hop with the connection on which the peer was last heard, when it is the same path.

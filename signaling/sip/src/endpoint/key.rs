@@ -29,11 +29,13 @@ impl BuildHasher for Keyed {
     }
 }
 
-/// The server transaction of a request (RFC 3261 §17.2.3). ACK has the key of its INVITE; CANCEL
-/// asks with `Method::Invite` for the INVITE that it cancels.
-pub(super) fn server(request: &Request, facts: &Facts, method: &Method) -> Key {
+/// The server transaction of a request (RFC 3261 §17.2.3) of the trunk `tag`: peers choose their
+/// branches, so those of one trunk say nothing about the transactions of another. ACK has the key
+/// of its INVITE; CANCEL asks with `Method::Invite` for the INVITE that it cancels.
+pub(super) fn server(request: &Request, facts: &Facts, tag: u32, method: &Method) -> Key {
     let class = if *method == Method::Ack { &Method::Invite } else { method };
     let mut key = KeyBuilder::default();
+    key.part(&tag.to_be_bytes());
     if facts.via.has_cookie() {
         let branch = facts.via.params.get("branch").map_or(&[][..], |branch| branch);
         key.part(branch);
@@ -52,9 +54,10 @@ pub(super) fn server(request: &Request, facts: &Facts, method: &Method) -> Key {
     key.finish()
 }
 
-/// The identity of a request whatever way it came (RFC 3261 §8.2.2.2).
-pub(super) fn merged(facts: &Facts) -> Key {
+/// The identity of a request whatever way it came from the trunk `tag` (RFC 3261 §8.2.2.2).
+pub(super) fn merged(facts: &Facts, tag: u32) -> Key {
     let mut key = KeyBuilder::default();
+    key.part(&tag.to_be_bytes());
     key.part(&facts.call_id);
     key.part(&facts.from_tag);
     key.part(&facts.cseq.number.to_be_bytes());

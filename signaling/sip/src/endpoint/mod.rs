@@ -43,7 +43,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::transaction::{Actions, Timers};
-use crate::wire::Message;
+use crate::wire::{Message, Request};
 
 pub use config::{Config, Counts, PerHop};
 pub use event::{Cause, ClientId, DialogId, Event, Input, Output, ServerId};
@@ -68,7 +68,7 @@ pub struct Endpoint {
     client_keys: Table<(Bytes, bool), ClientId>,
     servers: Table<ServerId, Server>,
     server_keys: Table<Key, ServerId>,
-    /// Requests outside of dialogs whatever way they came (RFC 3261 §8.2.2.2).
+    /// Requests outside of dialogs whatever way they came from their trunk (RFC 3261 §8.2.2.2).
     merged: Table<Key, ServerId>,
     dialogs: Dialogs,
     schedule: Schedule,
@@ -148,6 +148,18 @@ impl Endpoint {
 
     pub fn dialog_call_id(&self, dialog: DialogId) -> Option<Bytes> {
         self.dialogs.get(dialog).map(|entry| entry.dialog.call_id().clone())
+    }
+
+    /// The tag of the hop of the dialog that a request of the peer names by Call-ID, To-tag and
+    /// From-tag; None without To-tag or without such a dialog. Requests and ACKs inside of the
+    /// dialog must come with this tag: the endpoint refuses any other with 481, so a caller that
+    /// tells trunks apart verifies the source against it.
+    pub fn dialog_tag(&self, request: &Request) -> Option<u32> {
+        let headers = &request.headers;
+        let (from, to) = (headers.from().ok()?, headers.to().ok()?);
+        let remote = from.tag().map_or(&[][..], |tag| tag);
+        let dialog = self.dialogs.find(&headers.call_id().ok()?, to.tag()?, remote)?;
+        self.dialogs.get(dialog).map(|entry| entry.hop.tag)
     }
 
     fn on_failed(&mut self, now: Instant, hop: Hop) {

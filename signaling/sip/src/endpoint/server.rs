@@ -129,9 +129,9 @@ impl Endpoint {
                 return self.refuse(hop, &request, status, Some(reason));
             }
         };
-        let key = key::server(&request, &facts, &request.method);
+        let key = key::server(&request, &facts, hop.tag, &request.method);
         if request.method == Method::Ack {
-            return self.on_ack(now, &key, &facts, request);
+            return self.on_ack(now, hop, &key, &facts, request);
         }
         if request.method == Method::Cancel {
             return self.on_cancel(hop, &facts, &request);
@@ -147,7 +147,7 @@ impl Endpoint {
 
     /// A new request without To-tag.
     fn outside(&mut self, now: Instant, hop: Hop, key: Key, facts: &Facts, request: Request) {
-        let merged = key::merged(facts);
+        let merged = key::merged(facts, hop.tag);
         if self.merged.contains_key(&merged) {
             return self.refuse(hop, &request, StatusCode::LOOP_DETECTED, None);
         }
@@ -166,10 +166,10 @@ impl Endpoint {
         self.admit(now, id, server, event);
     }
 
-    /// A new request with a To-tag (RFC 3261 §12.2.2).
+    /// A new request with a To-tag (RFC 3261 §12.2.2). For another trunk than its own a dialog does
+    /// not exist: knowing its tags is not enough to touch it.
     fn inside(&mut self, now: Instant, hop: Hop, key: Key, facts: &Facts, request: Request) {
-        let local = facts.to_tag.clone().unwrap_or_default();
-        let Some(dialog) = self.dialogs.find(&facts.call_id, &local, &facts.from_tag) else {
+        let Some(dialog) = self.dialog_of_trunk(hop, facts) else {
             let status = StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST;
             return self.refuse(hop, &request, status, None);
         };
@@ -186,6 +186,12 @@ impl Endpoint {
         let event = Event::InDialog { transaction: id, dialog, hop, request: request.clone() };
         let server = self.server(key, hop, facts, request, Some(dialog));
         self.admit(now, id, server, event);
+    }
+
+    fn dialog_of_trunk(&self, hop: Hop, facts: &Facts) -> Option<DialogId> {
+        let local = facts.to_tag.as_ref()?;
+        let dialog = self.dialogs.find(&facts.call_id, local, &facts.from_tag)?;
+        self.dialogs.get(dialog).filter(|entry| entry.hop.tag == hop.tag).map(|_| dialog)
     }
 
     fn server(
@@ -233,17 +239,14 @@ impl Endpoint {
 
     /// An ACK: for a failure it ends in the transaction, for a 2xx it belongs to the dialog, which
     /// hears of it once. Any other is dropped.
-    fn on_ack(&mut self, now: Instant, key: &Key, facts: &Facts, request: Request) {
+    fn on_ack(&mut self, now: Instant, hop: Hop, key: &Key, facts: &Facts, request: Request) {
         if let Some(id) = self.server_keys.get(key).copied() {
             // Delivered means Accepted: an ACK for a 2xx with the branch of its INVITE.
             if !self.step_server(now, id, Step::Ack, None) {
                 return;
             }
         }
-        let local = facts.to_tag.clone().unwrap_or_default();
-        let Some(dialog) = self.dialogs.find(&facts.call_id, &local, &facts.from_tag) else {
-            return;
-        };
+        let Some(dialog) = self.dialog_of_trunk(hop, facts) else { return };
         let Some(entry) = self.dialogs.get_mut(dialog) else { return };
         let waits = entry.unacked.as_ref().is_some_and(|u| u.number == facts.cseq.number);
         if waits {
@@ -257,7 +260,7 @@ impl Endpoint {
     /// A CANCEL needs no transaction of its own: its answer depends only on that of the INVITE, so a
     /// repetition gets the same (RFC 3261 §9.2).
     fn on_cancel(&mut self, hop: Hop, facts: &Facts, request: &Request) {
-        let key = key::server(request, facts, &Method::Invite);
+        let key = key::server(request, facts, hop.tag, &Method::Invite);
         let id = self.server_keys.get(&key).copied();
         let Some((id, server)) = id.and_then(|id| Some((id, self.servers.get_mut(&id)?))) else {
             let status = StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST;

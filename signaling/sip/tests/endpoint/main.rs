@@ -14,5 +14,6 @@ mod network;
 mod solo;
 mod traces;
 mod transport;
+mod trunks;
 mod uac;
 mod uas;

@@ -48,6 +48,24 @@ fn only_the_source_address_and_transport_count() {
 }
 
 #[test]
+fn inside_a_dialog_the_number_is_not_needed_but_all_else_is() {
+    let table = table(
+        "[[trunk]]\nname = \"a\"\nhost = \"198.51.100.7\"\nvirtual_phone_number = \"+390600001\"\n\
+         [[trunk]]\nname = \"b\"\nhost = \"198.51.100.7\"\nvirtual_phone_number = \"+390600002\"\n",
+    );
+    let from = |source| origin(Transport::Udp, source);
+    let there = from("198.51.100.7:5060");
+    let without_number = attribute(&table, &there, Called::default());
+    assert!(matches!(without_number, Err(Unattributed::Ambiguous(..))), "positive control");
+    assert!(belongs(&table, &there, Called::default(), TrunkId(0)));
+    assert!(belongs(&table, &there, Called::default(), TrunkId(1)));
+    assert!(!belongs(&table, &from("198.51.100.8:5060"), Called::default(), TrunkId(0)));
+    let tcp = origin(Transport::Tcp, "198.51.100.7:5060");
+    assert!(!belongs(&table, &tcp, Called::default(), TrunkId(0)));
+    assert!(!belongs(&table, &there, Called::default(), TrunkId(9)));
+}
+
+#[test]
 fn the_outbound_proxy_and_the_acl_are_sources_too() {
     let table = table(
         "[[trunk]]\nname = \"a\"\nhost = \"x.example\"\noutbound_proxy = \"198.51.100.7\"\n\
