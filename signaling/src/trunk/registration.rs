@@ -116,8 +116,13 @@ pub struct Ask {
 
 impl Registration {
     /// The registration of a trunk that registers; `None` for others. The first REGISTER leaves at
-    /// a random moment within [`START_SPREAD`], so that a restart is no storm.
-    pub fn new(trunk: &Trunk, now: Instant, entropy: Entropy<'_>) -> Option<Self> {
+    /// a random moment within `spread`, so that a restart is no storm.
+    pub fn new(
+        trunk: &Trunk,
+        now: Instant,
+        spread: Duration,
+        entropy: Entropy<'_>,
+    ) -> Option<Self> {
         let token = trunk.registration_token.as_ref().filter(|_| trunk.register)?;
         let username = trunk.username.as_ref()?;
         let number = trunk.numbers.first().map(|number| number.to_string());
@@ -137,7 +142,7 @@ impl Registration {
             token: token.expose().clone(),
             contact_user: number.unwrap_or_else(|| username.clone()),
         };
-        let start = now + START_SPREAD.mul_f64(fraction(entropy));
+        let start = now + spread.mul_f64(fraction(entropy));
         Some(Self {
             account,
             state: State::Waiting(start),
@@ -438,8 +443,10 @@ fn hex(bytes: &[u8]) -> String {
 pub const EXPIRES_ASKED: u32 = 3_600;
 /// Longest registration that is believed or asked for: a day.
 pub const EXPIRES_MAX: u32 = 86_400;
-/// First REGISTERs after a start are spread over this.
+/// First REGISTERs after a start are spread over this at most.
 pub const START_SPREAD: Duration = Duration::from_secs(60);
+/// What each trunk adds to the spread: a few are registered at once.
+pub const START_SPREAD_EACH: Duration = Duration::from_millis(500);
 /// Part of the granted time after which it is renewed.
 pub const REFRESH_AT: f64 = 0.8;
 /// Renewed at the latest so long before the end.

@@ -6,7 +6,9 @@ use std::time::Instant;
 use sip::endpoint::{ClientId, Endpoint, Event, Hop};
 use sip::wire::StatusCode;
 
-use super::registration::{Ask, Entropy, Registration, Standing, Status};
+use super::registration::{
+    Ask, Entropy, Registration, START_SPREAD, START_SPREAD_EACH, Standing, Status,
+};
 use super::{TrunkId, TrunkTable};
 
 /// Sends what is due and takes the answers.
@@ -19,8 +21,11 @@ pub struct Registrations {
 impl Registrations {
     /// The registrations of the table's enabled trunks that register.
     pub fn new(trunks: &TrunkTable, now: Instant, entropy: Entropy<'_>) -> Self {
-        let enabled = trunks.iter().filter(|trunk| trunk.enabled);
-        let all = enabled.filter_map(|trunk| Registration::new(trunk, now, entropy)).collect();
+        let enabled = || trunks.iter().filter(|trunk| trunk.enabled && trunk.register);
+        let count = u32::try_from(enabled().count()).unwrap_or(u32::MAX);
+        let spread = START_SPREAD_EACH.saturating_mul(count).min(START_SPREAD);
+        let one = |trunk| Registration::new(trunk, now, spread, entropy);
+        let all = enabled().filter_map(one).collect();
         Self { all, waiting: HashMap::new() }
     }
 

@@ -34,7 +34,7 @@ struct Scene {
 impl Scene {
     fn new(random: u8) -> Self {
         let now = Instant::now();
-        let one = Registration::new(&trunk(), now, &mut constant(random)).unwrap();
+        let one = Registration::new(&trunk(), now, START_SPREAD, &mut constant(random)).unwrap();
         Self { now, one, random, targets: 1 }
     }
 
@@ -316,8 +316,8 @@ fn a_trunk_that_does_not_register_has_no_registration() {
     let now = Instant::now();
     let mut plain = trunk();
     plain.register = false;
-    assert!(Registration::new(&plain, now, &mut constant(0)).is_none());
+    assert!(Registration::new(&plain, now, START_SPREAD, &mut constant(0)).is_none());
     let mut nobody = trunk();
     nobody.username = None;
-    assert!(Registration::new(&nobody, now, &mut constant(0)).is_none());
+    assert!(Registration::new(&nobody, now, START_SPREAD, &mut constant(0)).is_none());
 }
