@@ -4,7 +4,8 @@
 //! A context holds rollover counter, replay window and the indices that were used, so it must live
 //! exactly as long as its key: stating the same key again changes nothing, and a key that comes
 //! back after one other (a re-INVITE that failed and was rolled back) finds its context as it left
-//! it. Otherwise a key stream would be used twice. A keyed direction never becomes plain.
+//! it. Otherwise a key stream would be used twice. Signaling draws a fresh key for whatever we send,
+//! so an older key than the last one does not come back. A keyed direction never becomes plain.
 
 use rtp::srtp::MasterKey;
 

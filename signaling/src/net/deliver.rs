@@ -14,6 +14,12 @@ impl Inbox {
         Self(sender)
     }
 
+    /// Whether what comes from addresses that no trunk claims has to wait outside: the queue is
+    /// for trunks, and a flood from elsewhere gets an eighth of it.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.0.capacity().is_some_and(|all| self.0.len() >= all.div_ceil(STRANGERS_SHARE))
+    }
+
     /// Hands over if there is room at once.
     pub(super) fn offer(&self, inbound: Inbound) -> bool {
         self.0.try_send(inbound).is_ok()
@@ -32,4 +38,6 @@ impl Inbox {
     }
 }
 
+/// Part of the queue, one in so many, that is open to everybody.
+const STRANGERS_SHARE: usize = 8;
 const FULL_PAUSE: Duration = Duration::from_millis(1);

@@ -358,6 +358,9 @@ impl Net {
                 drop(table);
                 connection.push(hop, bytes, core.limits.write_queue_bytes)
             }
+            // Nobody is dialled for a message that belongs to no trunk, such as the refusal of a
+            // stranger that has hung up.
+            Found::Nothing if hop.tag == 0 => Err("the connection is gone"),
             Found::Nothing => {
                 table.admit(hop.remote.ip(), true, &core.limits)?;
                 let number = core.next_connection();

@@ -50,7 +50,12 @@ fn take(core: &Core, listener: Listener, source: SocketAddr, datagram: &[u8]) {
         peer: None,
         opened_for: None,
     };
-    let tag = attribute(&core.trunks.table(), &origin, Called::default()).map_or(0, |id| id.tag());
+    let trunks = core.trunks.table();
+    if core.inbox.is_crowded() && !trunks.knows(source.ip()) {
+        Counters::count(&core.counters.datagrams_dropped);
+        return;
+    }
+    let tag = attribute(&trunks, &origin, Called::default()).map_or(0, |id| id.tag());
     let connection = core.listeners.flow(listener, source);
     let hop = Hop { transport: Transport::Udp, remote: source, connection, tag };
     let raw = Bytes::copy_from_slice(datagram);

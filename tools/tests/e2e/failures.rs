@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::net::UdpSocket;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 
 use crate::gateway::{Gateway, Place, trunkline};
 
@@ -91,4 +93,36 @@ fn check_tells_before_start() {
     let bad = check(&[]);
     assert_eq!(bad.status.code(), Some(1), "an occupied port is a finding");
     assert_says(&String::from_utf8_lossy(&bad.stdout), &["5060"]);
+}
+
+/// A data plane of another build: its region carries another layout hash.
+#[test]
+fn another_builds_data_plane_is_refused_with_both_values() {
+    let place = Place::new();
+    let file = place.file("gateway.toml");
+    fs::write(&file, place.config()).unwrap();
+    let host = abi::Host::create(0, abi::Shape { flows: 16, commands: 16, events: 16 }).unwrap();
+    let (ours, theirs) = (abi::layout::LAYOUT_HASH, abi::layout::LAYOUT_HASH ^ 1);
+    let region = fs::File::from(host.fd().try_clone_to_owned().unwrap());
+    let mut header = [0; 4096];
+    region.read_exact_at(&mut header, 0).unwrap();
+    let at = header.windows(8).position(|w| w == ours.to_ne_bytes()).expect("the hash");
+    region.write_all_at(&theirs.to_ne_bytes(), at as u64).unwrap();
+    let uid = rustix::process::geteuid().as_raw();
+    let socket = place.file("dataplane.sock");
+    let listener = abi::handover::Listener::bind(&socket, uid).unwrap();
+    let bells = [abi::doorbell::create().unwrap(), abi::doorbell::create().unwrap()];
+    let signaling = std::thread::spawn(move || {
+        trunkline().arg("signaling").arg("--config").arg(&file).output().unwrap()
+    });
+    let offer = abi::handover::Offer {
+        region: host.fd(),
+        command_bell: bells[0].as_fd(),
+        event_bell: bells[1].as_fd(),
+    };
+    let _link = listener.accept(&[offer]);
+    let output = signaling.join().unwrap();
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_says(&text, &[&format!("{ours:#018x}"), &format!("{theirs:#018x}"), "same build"]);
 }
