@@ -169,8 +169,9 @@ impl Media {
         let forward = worker.take_slot().ok_or(MediaError::NoSlots)?;
         let backward = worker.take_slot().ok_or(MediaError::NoSlots)?;
         let pair = Pair { worker: index, forward, backward };
+        // Both before the first command: what is released must have an owner to become free again.
+        self.owners.extend([forward, backward].map(|flow| ((index, flow), token)));
         for flow in [forward, backward] {
-            self.owners.insert((index, flow), token);
             let open = Open { token, flow, call, network: 0, rtcp_mux_in: false };
             if let Err(full) = worker.push(&Command::open(&open)) {
                 self.release(&pair);

@@ -139,6 +139,10 @@ impl Common {
         }
     }
 
+    pub fn is_released(&self) -> bool {
+        self.flows.released
+    }
+
     pub fn closed(&mut self, flow: FlowId, packets: u64, bytes: u64) {
         let way = Some(Way { packets, bytes });
         if self.is_forward(flow) {

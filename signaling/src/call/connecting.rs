@@ -65,7 +65,9 @@ impl Connecting {
                         self.give_up(common, desk, status, "hung up by the caller")
                     }
                     Party::Callee => {
-                        common.callee.dialog = None;
+                        if let Some(dialog) = common.callee.dialog.take() {
+                            desk.ack(dialog, None);
+                        }
                         let status = StatusCode::TEMPORARILY_UNAVAILABLE;
                         self.give_up(common, desk, status, "hung up by the callee")
                     }

@@ -1,8 +1,6 @@
 //! What a call writes into its messages. Nothing of one leg's topology reaches the other: the
 //! callee's INVITE is built anew, from an allow-list, never copied.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use sip::endpoint::ServerId;
 use sip::wire::{HeaderName, Headers, Host, Method, NameAddr, Request, SipUri, StatusCode, Uri};
@@ -96,7 +94,7 @@ fn caller_identity(
     let user = match &trunk.from_user {
         Some(user) => Some(Bytes::from(user.clone())),
         None => match &theirs.uri {
-            Uri::Sip(uri) => uri.user.clone(),
+            Uri::Sip(uri) => uri.user.as_ref().map(number_of),
             Uri::Tel(uri) => Some(uri.number.clone()),
             Uri::Other(_) => None,
         },
@@ -110,19 +108,26 @@ fn caller_identity(
 }
 
 /// The number that a request asks for: the user part of its Request-URI.
-pub fn called_number(uri: &Uri) -> Option<Cow<'_, str>> {
+pub fn called_number(uri: &Uri) -> Option<String> {
     let bytes = match uri {
-        Uri::Sip(uri) => uri.user.as_ref()?,
-        Uri::Tel(uri) => &uri.number,
+        Uri::Sip(uri) => number_of(uri.user.as_ref()?),
+        Uri::Tel(uri) => uri.number.clone(),
         Uri::Other(_) => return None,
     };
-    Some(String::from_utf8_lossy(bytes))
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// A user part without its password and without the parameters of a telephone number
+/// (RFC 3261 §19.1.6).
+fn number_of(user: &Bytes) -> Bytes {
+    let end = user.iter().position(|b| matches!(b, b':' | b';')).unwrap_or(user.len());
+    user.slice(..end)
 }
 
 /// The caller's user part, for the CDR and for caller patterns of routes.
 pub fn caller_number(request: &Request) -> String {
     let from = request.headers.from().ok();
-    from.and_then(|f| called_number(&f.uri).map(Cow::into_owned)).unwrap_or_default()
+    from.and_then(|f| called_number(&f.uri)).unwrap_or_default()
 }
 
 pub fn answer_bye(desk: &mut Desk<'_>, transaction: ServerId) {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use sip::endpoint::{Cause, ClientId, DialogId, ServerId};
-use sip::wire::{Method, Request, Response, StatusCode};
+use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
 
 use super::answering::{Answering, Late};
 use super::connecting::Connecting;
@@ -284,9 +284,12 @@ impl Inviting {
             }
         }
         let passed = headers::status_toward_caller(status);
-        let reason = String::from_utf8_lossy(&response.reason).into_owned();
+        let mut reason = String::from_utf8_lossy(&response.reason).into_owned();
+        if passed != status {
+            reason = format!("the callee's trunk answered {status} {reason}");
+        }
         desk.refuse(self.asked.transaction, passed, &reason);
-        common.failed(desk, status.code(), &reason)
+        common.failed(desk, passed.code(), &reason)
     }
 
     fn give_up(
@@ -315,5 +318,7 @@ pub fn reject_caller(
 
 /// Whether `request` is an INVITE that this version can carry: no extension is demanded of us.
 pub fn unsupported(request: &Request) -> Option<Bytes> {
-    request.headers.get(&sip::wire::HeaderName::Require).cloned()
+    let demanded: Vec<&[u8]> =
+        request.headers.all(&HeaderName::Require).map(AsRef::as_ref).collect();
+    (!demanded.is_empty()).then(|| Bytes::from(demanded.join(&b", "[..])))
 }

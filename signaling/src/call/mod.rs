@@ -93,6 +93,13 @@ pub enum Happening {
 impl State {
     /// Consumes the state and what happened; makes the next state.
     fn on(self, common: &mut Common, desk: &mut Desk<'_>, happening: Happening) -> State {
+        let happening = match happening {
+            Happening::Closed { flow, packets, bytes } if !common.is_released() => {
+                common.closed(flow, packets, bytes);
+                Happening::Stop { reason: "the data plane lost a flow of the call" }
+            }
+            happening => happening,
+        };
         match self {
             State::Leasing(state) => state.on(common, desk, happening),
             State::Inviting(state) => state.on(common, desk, happening),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use sip::endpoint::{ClientId, DialogId, Event, Hop, ServerId};
-use sip::wire::{HeaderName, Method, Request, StatusCode};
+use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
 
 use super::common::Leg;
 use super::desk::Deadlines;
@@ -67,10 +67,10 @@ impl Calls {
     ) {
         let mut cdr = Record::start(desk.wall, desk.entropy);
         let Some(caller) = desk.trunks.get(from) else {
-            desk.refuse(transaction, StatusCode::FORBIDDEN, "the trunk is gone");
-            return;
+            let refused = Refused::new(StatusCode::FORBIDDEN, "the trunk is gone");
+            return self.refuse(desk, transaction, refused, cdr);
         };
-        let called = headers::called_number(&request.uri).map(|n| n.into_owned());
+        let called = headers::called_number(&request.uri);
         cdr.from(&caller.name, headers::caller_number(&request), called.clone());
         match self.admit(desk, caller, called.as_deref(), &request, &mut cdr) {
             Ok((decision, offer)) => {
@@ -218,7 +218,9 @@ impl Calls {
     pub fn sip(&mut self, desk: &mut Desk<'_>, event: Event) {
         match event {
             Event::Response { transaction, dialog, response, .. } => {
-                let Some(token) = desk.index.clients.get(&transaction).copied() else { return };
+                let Some(token) = desk.index.clients.get(&transaction).copied() else {
+                    return end_stray(desk, dialog, &response);
+                };
                 let happening = Happening::Response { client: transaction, dialog, response };
                 self.happen(desk, token, happening);
             }
@@ -331,7 +333,7 @@ impl Calls {
         if let Happening::Response { dialog: Some(dialog), response, .. } = &happening {
             desk.own_dialog(&mut common, *dialog, Party::Callee);
             let lost = common.callee.dialog.is_some_and(|own| own != *dialog);
-            if lost && response.status.is_success() {
+            if lost && accepts_invite(response) {
                 // Another branch answered first: this one is answered and ended
                 // (RFC 3261 §13.2.2.4).
                 desk.ack(*dialog, None);
@@ -377,6 +379,20 @@ fn end_fork(desk: &mut Desk<'_>, transaction: ServerId, request: &Request) {
         let status = StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST;
         desk.refuse(transaction, status, "another branch was answered");
     }
+}
+
+/// A branch that answers when its call is over is answered and ended (RFC 3261 §13.2.2.4).
+fn end_stray(desk: &mut Desk<'_>, dialog: Option<DialogId>, response: &Response) {
+    let Some(dialog) = dialog.filter(|_| accepts_invite(response)) else { return };
+    desk.ack(dialog, None);
+    let _nobody_waits =
+        desk.endpoint.request_in_dialog(desk.now, dialog, Method::Bye, Vec::new(), None);
+    desk.endpoint.close(dialog);
+}
+
+fn accepts_invite(response: &Response) -> bool {
+    let cseq = response.headers.cseq();
+    response.status.is_success() && cseq.is_ok_and(|cseq| cseq.method == Method::Invite)
 }
 
 /// What the caller's trunk is allowed, before any route is looked at.

@@ -6,3 +6,7 @@ mod plane;
 mod rig;
 
 mod answered;
+mod forks;
+mod media;
+mod random;
+mod refused;

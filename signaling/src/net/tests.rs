@@ -471,3 +471,20 @@ fn two_edges_share_no_port() {
     // A restart finds the port free at once, although connections lingered.
     start(&config, bounded(1).0).unwrap();
 }
+
+#[test]
+fn strangers_get_an_eighth_of_the_queue_and_trunks_all_of_it() {
+    const ROOM: usize = 16;
+    let trunk = "[[trunk]]\nname = \"a\"\nhost = \"127.0.0.1\"\n";
+    for (trunks, taken) in [("", ROOM / 8), (trunk, ROOM)] {
+        let gateway = Gateway::start_with_room(trunks, ROOM);
+        let peer = udp();
+        for n in 0..4 * ROOM {
+            peer.send_to(&options(&n.to_string()), gateway.address(Transport::Udp)).unwrap();
+        }
+        while gateway.net.counts().datagrams_dropped < (4 * ROOM - taken) as u64 {
+            std::thread::yield_now();
+        }
+        assert_eq!(gateway.net.counts().messages_in, taken as u64, "{trunks}");
+    }
+}

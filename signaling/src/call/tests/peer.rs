@@ -1,7 +1,7 @@
 //! A trunk's peer: an endpoint that does what RFC 3261 asks of a user agent by itself (ACK, the
 //! answer to BYE, 487 after CANCEL) and leaves the rest to the test.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -30,8 +30,10 @@ pub struct Peer {
     pub responses: Vec<(ClientId, Response)>,
     /// The dialog of the last answered call.
     pub dialog: Option<DialogId>,
+    /// The dialog of the last call that rang.
+    pub early: Option<DialogId>,
     /// Dialogs that a 2xx confirmed, and those of BYEs on their way.
-    pub live: HashSet<DialogId>,
+    pub live: BTreeSet<DialogId>,
     ending: HashMap<ClientId, DialogId>,
     pub failures: usize,
     /// A 2xx is not acknowledged while this is set.
@@ -69,7 +71,8 @@ impl Peer {
             byes: 0,
             responses: Vec::new(),
             dialog: None,
-            live: HashSet::new(),
+            early: None,
+            live: BTreeSet::new(),
             ending: HashMap::new(),
             failures: 0,
             mute: false,
@@ -90,6 +93,10 @@ impl Peer {
     pub fn receive(&mut self, now: Instant, bytes: Bytes) {
         let message = sip::wire::parse(bytes).expect("the gateway writes what a parser reads");
         self.endpoint.handle_input(now, Input::Message { hop: self.hop(), message });
+    }
+
+    pub fn disconnect(&mut self, now: Instant) {
+        self.endpoint.handle_input(now, Input::Failed { hop: self.hop() });
     }
 
     /// Everything that the endpoint wants; what it sends is returned.
@@ -166,6 +173,9 @@ impl Peer {
                 let body = self.ack_body.clone().map(|body| (SDP, Bytes::from(body)));
                 self.endpoint.ack(now, dialog, body).expect("a new 2xx wants an ACK");
             }
+        }
+        if invite && response.status.is_provisional() {
+            self.early = dialog;
         }
         self.responses.push((client, response));
     }

@@ -112,6 +112,9 @@ impl Plane {
     fn update(&mut self, update: Update) -> Event {
         let (token, id) = (update.token, update.flow);
         let refusal = self.refuse_update.or(self.absence(id));
+        if refusal == Some(Reason::NoSuchFlow) {
+            self.forget(id);
+        }
         self.updates.push(update);
         match refusal {
             Some(reason) => Event::refused(token, id, reason),
@@ -141,6 +144,13 @@ impl Plane {
         self.flows.len()
     }
 
+    /// Their names, in order.
+    pub fn all_flows(&self) -> Vec<FlowId> {
+        let mut ids: Vec<_> = self.flows.values().map(|flow| flow.id).collect();
+        ids.sort_by_key(|id| id.index);
+        ids
+    }
+
     /// The flow whose RTP port this is.
     pub fn flow_at(&self, port: u16) -> FlowId {
         let found = self.flows.values().find(|flow| flow.rtp.port() == port);
@@ -160,10 +170,17 @@ impl Plane {
         self.host.events.push(&Event::timeout(id, packets, packets * 160, 1)).unwrap();
     }
 
-    /// A flow vanishes without a word.
-    pub fn lose(&mut self, id: FlowId) {
-        self.flows.remove(&id.index).expect("the flow is open");
-        self.host.flows.clear(id.index);
+    /// A flow ends that nobody asked to close.
+    pub fn vanish(&mut self, id: FlowId) {
+        self.forget(id);
+        self.host.events.push(&Event::closed(0, id, 7, 1_120, 1)).unwrap();
+    }
+
+    fn forget(&mut self, id: FlowId) {
+        if self.absence(id).is_none() {
+            self.flows.remove(&id.index);
+            self.host.flows.clear(id.index);
+        }
     }
 
     /// The last configuration of a flow.

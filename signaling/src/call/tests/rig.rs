@@ -18,7 +18,7 @@ use sip::endpoint::{
     ClientId, Config, Counts, Endpoint, Event, Hop, Input, Output, ServerId, Transport,
 };
 use sip::transaction::Timers;
-use sip::wire::{Message, Method, Request, Response};
+use sip::wire::{HeaderName, Message, Method, Request, Response};
 
 use super::peer::{Peer, message};
 use super::plane::{Plane, SHAPE};
@@ -79,7 +79,16 @@ pub struct Rig {
     pub cut: Option<Who>,
     /// Drops what makes this true.
     pub lose: Option<fn(Who, bool, &Bytes) -> bool>,
+    /// Changes what a peer sends.
+    pub rewrite: Option<Rewrite>,
+    /// The last 2xx to an INVITE that each peer sent.
+    accepts: BTreeMap<Who, Bytes>,
+    /// The trunk that callers are taken for.
+    pub pretend: Option<TrunkId>,
 }
+
+/// Changes a message of a peer on its way.
+pub type Rewrite = Box<dyn Fn(Who, &mut Message)>;
 
 /// What calls work with.
 pub struct Gateway {
@@ -143,6 +152,9 @@ impl Rig {
             attempts: 0,
             cut: None,
             lose: None,
+            rewrite: None,
+            accepts: BTreeMap::new(),
+            pretend: None,
         }
     }
 
@@ -282,7 +294,7 @@ impl Rig {
             Event::Request { transaction, hop, request } => {
                 assert_eq!(request.method, Method::Invite);
                 self.attempts += 1;
-                let from = TrunkId::from_tag(hop.tag).unwrap();
+                let from = self.pretend.or(TrunkId::from_tag(hop.tag)).unwrap();
                 self.act(|calls, desk| calls.invite(desk, from, hop, transaction, request));
             }
             event => self.act(|calls, desk| calls.sip(desk, event)),
@@ -290,7 +302,17 @@ impl Rig {
     }
 
     /// A message between a peer and the gateway.
-    fn fly(&mut self, who: Who, to_peer: bool, bytes: Bytes) {
+    fn fly(&mut self, who: Who, to_peer: bool, mut bytes: Bytes) {
+        if !to_peer {
+            let mut sent = message(&bytes);
+            if is_accept(&sent) {
+                self.accepts.insert(who, bytes.clone());
+            }
+            if let Some(rewrite) = &self.rewrite {
+                rewrite(who, &mut sent);
+                bytes = sent.to_bytes();
+            }
+        }
         let lost = self.lose.is_some_and(|lose| lose(who, to_peer, &bytes));
         if self.cut != Some(who) && !lost {
             self.sent += 1;
@@ -398,16 +420,46 @@ impl Rig {
         self.act(|calls, desk| calls.close_records(desk, "signaling was stopped"));
     }
 
-    pub fn invite_of_trunk(&mut self, trunk: TrunkId, request: Request) {
-        let hop = self.hop(Carrier);
-        let input = Input::Message { hop, message: Message::Request(request) };
-        self.gateway.endpoint.handle_input(self.now, input);
-        while let Output::Event(Event::Request { transaction, hop, request }) =
-            self.gateway.endpoint.poll_output()
-        {
-            self.attempts += 1;
-            self.act(|calls, desk| calls.invite(desk, trunk, hop, transaction, request));
-        }
+    /// From now on answers to INVITEs come from another phone of this peer.
+    pub fn retag(&mut self, whose: Who, tag: &'static str) {
+        self.rewrite = Some(Box::new(move |who, sent| {
+            if who == whose && is_invite_answer(sent) {
+                set_tag(sent, tag);
+            }
+        }));
+    }
+
+    /// The last 2xx to an INVITE, from another phone of this peer.
+    pub fn repeat_answer(&mut self, who: Who, tag: &'static str) {
+        let mut sent = message(&self.accepts[&who]);
+        set_tag(&mut sent, tag);
+        self.fly(who, false, sent.to_bytes());
+    }
+
+    /// The network says that this peer cannot be reached.
+    pub fn fail(&mut self, who: Who) {
+        let hop = Hop { connection: 0, ..self.hop(who) };
+        self.gateway.endpoint.handle_input(self.now, Input::Failed { hop });
+    }
+
+    /// The connection to this peer breaks; both ends learn of it.
+    pub fn disconnect(&mut self, who: Who) {
+        let (now, hop) = (self.now, self.hop(who));
+        self.gateway.endpoint.handle_input(now, Input::Failed { hop });
+        self.peer(who).disconnect(now);
+        self.settle();
+    }
+
+    /// Makes room for so many transactions only; before the first call.
+    pub fn limit_transactions(&mut self, transactions_max: usize) {
+        self.gateway.endpoint = Endpoint::new(Config { transactions_max, ..endpoint_config() });
+    }
+
+    /// What the loop does when the data plane died.
+    pub fn lose_data_plane(&mut self) {
+        self.gateway.media = Media::detached();
+        self.calls.forget_flows();
+        self.stop_all();
     }
 
     /// The records of all attempts so far.
@@ -422,6 +474,19 @@ impl Rig {
     pub fn finish(mut self) -> Vec<Value> {
         self.seconds(200);
         self.assert_drained();
+        assert_eq!(self.plane.open_flows(), 0, "ports are leased");
+        assert_eq!(self.gateway.media.free_slots(), self.gateway.media.slots());
+        self.conclude()
+    }
+
+    /// The same without a data plane.
+    pub fn finish_detached(mut self) -> Vec<Value> {
+        self.seconds(200);
+        self.assert_drained();
+        self.conclude()
+    }
+
+    fn conclude(mut self) -> Vec<Value> {
         self.assert_secret();
         let records = self.records();
         assert_eq!(records.len(), self.attempts, "one CDR for each attempt");
@@ -436,14 +501,12 @@ impl Rig {
         record.clone()
     }
 
-    pub fn assert_drained(&mut self) {
+    fn assert_drained(&mut self) {
         assert!(self.calls.is_empty(), "{} calls are left", self.calls.len());
         let index = &self.gateway.index;
         assert!(index.clients.is_empty() && index.servers.is_empty() && index.dialogs.is_empty());
         assert!(index.deadlines.is_empty() && index.stopping.is_empty());
         assert_eq!(self.gateway.endpoint.counts(), Counts::default(), "gateway");
-        assert_eq!(self.plane.open_flows(), 0, "ports are leased");
-        assert_eq!(self.gateway.media.free_slots(), self.gateway.media.slots());
         for who in [Carrier, Pbx] {
             assert_eq!(self.peer(who).counts(), Counts::default(), "{who:?}");
             assert!(self.peer(who).live.is_empty(), "{who:?} still talks");
@@ -452,10 +515,11 @@ impl Rig {
 
     /// Nothing secret goes over UDP, no plain media is offered over TLS, and nothing that one peer
     /// said of its place reaches the other.
-    pub fn assert_secret(&self) {
+    fn assert_secret(&self) {
         for (who, bytes) in &self.told {
             let text = String::from_utf8_lossy(bytes);
             let lines: Vec<&str> = text.lines().collect();
+            assert!(!text.contains("canary-agent"), "software of a peer: {text}");
             for line in lines.iter().filter(|line| line.starts_with("m=")) {
                 let secure = line.contains(" RTP/SAVP ");
                 assert_eq!(secure, *who == Pbx, "{who:?}: {text}");
@@ -479,6 +543,23 @@ impl Drop for Rig {
     fn drop(&mut self) {
         let _left_behind = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+fn is_invite_answer(message: &Message) -> bool {
+    let Message::Response(response) = message else { return false };
+    response.headers.cseq().unwrap().method == Method::Invite
+}
+
+fn is_accept(message: &Message) -> bool {
+    let Message::Response(response) = message else { return false };
+    response.status.is_success() && is_invite_answer(message)
+}
+
+fn set_tag(message: &mut Message, tag: &'static str) {
+    let headers = message.headers_mut();
+    let mut to = headers.to().unwrap();
+    to.params.remove("tag");
+    headers.set(HeaderName::To, to.with_tag(Bytes::from_static(tag.as_bytes())).to_string());
 }
 
 fn endpoint_config() -> Config {

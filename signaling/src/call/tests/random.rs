@@ -1,0 +1,228 @@
+//! Thousands of calls with random ends, many at a time, from a seed; peers that drop off and a data
+//! plane that refuses and pauses. Nothing may leak and each attempt leaves one CDR.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use abi::Reason;
+use sip::endpoint::{ClientId, DialogId, ServerId};
+use sip::wire::{Method, Request};
+
+use super::rig::{Carrier, Pbx, Rig, Who};
+
+const CALLS: usize = 3_000;
+
+/// Something that a test does to a rig at a moment.
+enum Deed {
+    Place(Who),
+    Cancel(Who, ClientId),
+    Answer(Who, ServerId, u16, Option<String>),
+    Reinvite(Who, DialogId),
+    HangUp(Who, DialogId),
+    StopPlane,
+    StartPlane,
+    Refuse(Option<Reason>, Option<Reason>),
+    Cut(Option<Who>),
+    Disconnect,
+    Silence,
+}
+
+struct Storm {
+    rig: Rig,
+    dice: Dice,
+    deeds: BTreeMap<(Instant, usize), Deed>,
+    planned: usize,
+    placed: usize,
+    seen: BTreeSet<(Who, DialogId)>,
+}
+
+#[test]
+fn a_storm_of_calls_leaves_nothing() {
+    for seed in [1, 2] {
+        let mut storm = Storm::new(seed);
+        storm.blow();
+        let Storm { mut rig, placed, .. } = storm;
+        rig.cut = None;
+        rig.plane.stopped = false;
+        rig.seconds(200);
+        let ends = [Carrier, Pbx].map(|who| {
+            let peer = rig.peer(who);
+            let ends = peer.responses.iter().filter(|(_, response)| {
+                let method = response.headers.cseq().unwrap().method;
+                method == Method::Invite && response.status.is_final()
+            });
+            ends.count() + peer.failures
+        });
+        assert!(ends[0] + ends[1] >= placed, "seed {seed}: each caller hears of the end");
+        let records = rig.finish();
+        assert!(records.len() > CALLS * 9 / 10, "seed {seed}: {} attempts", records.len());
+        let ids: BTreeSet<_> = records.iter().map(|record| record["id"].to_string()).collect();
+        assert_eq!(ids.len(), records.len(), "seed {seed}: ids are unique");
+        for code in [200, 302, 408, 480, 486, 487, 488, 503] {
+            let some = records.iter().any(|record| record["code"] == code);
+            // A redirection is ours to hide.
+            assert_eq!(some, code != 302, "seed {seed}: {code}");
+        }
+    }
+}
+
+impl Storm {
+    fn new(seed: u64) -> Self {
+        let rig = Rig::with(&format!("storm-{seed}"), "", "", "ring_limit = 15");
+        let mut storm = Self {
+            rig,
+            dice: Dice(seed),
+            deeds: BTreeMap::new(),
+            planned: 0,
+            placed: 0,
+            seen: BTreeSet::new(),
+        };
+        for n in 0..CALLS {
+            let who = if storm.dice.below(2) == 0 { Carrier } else { Pbx };
+            storm.after(n as u64 * 100 + storm.dice.0 % 100, Deed::Place(who));
+        }
+        for minute in 0..5 {
+            let start = minute * 60_000;
+            let mut at = |offset: u64, deed| storm.after(start + offset, deed);
+            at(5_000, Deed::StopPlane);
+            at(9_000, Deed::StartPlane);
+            at(15_000, Deed::Refuse(Some(Reason::NoPorts), None));
+            at(17_000, Deed::Refuse(None, Some(Reason::BadCommand)));
+            at(19_000, Deed::Refuse(None, Some(Reason::NoSuchFlow)));
+            at(20_000, Deed::Refuse(None, None));
+            at(30_000, Deed::Cut(Some(Carrier)));
+            at(34_000, Deed::Cut(None));
+            at(36_000, Deed::Disconnect);
+            for second in 0..10 {
+                at(40_000 + second * 1_000, Deed::Silence);
+            }
+        }
+        storm
+    }
+
+    fn after(&mut self, ms: u64, deed: Deed) {
+        self.planned += 1;
+        let at = self.rig.now + Duration::from_millis(ms);
+        self.deeds.insert((at, self.planned), deed);
+    }
+
+    fn blow(&mut self) {
+        while let Some(((at, _), deed)) = self.deeds.pop_first() {
+            self.rig.run(at - self.rig.now);
+            self.act(deed);
+            self.rig.settle();
+            self.plan();
+        }
+    }
+
+    fn act(&mut self, deed: Deed) {
+        let now = self.rig.now;
+        match deed {
+            Deed::Place(who) => self.place(who),
+            Deed::Cancel(who, client) => {
+                let _too_late = self.rig.peer(who).endpoint.cancel(now, client);
+            }
+            Deed::Answer(who, id, status, body) => {
+                self.rig.peer(who).answer(now, id, status, body);
+            }
+            Deed::Reinvite(who, dialog) => {
+                let endpoint = &mut self.rig.peer(who).endpoint;
+                let method = Method::Invite;
+                let _gone = endpoint.request_in_dialog(now, dialog, method, vec![], None);
+            }
+            Deed::HangUp(who, dialog) => self.rig.peer(who).hang_up(now, dialog),
+            Deed::StopPlane => self.rig.plane.stopped = true,
+            Deed::StartPlane => self.rig.plane.stopped = false,
+            Deed::Refuse(open, update) => {
+                self.rig.plane.refuse_open = open;
+                self.rig.plane.refuse_update = update;
+            }
+            Deed::Cut(who) => self.rig.cut = who,
+            Deed::Disconnect => self.rig.disconnect(Pbx),
+            Deed::Silence => {
+                for id in self.rig.plane.all_flows() {
+                    if self.dice.below(3) == 0 {
+                        self.rig.plane.fall_silent(id);
+                    }
+                }
+            }
+        }
+    }
+
+    fn place(&mut self, who: Who) {
+        self.placed += 1;
+        let now = self.rig.now;
+        let peer = self.rig.peer(who);
+        let offer = match self.dice.below(10) {
+            0 => None,
+            1 => Some(String::from("v=0\r\nnonsense\r\n")),
+            _ => Some(peer.offer()),
+        };
+        let invite = peer.invite("+4930222", offer);
+        let client = peer.call(now, invite);
+        if self.dice.below(4) == 0 {
+            let wait = self.dice.below(9_000);
+            self.after(wait, Deed::Cancel(who, client));
+        }
+    }
+
+    /// Decides what becomes of new INVITEs and of new dialogs.
+    fn plan(&mut self) {
+        for who in [Carrier, Pbx] {
+            while let Some((id, invite)) = self.rig.peer(who).invites.pop_front() {
+                self.plan_answer(who, id, &invite);
+            }
+            let live: Vec<_> = self.rig.peer(who).live.iter().copied().collect();
+            for dialog in live {
+                if self.seen.insert((who, dialog)) {
+                    let short = self.dice.below(25_000);
+                    if self.dice.below(3) == 0 {
+                        self.after(short / 2, Deed::Reinvite(who, dialog));
+                    }
+                    self.after(short, Deed::HangUp(who, dialog));
+                    // Whoever missed a BYE hangs up in the end.
+                    self.after(150_000, Deed::HangUp(who, dialog));
+                }
+            }
+        }
+    }
+
+    fn plan_answer(&mut self, who: Who, id: ServerId, invite: &Request) {
+        let peer = self.rig.peer(who);
+        let usual = match invite.body.is_empty() {
+            true => peer.offer(),
+            false => peer.accept(&invite.body),
+        };
+        let first = self.dice.below(1_500);
+        match self.dice.below(4) {
+            0 => self.after(first, Deed::Answer(who, id, 180, None)),
+            1 => self.after(first, Deed::Answer(who, id, 183, Some(usual.clone()))),
+            _ => {}
+        }
+        let then = first + self.dice.below(6_000);
+        let (status, body) = match self.dice.below(12) {
+            0 => (486, None),
+            1 => (302, None),
+            2 => (480, None),
+            3 => (200, None),
+            4 => (200, Some(String::from("v=0\r\nnonsense\r\n"))),
+            // Rings until somebody gives up; a CANCEL may get lost.
+            5 => return self.after(100_000, Deed::Answer(who, id, 480, None)),
+            _ => (200, Some(usual)),
+        };
+        self.after(then, Deed::Answer(who, id, status, body));
+    }
+}
+
+/// Repeatable random numbers (splitmix64).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % bound.max(1)
+    }
+}
