@@ -49,6 +49,8 @@ pub enum Unusable {
     NoAnswer,
     #[error("a key of our own has the wrong length: {0}; this is a defect, report it")]
     Key(sdp::KeyLengthError),
+    #[error("a secure leg lacks a key, or a plain one has one; this is a defect, report it")]
+    Keyless,
 }
 
 impl Unusable {
@@ -58,7 +60,7 @@ impl Unusable {
             Self::Rejected(reject) => reject.status(),
             Self::Malformed(error) => error.status(),
             Self::NoOffer | Self::NoAnswer => 488,
-            Self::Key(_) => 500,
+            Self::Key(_) | Self::Keyless => 500,
         };
         StatusCode::new(code).unwrap_or(StatusCode::NOT_ACCEPTABLE_HERE)
     }
@@ -107,7 +109,7 @@ pub fn accept(offered: &Offered, answer: &[u8], policy: &Policy) -> Result<Agree
     let ours = suite.and_then(|s| {
         offered.suites.iter().zip(&offered.keys).find(|(o, _)| **o == s).map(|(_, k)| (s, k))
     });
-    let side = side(&audio, ours);
+    let side = side(&audio, ours)?;
     Ok(Agreed { audio, side, suite })
 }
 
@@ -137,7 +139,7 @@ pub fn answer(
     let suite = chosen.cryptos.first().map(|c| c.suite);
     let keys: Vec<Key> = suite.iter().map(|s| fresh(*s, entropy)).collect::<Result<_, _>>()?;
     let body = sdp::write_answer(offer, chosen, far, policy, &local(ports, origin, &keys))?;
-    let side = side(chosen, suite.zip(keys.first()));
+    let side = side(chosen, suite.zip(keys.first()))?;
     Ok((Bytes::from(body), Agreed { audio: chosen.clone(), side, suite }))
 }
 
@@ -160,33 +162,68 @@ fn fresh(suite: Suite, entropy: Entropy<'_>) -> Result<Key, Unusable> {
     Key::new(suite, used).map_err(Unusable::Key)
 }
 
-fn side(audio: &Audio, ours: Option<(Suite, &Key)>) -> Side {
-    Side {
+/// A secure leg has both keys or is no leg: a missing key means plain RTP to the data plane.
+fn side(audio: &Audio, ours: Option<(Suite, &Key)>) -> Result<Side, Unusable> {
+    let receive = audio.cryptos.first().map(|c| wire_key(c.suite, &c.key)).transpose()?;
+    let send = ours.map(|(suite, key)| wire_key(suite, key)).transpose()?;
+    if audio.secure != receive.is_some() || audio.secure != send.is_some() {
+        return Err(Unusable::Keyless);
+    }
+    Ok(Side {
         rtp: reachable(audio.rtp),
         rtcp: reachable(audio.rtcp),
         rtcp_mux: audio.rtcp_mux,
-        receive: audio.cryptos.first().and_then(|c| wire_key(c.suite, &c.key)),
-        send: ours.and_then(|(suite, key)| wire_key(suite, key)),
-    }
+        receive,
+        send,
+    })
 }
 
 fn reachable(address: SocketAddr) -> Option<SocketAddr> {
     (!address.ip().is_unspecified()).then_some(address)
 }
 
-/// The same key as the data plane is told; `None` never happens, because both sides of the
-/// contract know the same lengths, and would mean that the flow stays closed.
-fn wire_key(suite: Suite, key: &Key) -> Option<abi::Key> {
+/// The same key as the data plane is told.
+fn wire_key(suite: Suite, key: &Key) -> Result<abi::Key, Unusable> {
     let suite = match suite {
         Suite::AesCm128HmacSha1_80 => abi::Suite::AesCm128HmacSha1_80,
         Suite::AesCm128HmacSha1_32 => abi::Suite::AesCm128HmacSha1_32,
         Suite::AeadAes128Gcm => abi::Suite::AeadAes128Gcm,
         Suite::AeadAes256Gcm => abi::Suite::AeadAes256Gcm,
     };
-    abi::Key::new(suite, key.key(), key.salt())
+    abi::Key::new(suite, key.key(), key.salt()).ok_or(Unusable::Keyless)
 }
 
 /// The address to tell a peer: the configured one, else the one the ports are bound to.
 pub fn ports(advertise: Option<IpAddr>, rtp: SocketAddr, rtcp: SocketAddr) -> Ports {
     Ports { address: advertise.unwrap_or(rtp.ip()), rtp: rtp.port(), rtcp: rtcp.port() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+        m=audio 4000 RTP/SAVP 8\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 \
+        inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd\r\n";
+
+    fn policy(security: Security) -> Policy {
+        let (allow, disallow) = (Vec::new(), Vec::new());
+        Policy { security, allow, disallow, disallow_all: false, rtcp_mux: false }
+    }
+
+    #[test]
+    fn a_secure_leg_without_a_key_is_no_leg() {
+        let suites = vec![Suite::AesCm128HmacSha1_80];
+        let (_, audio) = read(OFFER.as_bytes(), &policy(Security::Secure { suites })).unwrap();
+        let key = Key::new(Suite::AesCm128HmacSha1_80, &[7; 30]).unwrap();
+        let whole = side(&audio, Some((Suite::AesCm128HmacSha1_80, &key))).unwrap();
+        assert!(whole.receive.is_some() && whole.send.is_some(), "positive control");
+        assert!(matches!(side(&audio, None), Err(Unusable::Keyless)), "nothing of ours to protect");
+        let wrong = side(&audio, Some((Suite::AeadAes256Gcm, &key)));
+        assert!(matches!(wrong, Err(Unusable::Keyless)), "a key of another suite");
+        let mut stripped = audio.clone();
+        stripped.cryptos.clear();
+        let ours = Some((Suite::AesCm128HmacSha1_80, &key));
+        assert!(matches!(side(&stripped, ours), Err(Unusable::Keyless)));
+    }
 }
