@@ -5,7 +5,8 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
@@ -39,10 +40,10 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let stage = Stage::new()?;
-    let (supervisor, stop) = supervise(&stage.config)?;
-    let outcome = play(arguments, &stage, supervisor.pid);
+    let (gateway, stop) = supervise(&stage)?;
+    let outcome = play(arguments, &stage, &gateway);
     let _supervisor_gone = stop.send(());
-    let ended = supervisor.thread.join();
+    let ended = gateway.thread.join();
     let (report, cpu_ns) = outcome?;
     let cdrs = fs::read_to_string(stage.directory.join("cdr.jsonl")).unwrap_or_default();
     let verdict = Verdict::of(&report, cpu_ns, cdrs.lines().count());
@@ -71,7 +72,8 @@ impl Stage {
         let name = format!("trunkline-demo-{}", std::process::id());
         let directory = std::env::temp_dir().join(name);
         let failed = |e| Failure::host(format!("{}: {e}", directory.display()));
-        fs::create_dir_all(&directory).map_err(failed)?;
+        // Private, and never a directory that somebody else has prepared.
+        fs::DirBuilder::new().mode(0o700).create(&directory).map_err(failed)?;
         let host = [Ipv4Addr::LOCALHOST.into()];
         bench::certs::write(&directory, &host, &host).map_err(Failure::host)?;
         let stage = Self {
@@ -167,13 +169,14 @@ struct Running {
     pid: u32,
 }
 
-fn supervise(config: &Path) -> Result<(Running, Sender<()>), Failure> {
-    let supervisor = Supervisor::start(config)?;
+fn supervise(stage: &Stage) -> Result<(Running, Sender<()>), Failure> {
+    let supervisor = Supervisor::start(&stage.config)?;
     let pid = supervisor.pid(Process::Dataplane).unwrap_or_default();
     let (stop, stopped) = channel();
-    let interrupt = stop.clone();
+    let directory = stage.directory.clone();
+    // Both processes follow this one; what they leave on disk is keys for nobody.
     crate::fate::on_stop(move |_| {
-        let _supervisor_gone = interrupt.send(());
+        let _left_behind = fs::remove_dir_all(directory);
         std::process::exit(130);
     })
     .map_err(Failure::host)?;
@@ -182,9 +185,9 @@ fn supervise(config: &Path) -> Result<(Running, Sender<()>), Failure> {
 }
 
 /// Lets the peers call each other; returns their report and the workers' CPU time, nanoseconds.
-fn play(arguments: &Arguments, stage: &Stage, pid: u32) -> Result<(Report, u64), Failure> {
-    wait_for(stage.gateway_tls)?;
-    let before = WorkerCpu::read(pid);
+fn play(arguments: &Arguments, stage: &Stage, gateway: &Running) -> Result<(Report, u64), Failure> {
+    wait_for(stage.gateway_tls, gateway)?;
+    let before = WorkerCpu::read(gateway.pid);
     let plan = Plan {
         gateway_udp: stage.gateway_udp,
         gateway_tls: stage.gateway_tls,
@@ -204,13 +207,13 @@ fn play(arguments: &Arguments, stage: &Stage, pid: u32) -> Result<(Report, u64),
         .block_on(bench::run(plan, |progress| show(&bar, arguments.calls, &progress)))
         .map_err(Failure::host)?;
     bar.finish_and_clear();
-    let after = WorkerCpu::read(pid);
+    let after = WorkerCpu::read(gateway.pid);
     Ok((report, after.ns_since(&before)))
 }
 
-fn wait_for(address: SocketAddr) -> Result<(), Failure> {
+fn wait_for(address: SocketAddr, gateway: &Running) -> Result<(), Failure> {
     let limit = Instant::now() + START_LIMIT;
-    while Instant::now() < limit {
+    while Instant::now() < limit && !gateway.thread.is_finished() {
         if TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok() {
             return Ok(());
         }
