@@ -179,6 +179,8 @@ pub(super) fn media(mut section: Section<'_, '_>, sip: &Sip) -> Media {
     let gather_us = section.integer("gather_us", 0..GATHER_US_MAX + 1).map(|n| n.value);
     let flows = section.integer("flows", 2..FLOWS_MAX + 1).map(|n| n.value);
     section.finish();
+    let flows = flows.and_then(|n| u32::try_from(n).ok());
+    let flows = flows.unwrap_or_else(|| flows_of(&ports, workers));
     Media {
         address,
         advertise,
@@ -186,8 +188,16 @@ pub(super) fn media(mut section: Section<'_, '_>, sip: &Sip) -> Media {
         workers: u16::try_from(workers).unwrap_or(u16::MAX),
         cores,
         gather_us: gather_us.and_then(|n| u32::try_from(n).ok()).unwrap_or(GATHER_US_DEFAULT),
-        flows: flows.and_then(|n| u32::try_from(n).ok()).unwrap_or(FLOWS_DEFAULT),
+        flows,
     }
+}
+
+/// As many flows per worker as its share of the ports can serve: each takes one for RTP and one for
+/// RTCP.
+fn flows_of(ports: &RangeInclusive<u16>, workers: u64) -> u32 {
+    let pairs = ports.len() / 2;
+    let each = pairs / usize::try_from(workers.max(1)).unwrap_or(usize::MAX);
+    u32::try_from(each).unwrap_or(FLOWS_DEFAULT_MAX).clamp(2, FLOWS_DEFAULT_MAX)
 }
 
 fn ports(section: &mut Section<'_, '_>) -> RangeInclusive<u16> {
@@ -244,8 +254,8 @@ pub const GATHER_US_MAX: u64 = 5_000;
 pub const GATHER_US_DEFAULT: u32 = 200;
 /// Flows per worker at most.
 pub const FLOWS_MAX: u64 = 262_144;
-/// Flows per worker unless the file says otherwise: 8,192 calls.
-pub const FLOWS_DEFAULT: u32 = 16_384;
+/// Flows per worker unless the file says otherwise, at most: 8,192 calls.
+pub const FLOWS_DEFAULT_MAX: u32 = 16_384;
 /// Longest grace of orphaned flows, in seconds.
 pub const ORPHAN_GRACE_SECONDS_MAX: u64 = 86_400;
 /// Grace of orphaned flows unless the file says otherwise: longer than most calls.

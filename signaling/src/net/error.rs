@@ -10,7 +10,7 @@ use sip::endpoint::Transport;
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
     /// A listener cannot be opened.
-    #[error("cannot listen on {} {address}: {}", transport.as_str(), explain(.cause, holder))]
+    #[error("cannot listen on {} {address}: {}", transport.as_str(), explain(.cause, holder.as_deref()))]
     Listen {
         /// Its transport.
         transport: Transport,
@@ -46,7 +46,8 @@ impl NetError {
     }
 }
 
-fn explain(cause: &io::Error, holder: &Option<String>) -> String {
+/// Cause and remedy of a failure to listen, for operators.
+pub fn explain(cause: &io::Error, holder: Option<&str>) -> String {
     match (cause.kind(), holder) {
         (io::ErrorKind::AddrInUse, Some(holder)) => {
             format!("the port is taken by {holder}; stop it, or choose another port in [sip]")

@@ -42,7 +42,7 @@ use crate::trunk::resolve::{REFRESH_INTERVAL, Resolver};
 use crate::trunk::{Host, LiveTrunks, Origin, TrunkId};
 
 pub use counters::Counts;
-pub use error::NetError;
+pub use error::{NetError, explain};
 pub use limits::Limits;
 pub use listen::Listener;
 

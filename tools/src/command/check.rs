@@ -117,11 +117,11 @@ fn installation(config: &Config, findings: &mut Vec<Finding>) {
 fn listener(name: &str, at: SocketAddr, error: Option<std::io::Error>) -> Finding {
     match error {
         None => Finding::ok(name, format!("{at} can be listened on")),
-        Some(error) => Finding::fail(
-            name,
-            format!("{at}: {error}"),
-            "`ss -lnptu` shows who holds the port (a running gateway does); or choose another in [sip]",
-        ),
+        Some(error) => {
+            let text = signaling::net::explain(&error, None);
+            let (what, remedy) = text.split_once("; ").unwrap_or((&text, ""));
+            Finding::fail(name, format!("{at}: {what}"), remedy)
+        }
     }
 }
 
