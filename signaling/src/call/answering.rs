@@ -47,9 +47,9 @@ impl Answering {
     ) -> State {
         match happening {
             Happening::Ack { request } => self.acknowledged(common, desk, &request),
-            // Commands are carried out in order: the backward flow's is the last of a connection.
-            Happening::Connected { flow, serial } if !common.is_forward(flow) => {
-                match self.arming.take_if(|arming| arming.serial == serial) {
+            Happening::Connected { flow, serial } => {
+                let armed = |arming: &mut Arming| common.is_armed(flow, serial, arming.serial);
+                match self.arming.take_if(armed) {
                     Some(arming) => {
                         desk.clear_deadline(common);
                         acknowledge(common, desk, Some(arming.answer));

@@ -112,6 +112,12 @@ impl Common {
         flow == self.flows.pair.forward
     }
 
+    /// Whether this notice says that both flows are armed with the connection `wanted`: commands
+    /// are carried out in order, and the backward flow's is the last of a connection.
+    pub fn is_armed(&self, flow: FlowId, serial: u64, wanted: u64) -> bool {
+        serial == wanted && !self.is_forward(flow)
+    }
+
     pub fn pair(&self) -> &Pair {
         &self.flows.pair
     }

@@ -37,9 +37,8 @@ impl Connecting {
         happening: Happening,
     ) -> State {
         match happening {
-            // Commands are carried out in order: the backward flow's is the last of a connection.
             Happening::Connected { flow, serial }
-                if serial == self.told.serial && !common.is_forward(flow) =>
+                if common.is_armed(flow, serial, self.told.serial) =>
             {
                 self.answer(common, desk)
             }

@@ -116,10 +116,9 @@ impl Inviting {
                 desk.refuse(self.asked.transaction, status, reason);
                 common.failed(desk, status.code(), reason)
             }
-            // Commands are carried out in order: the backward flow's is the last of a connection.
             Happening::Connected { flow, serial } => {
-                self.armed = !common.is_forward(flow)
-                    && self.told.as_ref().is_some_and(|told| told.serial == serial);
+                let told = self.told.as_ref();
+                self.armed = told.is_some_and(|told| common.is_armed(flow, serial, told.serial));
                 State::Inviting(self)
             }
             Happening::Cancelled => {
