@@ -32,6 +32,9 @@ impl Worker {
             }
             Ok(Request::Open(open)) => self.open(&open, now_ns)?,
             Ok(Request::Update(update)) => self.update(update, now_ns),
+            Ok(request @ (Request::Play(_) | Request::Stop(_) | Request::Dial(_))) => {
+                Event::refused(request.token(), request.flow(), Reason::NoFormat)
+            }
             Ok(Request::Close(close)) => match self.close(close.flow, close.token, now_ns)? {
                 Some(closed) => closed,
                 None => Event::refused(close.token, close.flow, self.absence(close.flow)),
@@ -180,11 +183,17 @@ fn check_families(local: SocketAddr, remotes: [Option<SocketAddr>; 2]) -> Result
 }
 
 fn master_key(key: &Key) -> Result<MasterKey, Reason> {
+    if key.mki().is_some() {
+        return Err(Reason::BadCommand);
+    }
     let suite = match key.suite() {
         abi::Suite::AesCm128HmacSha1_80 => Suite::AesCm128HmacSha1_80,
         abi::Suite::AesCm128HmacSha1_32 => Suite::AesCm128HmacSha1_32,
         abi::Suite::AeadAes128Gcm => Suite::AeadAes128Gcm,
         abi::Suite::AeadAes256Gcm => Suite::AeadAes256Gcm,
+        abi::Suite::AesCm256HmacSha1_80 | abi::Suite::AesCm256HmacSha1_32 => {
+            return Err(Reason::BadCommand);
+        }
     };
     MasterKey::new(suite, key.key(), key.salt()).map_err(|_| Reason::BadCommand)
 }

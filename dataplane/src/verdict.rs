@@ -15,6 +15,7 @@ pub enum Kind {
 pub enum Verdict {
     RelayedRtp,
     RelayedRtcp,
+    RelayedUdptl,
     /// Shorter than the fixed header of its protocol.
     Runt,
     /// Not RTP or RTCP, or not the one that this port carries.
@@ -27,6 +28,8 @@ pub enum Verdict {
     NoFlow,
     /// Source, destination or peer are not known yet.
     NotReady,
+    /// Another source has the stream: an announcement or digit of ours, or a newer SSRC.
+    Superseded,
     /// Signaling holds this direction.
     Direction,
     Authentication,
@@ -43,15 +46,17 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    pub const ALL: [Verdict; 16] = [
+    pub const ALL: [Verdict; 18] = [
         Verdict::RelayedRtp,
         Verdict::RelayedRtcp,
+        Verdict::RelayedUdptl,
         Verdict::Runt,
         Verdict::NotRtp,
         Verdict::Malformed,
         Verdict::OffPath,
         Verdict::NoFlow,
         Verdict::NotReady,
+        Verdict::Superseded,
         Verdict::Direction,
         Verdict::Authentication,
         Verdict::Replay,
@@ -74,12 +79,14 @@ impl Verdict {
         match self {
             Verdict::RelayedRtp => Counter::RelayedRtp,
             Verdict::RelayedRtcp => Counter::RelayedRtcp,
+            Verdict::RelayedUdptl => Counter::RelayedUdptl,
             Verdict::Runt => Counter::DropRunt,
             Verdict::NotRtp => Counter::DropNotRtp,
             Verdict::Malformed => Counter::DropMalformed,
             Verdict::OffPath => Counter::DropOffPath,
             Verdict::NoFlow => Counter::DropNoFlow,
             Verdict::NotReady => Counter::DropNotReady,
+            Verdict::Superseded => Counter::DropSuperseded,
             Verdict::Direction => Counter::DropDirection,
             Verdict::Authentication => Counter::DropAuthentication,
             Verdict::Replay => Counter::DropReplay,

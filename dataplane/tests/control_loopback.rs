@@ -107,7 +107,14 @@ fn a_port_in_other_hands_is_skipped() {
 #[test]
 fn an_unknown_network_or_family_is_refused() {
     let mut rig = Rig::start();
-    let open = Open { token: 1, flow: id(0, 1), call: [0; 16], network: 1, rtcp_mux_in: false };
+    let open = Open {
+        token: 1,
+        flow: id(0, 1),
+        call: [0; 16],
+        network: 1,
+        family: abi::Family::Any,
+        rtcp_mux_in: false,
+    };
     rig.send(&Command::open(&open));
     assert_refused(rig.event(), Reason::BadCommand);
     let call = Call::place(&mut rig, 0, 1);
@@ -209,8 +216,16 @@ fn media_flows_on_while_the_guest_is_dead_and_the_next_one_sees_it() {
 fn no_answer_is_lost_when_the_guest_does_not_read() {
     let mut rig = Rig::start();
     let flow = id(0, 1);
-    let open =
-        |token| Command::open(&Open { token, flow, call: [0; 16], network: 0, rtcp_mux_in: false });
+    let open = |token| {
+        Command::open(&Open {
+            token,
+            flow,
+            call: [0; 16],
+            network: 0,
+            family: abi::Family::Any,
+            rtcp_mux_in: false,
+        })
+    };
     let (mut asked, mut answered) = (0, 0);
     // Twice what both rings hold: the worker stops taking commands until it can answer.
     let total = 2 * u64::from(EVENT_SLOTS + COMMAND_SLOTS);
@@ -284,7 +299,14 @@ fn a_lying_guest_disturbs_no_flow() {
 /// the one that must live.
 fn lie(random: &mut impl FnMut() -> u64, spared: FlowId) -> Command {
     let flow = id(random() as u32 % 70 + 2, random() as u32 % 3);
-    let open = Open { token: random(), flow, call: [1; 16], network: 0, rtcp_mux_in: false };
+    let open = Open {
+        token: random(),
+        flow,
+        call: [1; 16],
+        network: 0,
+        family: abi::Family::Any,
+        rtcp_mux_in: false,
+    };
     let mut command = match random() % 4 {
         0 => Command::open(&open),
         1 => Command::close(&Close { token: random(), flow }),

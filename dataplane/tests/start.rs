@@ -91,6 +91,7 @@ fn several_workers_each_have_a_region_and_ports() {
             flow: rig::id(0, 1),
             call: [0; 16],
             network: 0,
+            family: abi::Family::Any,
             rtcp_mux_in: true,
         };
         worker.guest.commands.push(&abi::Command::open(&open)).unwrap();

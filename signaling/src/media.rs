@@ -172,7 +172,14 @@ impl Media {
         // Both before the first command: what is released must have an owner to become free again.
         self.owners.extend([forward, backward].map(|flow| ((index, flow), token)));
         for flow in [forward, backward] {
-            let open = Open { token, flow, call, network: 0, rtcp_mux_in: false };
+            let open = Open {
+                token,
+                flow,
+                call,
+                network: 0,
+                family: abi::Family::Any,
+                rtcp_mux_in: false,
+            };
             if let Err(full) = worker.push(&Command::open(&open)) {
                 self.release(&pair);
                 return Err(full);
@@ -297,6 +304,12 @@ impl Media {
                 self.closed(index, flow, packets, bytes)
             }
             abi::Notice::Timeout { flow, .. } => Some(Notice::Silent { token: owner(flow)?, flow }),
+            // What a call makes of these comes with the features that ask for them.
+            abi::Notice::Played { .. }
+            | abi::Notice::Dialled { .. }
+            | abi::Notice::Digit { .. }
+            | abi::Notice::Learned { .. }
+            | abi::Notice::OneWay { .. } => None,
             abi::Notice::Updated { token: serial, flow } => {
                 Some(Notice::Connected { token: owner(flow)?, flow, serial })
             }

@@ -1,6 +1,6 @@
 //! Commands: what signaling asks a worker to do.
 //!
-//! [`Command`] is the shared form, 256 bytes of raw integers; [`Request`] is what the host makes of
+//! [`Command`] is the shared form, 512 bytes of raw integers; [`Request`] is what the host makes of
 //! it after [`Command::decode`] has looked at every field. Commands are idempotent: they state what
 //! should be, so that a guest that lost its memory may say everything again.
 //!
@@ -9,15 +9,22 @@
 //! | OPEN | lease local ports for this flow's ingress; the same id again repeats the answer | OPENED, REFUSED |
 //! | UPDATE | the flow's whole configuration from now on | UPDATED, REFUSED |
 //! | CLOSE | release everything of this flow | CLOSED, REFUSED |
-
-use std::net::SocketAddr;
+//! | PLAY | say a prompt to where this flow sends, instead of what comes | UPDATED, REFUSED; later PLAYED |
+//! | STOP | say no more: prompt and digits | UPDATED, REFUSED; PLAYED, DIALLED of what was stopped |
+//! | DIAL | send one digit to where this flow sends, after those before it | UPDATED, REFUSED; later DIALLED |
 
 use bytemuck::{Pod, Zeroable};
 use zeroize::Zeroize;
 
 use crate::address::{Address, BadAddress};
 use crate::flow::FlowId;
-use crate::key::{BadKey, Key, KeySlot};
+use crate::format::{BadFormat, FormatSlot, PAYLOADS_MAX, PayloadMap};
+use crate::key::{BadKey, KeySlot};
+use crate::learning::{BadLearning, LearningSlot};
+use crate::request::{
+    Close, DIGIT_MAX, DIGIT_MS_MAX, DIGIT_MS_MIN, Dial, Family, Open, PROMPT_NAME_MAX, Play,
+    PromptName, Request, Stop, Update,
+};
 use crate::ring::Slot;
 
 /// Values of [`Command::kind`].
@@ -25,6 +32,9 @@ pub mod kind {
     pub const OPEN: u32 = 1;
     pub const UPDATE: u32 = 2;
     pub const CLOSE: u32 = 3;
+    pub const PLAY: u32 = 4;
+    pub const STOP: u32 = 5;
+    pub const DIAL: u32 = 6;
 }
 
 /// Bits of [`Command::flags`].
@@ -33,8 +43,29 @@ pub mod flag {
     pub const RTCP_MUX_IN: u32 = 1;
     /// RTCP is sent to the RTP port of the destination (RFC 5761).
     pub const RTCP_MUX_OUT: u32 = 2;
-    /// Forward packets; without it they are dropped as not ready.
+    /// Forward RTP; without it RTP is dropped and RTCP passes.
     pub const RELAY: u32 = 4;
+    /// The destination is what the peer flow learns as its source; never the signalled address.
+    pub const AWAIT_DESTINATION: u32 = 8;
+    /// What arrives is T.38 over UDPTL: datagrams pass unread.
+    pub const UDPTL: u32 = 16;
+    /// Tell each digit that arrives as telephone event.
+    pub const REPORT_DIGITS: u32 = 32;
+    /// Tell each digit that arrives as tone in G.711.
+    pub const DETECT_TONES: u32 = 64;
+    /// Telephone events that arrive go no further.
+    pub const ABSORB_DIGITS: u32 = 128;
+    /// A prompt begins again at its end, until stopped.
+    pub const LOOP: u32 = 256;
+    /// Every flag of UPDATE.
+    pub const UPDATE: u32 = RTCP_MUX_IN
+        | RTCP_MUX_OUT
+        | RELAY
+        | AWAIT_DESTINATION
+        | UDPTL
+        | REPORT_DIGITS
+        | DETECT_TONES
+        | ABSORB_DIGITS;
 }
 
 /// The shared form of a command. Fields that a kind does not use are zero.
@@ -59,7 +90,20 @@ pub struct Command {
     pub destination_rtcp: Address,
     pub unprotect: KeySlot,
     pub protect: KeySlot,
-    pub pad: [u64; 2],
+    pub received: FormatSlot,
+    pub sent: FormatSlot,
+    pub events_received: FormatSlot,
+    pub events_sent: FormatSlot,
+    pub payloads: [[u8; 2]; PAYLOADS_MAX],
+    pub learning: LearningSlot,
+    /// Left-aligned name, zeroes behind it.
+    pub prompt: [u8; PROMPT_NAME_MAX],
+    pub duration_ms: u16,
+    pub digit: u8,
+    /// 0 any, 4 IPv4, 6 IPv6.
+    pub family: u8,
+    pub pad_small: u32,
+    pub pad: [u64; 19],
 }
 
 impl Command {
@@ -73,6 +117,7 @@ impl Command {
             flow: open.flow,
             call: open.call,
             network: open.network,
+            family: open.family.code(),
             ..Self::zeroed()
         }
     }
@@ -86,6 +131,11 @@ impl Command {
                 (update.rtcp_mux_in, flag::RTCP_MUX_IN),
                 (update.rtcp_mux_out, flag::RTCP_MUX_OUT),
                 (update.relay, flag::RELAY),
+                (update.await_destination, flag::AWAIT_DESTINATION),
+                (update.udptl, flag::UDPTL),
+                (update.report_digits, flag::REPORT_DIGITS),
+                (update.detect_tones, flag::DETECT_TONES),
+                (update.absorb_digits, flag::ABSORB_DIGITS),
             ]),
             token: update.token,
             flow: update.flow,
@@ -97,6 +147,12 @@ impl Command {
             destination_rtcp: update.destination_rtcp.into(),
             unprotect: update.unprotect.as_ref().into(),
             protect: update.protect.as_ref().into(),
+            received: update.received.into(),
+            sent: update.sent.into(),
+            events_received: update.events_received.into(),
+            events_sent: update.events_sent.into(),
+            payloads: update.payloads.octets(),
+            learning: update.learning.into(),
             ..Self::zeroed()
         }
     }
@@ -107,16 +163,51 @@ impl Command {
         Self { kind: kind::CLOSE, token: close.token, flow: close.flow, ..Self::zeroed() }
     }
 
+    /// Says a prompt.
+    #[must_use]
+    pub fn play(play: &Play) -> Self {
+        Self {
+            kind: kind::PLAY,
+            flags: flags([(play.looped, flag::LOOP)]),
+            token: play.token,
+            flow: play.flow,
+            prompt: play.prompt.0,
+            ..Self::zeroed()
+        }
+    }
+
+    /// Says no more.
+    #[must_use]
+    pub fn stop(stop: &Stop) -> Self {
+        Self { kind: kind::STOP, token: stop.token, flow: stop.flow, ..Self::zeroed() }
+    }
+
+    /// Sends a digit.
+    #[must_use]
+    pub fn dial(dial: &Dial) -> Self {
+        Self {
+            kind: kind::DIAL,
+            token: dial.token,
+            flow: dial.flow,
+            digit: dial.digit,
+            duration_ms: dial.duration_ms,
+            ..Self::zeroed()
+        }
+    }
+
     /// Validates every field. Nothing of a command is used before this has said `Ok`.
     pub fn decode(&self) -> Result<Request, Fault> {
         let flow = self.flow.some().ok_or(Fault::Flow)?;
-        if self.pad != [0; 2] {
+        if self.pad != [0; 19] || self.pad_small != 0 {
             return Err(Fault::Unused);
         }
         let request = match self.kind {
             kind::OPEN => Request::Open(self.decode_open(flow)?),
             kind::UPDATE => Request::Update(self.decode_update(flow)?),
             kind::CLOSE => Request::Close(Close { token: self.token, flow }),
+            kind::PLAY => Request::Play(self.decode_play(flow)?),
+            kind::STOP => Request::Stop(Stop { token: self.token, flow }),
+            kind::DIAL => Request::Dial(self.decode_dial(flow)?),
             _ => return Err(Fault::Kind),
         };
         // What the kind uses was validated above; building the command again shows whether
@@ -134,12 +225,13 @@ impl Command {
             flow,
             call: self.call,
             network: self.network,
+            family: Family::from_code(self.family).ok_or(Fault::Address)?,
             rtcp_mux_in: self.has(flag::RTCP_MUX_IN),
         })
     }
 
     fn decode_update(&self, flow: FlowId) -> Result<Update, Fault> {
-        self.allow_flags(flag::RTCP_MUX_IN | flag::RTCP_MUX_OUT | flag::RELAY)?;
+        self.allow_flags(flag::UPDATE)?;
         let update = Update {
             token: self.token,
             flow,
@@ -154,11 +246,35 @@ impl Command {
             destination_rtcp: self.destination_rtcp.decode()?,
             unprotect: self.unprotect.decode()?,
             protect: self.protect.decode()?,
+            await_destination: self.has(flag::AWAIT_DESTINATION),
+            udptl: self.has(flag::UDPTL),
+            report_digits: self.has(flag::REPORT_DIGITS),
+            detect_tones: self.has(flag::DETECT_TONES),
+            absorb_digits: self.has(flag::ABSORB_DIGITS),
+            received: self.received.format()?,
+            sent: self.sent.format()?,
+            events_received: self.events_received.event()?,
+            events_sent: self.events_sent.event()?,
+            payloads: PayloadMap::decode(self.payloads)?,
+            learning: self.learning.decode()?,
         };
-        if update.relay && update.destination_rtp.is_none() {
-            return Err(Fault::Incomplete);
-        }
+        update.check()?;
         Ok(update)
+    }
+
+    fn decode_play(&self, flow: FlowId) -> Result<Play, Fault> {
+        self.allow_flags(flag::LOOP)?;
+        let name = PromptName(self.prompt);
+        let prompt = PromptName::new(name.as_str()).ok_or(Fault::Prompt)?;
+        Ok(Play { token: self.token, flow, prompt, looped: self.has(flag::LOOP) })
+    }
+
+    fn decode_dial(&self, flow: FlowId) -> Result<Dial, Fault> {
+        let (digit, duration_ms) = (self.digit, self.duration_ms);
+        if digit > DIGIT_MAX || !(DIGIT_MS_MIN..=DIGIT_MS_MAX).contains(&duration_ms) {
+            return Err(Fault::Digit);
+        }
+        Ok(Dial { token: self.token, flow, digit, duration_ms })
     }
 
     fn allow_flags(&self, allowed: u32) -> Result<(), Fault> {
@@ -178,114 +294,17 @@ impl Zeroize for Command {
     }
 }
 
-/// A validated command.
-#[expect(clippy::large_enum_variant, reason = "boxing would allocate in the worker")]
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Request {
-    Open(Open),
-    Update(Update),
-    Close(Close),
-}
-
-impl Request {
-    /// The guest's token, to be repeated in the answer.
-    #[must_use]
-    pub fn token(&self) -> u64 {
-        match self {
-            Self::Open(open) => open.token,
-            Self::Update(update) => update.token,
-            Self::Close(close) => close.token,
-        }
-    }
-
-    /// The flow that the command is about. Its index is not yet compared with the table.
-    #[must_use]
-    pub fn flow(&self) -> FlowId {
-        match self {
-            Self::Open(open) => open.flow,
-            Self::Update(update) => update.flow,
-            Self::Close(close) => close.flow,
-        }
-    }
-}
-
 impl From<&Request> for Command {
     fn from(request: &Request) -> Self {
         match request {
             Request::Open(open) => Self::open(open),
             Request::Update(update) => Self::update(update),
             Request::Close(close) => Self::close(close),
+            Request::Play(play) => Self::play(play),
+            Request::Stop(stop) => Self::stop(stop),
+            Request::Dial(dial) => Self::dial(dial),
         }
     }
-}
-
-/// Lease local ports for the ingress of a flow.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Open {
-    pub token: u64,
-    pub flow: FlowId,
-    /// Identity of the call, for operators and for a guest that comes back.
-    pub call: [u8; 16],
-    /// Which of the configured networks the ports are leased on.
-    pub network: u32,
-    /// RTCP will arrive on the RTP port (RFC 5761).
-    pub rtcp_mux_in: bool,
-}
-
-/// The whole configuration of a flow; what is absent here is absent from now on.
-///
-/// A key that equals the flow's present key changes nothing: counters, rollover and replay state
-/// stay as they are (no SRTP index may repeat under one key).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Update {
-    pub token: u64,
-    pub flow: FlowId,
-    /// The flow of the opposite direction, from whose local ports this one's packets are sent.
-    pub peer: Option<FlowId>,
-    /// Silence after which TIMEOUT is reported; 0 for never.
-    pub timeout_ms: u32,
-    pub rtcp_mux_in: bool,
-    pub rtcp_mux_out: bool,
-    /// Forward packets. Needs `destination_rtp`.
-    pub relay: bool,
-    /// The only address from which RTP is accepted; none accepts nothing.
-    pub source_rtp: Option<SocketAddr>,
-    pub source_rtcp: Option<SocketAddr>,
-    pub destination_rtp: Option<SocketAddr>,
-    pub destination_rtcp: Option<SocketAddr>,
-    /// Key of what arrives; none means plain RTP.
-    pub unprotect: Option<Key>,
-    /// Key of what is sent; none means plain RTP.
-    pub protect: Option<Key>,
-}
-
-impl Update {
-    /// A configuration that accepts and sends nothing; fill in what is known.
-    #[must_use]
-    pub const fn new(token: u64, flow: FlowId) -> Self {
-        Self {
-            token,
-            flow,
-            peer: None,
-            timeout_ms: 0,
-            rtcp_mux_in: false,
-            rtcp_mux_out: false,
-            relay: false,
-            source_rtp: None,
-            source_rtcp: None,
-            destination_rtp: None,
-            destination_rtcp: None,
-            unprotect: None,
-            protect: None,
-        }
-    }
-}
-
-/// Release a flow.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Close {
-    pub token: u64,
-    pub flow: FlowId,
 }
 
 /// Why a command was refused before anything was done. The guest broke the contract.
@@ -303,6 +322,16 @@ pub enum Fault {
     Key,
     #[error("relaying was asked for without a destination")]
     Incomplete,
+    #[error("codec, payload type, rate or packet time that does not exist")]
+    Format,
+    #[error("learning without a window, or from no network")]
+    Learning,
+    #[error("prompt name of other characters than a-z 0-9 . _ -")]
+    Prompt,
+    #[error("no digit, or one of a length that no receiver understands")]
+    Digit,
+    #[error("flags or fields that contradict each other")]
+    Contradiction,
     #[error("field that the command kind does not use is not zero")]
     Unused,
 }
@@ -316,6 +345,18 @@ impl From<BadAddress> for Fault {
 impl From<BadKey> for Fault {
     fn from(_: BadKey) -> Self {
         Self::Key
+    }
+}
+
+impl From<BadFormat> for Fault {
+    fn from(_: BadFormat) -> Self {
+        Self::Format
+    }
+}
+
+impl From<BadLearning> for Fault {
+    fn from(_: BadLearning) -> Self {
+        Self::Learning
     }
 }
 

@@ -30,12 +30,15 @@ macro_rules! counters {
 counters! {
     RelayedRtp "relayed_rtp" Total "packets" "RTP packets relayed.";
     RelayedRtcp "relayed_rtcp" Total "packets" "RTCP packets relayed.";
+    RelayedUdptl "relayed_udptl" Total "packets" "T.38 datagrams (UDPTL) relayed.";
     DropRunt "drop_runt" Total "packets" "Dropped: shorter than any header.";
     DropNotRtp "drop_not_rtp" Total "packets" "Dropped: neither RTP nor RTCP (RFC 7983).";
     DropMalformed "drop_malformed" Total "packets" "Dropped: RTP or RTCP header does not add up.";
     DropOffPath "drop_off_path" Total "packets" "Dropped: not from the flow's source address.";
     DropNoFlow "drop_no_flow" Total "packets" "Dropped: no flow owns the port.";
     DropNotReady "drop_not_ready" Total "packets" "Dropped: the flow is open but not yet relaying.";
+    DropSuperseded "drop_superseded" Total "packets"
+        "Dropped: another source has the stream (announcement, digit, newer SSRC).";
     DropDirection "drop_direction" Total "packets" "Dropped: the media direction forbids it.";
     DropAuthentication "drop_authentication" Total "packets" "Dropped: SRTP authentication failed.";
     DropReplay "drop_replay" Total "packets" "Dropped: SRTP replay, or older than the window.";
@@ -49,8 +52,11 @@ counters! {
     RxBytes "rx_bytes" Total "bytes" "Octets of UDP payload received.";
     TxPackets "tx_packets" Total "packets" "Packets sent.";
     TxBytes "tx_bytes" Total "bytes" "Octets of UDP payload sent.";
+    SaidPackets "said_packets" Total "packets" "Packets of announcements and digits of our own.";
     Wakeups "wakeups" Total "wakeups" "Times that the worker was woken.";
-    BusyNs "busy_ns" Total "nanoseconds" "Time that the worker did not wait.";
+    BusyNs "busy_ns" Total "nanoseconds" "CPU time of the worker, waits by spinning included.";
+    SleepNs "sleep_ns" Total "nanoseconds" "Time asleep until the first packet or timer.";
+    SpinNs "spin_ns" Total "nanoseconds" "Time spent looking for packets without sleeping.";
     Commands "commands" Total "commands" "Commands taken from signaling.";
     CommandFaults "command_faults" Total "commands" "Commands that were invalid.";
     CursorFaults "cursor_faults" Total "faults" "Ring cursors of signaling that made no sense.";
@@ -60,12 +66,16 @@ counters! {
     FlowsOpen "flows_open" Level "flows" "Flows open now.";
     PortsOpen "ports_open" Level "ports" "Local ports leased now.";
     OpensRefused "opens_refused" Total "commands" "OPEN commands refused.";
+    SourcesLearned "sources_learned" Total "sources" "Times that a flow learned where its media comes from.";
+    DigitsHeard "digits_heard" Total "digits" "Digits reported to signaling.";
+    OneWayFlows "one_way_flows" Total "flows" "Flows that were silent while their peer heard media.";
+    PromptsPlayed "prompts_played" Total "prompts" "Prompts said, to their end or until stopped.";
     MediaTimeouts "media_timeouts" Total "flows" "Flows that fell silent for their timeout.";
     HeaderFaults "header_faults" Total "faults" "Times that the region's header had to be repaired.";
 }
 
 /// Number of counters that are verdicts of the packet path; they are the first ones.
-pub const VERDICTS: usize = 16;
+pub const VERDICTS: usize = 18;
 
 impl Counter {
     /// The counter with this index; for verdicts, the verdict's number.

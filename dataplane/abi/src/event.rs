@@ -11,6 +11,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::address::{Address, BadAddress};
 use crate::flow::FlowId;
+use crate::request::DIGIT_MAX;
 use crate::ring::Slot;
 
 /// Values of [`Event::kind`].
@@ -20,6 +21,11 @@ pub mod kind {
     pub const CLOSED: u32 = 3;
     pub const REFUSED: u32 = 4;
     pub const TIMEOUT: u32 = 5;
+    pub const PLAYED: u32 = 6;
+    pub const DIALLED: u32 = 7;
+    pub const DIGIT: u32 = 8;
+    pub const LEARNED: u32 = 9;
+    pub const ONE_WAY: u32 = 10;
 }
 
 /// The shared form of an event. Fields that a kind does not use are zero.
@@ -29,7 +35,7 @@ pub struct Event {
     pub kind: u32,
     /// A [`Reason`], for REFUSED only.
     pub reason: u32,
-    /// The token of the command that this answers; 0 for TIMEOUT.
+    /// The token of the command that this answers or completes; 0 for what no command asked for.
     pub token: u64,
     pub flow: FlowId,
     pub local_rtp: Address,
@@ -39,7 +45,13 @@ pub struct Event {
     pub bytes: u64,
     /// CLOCK_MONOTONIC nanoseconds.
     pub at_ns: u64,
-    pub pad: [u64; 5],
+    /// Where media comes from now.
+    pub remote: Address,
+    pub duration_ms: u32,
+    pub digit: u32,
+    /// PLAYED, DIALLED: 1 when it was said to its end. DIGIT: 1 for an event, 2 for a tone.
+    pub detail: u32,
+    pub pad: u64,
 }
 
 impl Event {
@@ -74,6 +86,37 @@ impl Event {
         Self { packets, bytes, at_ns, ..Self::bare(kind::TIMEOUT, 0, flow) }
     }
 
+    /// A prompt has ended, `complete` when it was said to its end.
+    #[must_use]
+    pub fn played(token: u64, flow: FlowId, complete: bool) -> Self {
+        Self { detail: complete.into(), ..Self::bare(kind::PLAYED, token, flow) }
+    }
+
+    /// A digit was sent, `complete` when for its whole duration.
+    #[must_use]
+    pub fn dialled(token: u64, flow: FlowId, complete: bool) -> Self {
+        Self { detail: complete.into(), ..Self::bare(kind::DIALLED, token, flow) }
+    }
+
+    /// A digit (event code 0 to 15) arrived on a flow, once per digit.
+    #[must_use]
+    pub fn digit(flow: FlowId, digit: u8, duration_ms: u32, heard: Heard) -> Self {
+        let (digit, detail) = (digit.into(), heard.code());
+        Self { digit, duration_ms, detail, ..Self::bare(kind::DIGIT, 0, flow) }
+    }
+
+    /// The flow's RTP comes from `remote` from now on; the opposite flow sends there.
+    #[must_use]
+    pub fn learned(flow: FlowId, remote: SocketAddr) -> Self {
+        Self { remote: remote.into(), ..Self::bare(kind::LEARNED, 0, flow) }
+    }
+
+    /// Nothing arrives on this flow while its peer hears media: one-way audio.
+    #[must_use]
+    pub fn one_way(flow: FlowId, packets: u64, bytes: u64, at_ns: u64) -> Self {
+        Self { packets, bytes, at_ns, ..Self::bare(kind::ONE_WAY, 0, flow) }
+    }
+
     /// Validates; `Err` means that the other process is not of this build or is broken.
     pub fn decode(&self) -> Result<Notice, BadEvent> {
         let (token, flow) = (self.token, self.flow);
@@ -92,9 +135,29 @@ impl Event {
                 Notice::Refused { token, flow, reason }
             }
             kind::TIMEOUT => Notice::Timeout { flow, packets, bytes, at_ns },
+            kind::PLAYED => Notice::Played { token, flow, complete: self.complete()? },
+            kind::DIALLED => Notice::Dialled { token, flow, complete: self.complete()? },
+            kind::DIGIT => Notice::Digit {
+                flow,
+                digit: u8::try_from(self.digit).ok().filter(|d| *d <= DIGIT_MAX).ok_or(BadEvent)?,
+                duration_ms: self.duration_ms,
+                heard: Heard::from_code(self.detail).ok_or(BadEvent)?,
+            },
+            kind::LEARNED => {
+                Notice::Learned { flow, remote: self.remote.decode()?.ok_or(BadEvent)? }
+            }
+            kind::ONE_WAY => Notice::OneWay { flow, packets, bytes, at_ns },
             _ => return Err(BadEvent),
         };
         if Self::from(&notice) == *self { Ok(notice) } else { Err(BadEvent) }
+    }
+
+    fn complete(&self) -> Result<bool, BadEvent> {
+        match self.detail {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(BadEvent),
+        }
     }
 
     fn bare(kind: u32, token: u64, flow: FlowId) -> Self {
@@ -112,6 +175,37 @@ pub enum Notice {
     Closed { token: u64, flow: FlowId, packets: u64, bytes: u64, at_ns: u64 },
     Refused { token: u64, flow: FlowId, reason: Reason },
     Timeout { flow: FlowId, packets: u64, bytes: u64, at_ns: u64 },
+    Played { token: u64, flow: FlowId, complete: bool },
+    Dialled { token: u64, flow: FlowId, complete: bool },
+    Digit { flow: FlowId, digit: u8, duration_ms: u32, heard: Heard },
+    Learned { flow: FlowId, remote: SocketAddr },
+    OneWay { flow: FlowId, packets: u64, bytes: u64, at_ns: u64 },
+}
+
+/// How a digit arrived.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Heard {
+    /// As telephone event, RFC 4733.
+    Event,
+    /// As tone in the audio.
+    Tone,
+}
+
+impl Heard {
+    const fn code(self) -> u32 {
+        match self {
+            Self::Event => 1,
+            Self::Tone => 2,
+        }
+    }
+
+    const fn from_code(code: u32) -> Option<Self> {
+        match code {
+            1 => Some(Self::Event),
+            2 => Some(Self::Tone),
+            _ => None,
+        }
+    }
 }
 
 impl From<&Notice> for Event {
@@ -128,6 +222,15 @@ impl From<&Notice> for Event {
             Notice::Timeout { flow, packets, bytes, at_ns } => {
                 Self::timeout(flow, packets, bytes, at_ns)
             }
+            Notice::Played { token, flow, complete } => Self::played(token, flow, complete),
+            Notice::Dialled { token, flow, complete } => Self::dialled(token, flow, complete),
+            Notice::Digit { flow, digit, duration_ms, heard } => {
+                Self::digit(flow, digit, duration_ms, heard)
+            }
+            Notice::Learned { flow, remote } => Self::learned(flow, remote),
+            Notice::OneWay { flow, packets, bytes, at_ns } => {
+                Self::one_way(flow, packets, bytes, at_ns)
+            }
         }
     }
 }
@@ -142,17 +245,23 @@ pub enum Reason {
     BadCommand,
     NoSuchFlow,
     Capacity,
+    /// No prompt of that name is loaded.
+    NoPrompt,
+    /// The flow's format cannot carry that.
+    NoFormat,
 }
 
 impl Reason {
     /// Every reason, in the order of their codes.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Stale,
         Self::NoPorts,
         Self::NoDescriptors,
         Self::BadCommand,
         Self::NoSuchFlow,
         Self::Capacity,
+        Self::NoPrompt,
+        Self::NoFormat,
     ];
 
     /// Value of [`Event::reason`].
@@ -165,6 +274,8 @@ impl Reason {
             Self::BadCommand => 4,
             Self::NoSuchFlow => 5,
             Self::Capacity => 6,
+            Self::NoPrompt => 7,
+            Self::NoFormat => 8,
         }
     }
 
@@ -187,7 +298,9 @@ impl fmt::Display for Reason {
             }
             Self::BadCommand => "the worker found the command invalid; this is a defect, report it",
             Self::NoSuchFlow => "the worker does not know this flow; it was closed or never opened",
-            Self::Capacity => "the worker's flow table is full; add a worker",
+            Self::Capacity => "the worker has no room for that; add a worker",
+            Self::NoPrompt => "no such prompt; put the WAV file into `prompts` of [media], restart",
+            Self::NoFormat => "what the flow sends carries neither prompts nor that digit",
         })
     }
 }
@@ -218,6 +331,12 @@ mod tests {
             Event::updated(9, FLOW),
             Event::closed(9, FLOW, 1, 2, 3),
             Event::timeout(FLOW, 1, 2, 3),
+            Event::played(9, FLOW, true),
+            Event::dialled(9, FLOW, false),
+            Event::digit(FLOW, 11, 100, Heard::Event),
+            Event::digit(FLOW, 0, 40, Heard::Tone),
+            Event::learned(FLOW, rtp),
+            Event::one_way(FLOW, 1, 2, 3),
         ];
         samples.extend(Reason::ALL.map(|reason| Event::refused(9, FLOW, reason)));
         samples
@@ -235,9 +354,11 @@ mod tests {
         for event in samples() {
             for bad in [
                 Event { kind: 0, ..event },
-                Event { kind: 6, ..event },
-                Event { reason: 7, ..event },
-                Event { pad: [0, 0, 0, 0, 1], ..event },
+                Event { kind: 11, ..event },
+                Event { reason: 9, ..event },
+                Event { detail: 3, ..event },
+                Event { digit: 16, ..event },
+                Event { pad: 1, ..event },
                 Event { local_rtp: Address { family: 9, ..event.local_rtp }, ..event },
             ] {
                 assert_eq!(bad.decode(), Err(BadEvent), "{bad:?}");
@@ -253,6 +374,6 @@ mod tests {
             assert!(reason.to_string().len() > 20);
         }
         assert_eq!(Reason::from_code(0), None);
-        assert_eq!(Reason::from_code(7), None);
+        assert_eq!(Reason::from_code(9), None);
     }
 }

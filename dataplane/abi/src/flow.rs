@@ -1,11 +1,11 @@
 //! The flow table: what each flow of a worker is and counts, readable at any time.
 //!
 //! ```text
-//! entry (256 bytes = 32 words)
+//! entry (384 bytes = 48 words)
 //!   0  version     odd while the host rewrites the entry (see seqlock.rs)
 //!   1  state, generation            2..4   call          4  peer
-//!   5..8 local RTP   8..11 local RTCP   11..14 destination   14 opened_ns   15 zero
-//!  16  last_packet_ns, packets, bytes, ...   (tallies: each word stands for itself)
+//!   5..8 local RTP   8..11 local RTCP   11..14 destination   14 opened_ns   15..18 source
+//!  24  last_packet_ns, packets, bytes, ...   (tallies: each word stands for itself)
 //! ```
 //!
 //! The host writes from a private copy and never reads the table; a guest that scribbles over it
@@ -68,6 +68,8 @@ pub struct FlowSnapshot {
     pub local_rtcp: Address,
     /// Where RTP of this flow is sent, or [`Address::NONE`].
     pub destination: Address,
+    /// Where RTP of this flow comes from, signalled or learned, or [`Address::NONE`].
+    pub source: Address,
     /// CLOCK_MONOTONIC nanoseconds.
     pub opened_ns: u64,
     /// CLOCK_MONOTONIC nanoseconds of the last accepted packet; 0 for none yet.
@@ -88,6 +90,16 @@ pub struct FlowSnapshot {
     pub replays: u64,
     /// Packets from an address that is not this flow's source.
     pub off_path: u64,
+    /// RTP clock rate of what arrives, in Hz; 0 while unknown. The unit of `jitter`.
+    pub rate_hz: u64,
+    /// Round-trip time to the source of this flow by its RTCP, in microseconds; 0 while unknown.
+    pub rtt_us: u64,
+    /// Packets that the source of this flow has lost of what we send it, by its RTCP reports.
+    pub far_lost: u64,
+    /// Jitter that the source of this flow sees in what we send it, in RTP timestamp units.
+    pub far_jitter: u64,
+    /// Estimated listening quality of what arrives, MOS times 100 (ITU-T G.107); 0 while unknown.
+    pub mos: u64,
 }
 
 impl FlowSnapshot {
@@ -102,6 +114,7 @@ impl FlowSnapshot {
             local_rtp: Address::NONE,
             local_rtcp: Address::NONE,
             destination: Address::NONE,
+            source: Address::NONE,
             opened_ns,
             last_packet_ns: 0,
             packets_in: 0,
@@ -115,6 +128,11 @@ impl FlowSnapshot {
             auth_failures: 0,
             replays: 0,
             off_path: 0,
+            rate_hz: 0,
+            rtt_us: 0,
+            far_lost: 0,
+            far_jitter: 0,
+            mos: 0,
         }
     }
 }
@@ -134,6 +152,11 @@ pub enum FlowTally {
     AuthFailures,
     Replays,
     OffPath,
+    RateHz,
+    RttUs,
+    FarLost,
+    FarJitter,
+    Mos,
 }
 
 impl FlowTally {
@@ -151,6 +174,11 @@ impl FlowTally {
             Self::AuthFailures => core::mem::offset_of!(FlowEntry, auth_failures),
             Self::Replays => core::mem::offset_of!(FlowEntry, replays),
             Self::OffPath => core::mem::offset_of!(FlowEntry, off_path),
+            Self::RateHz => core::mem::offset_of!(FlowEntry, rate_hz),
+            Self::RttUs => core::mem::offset_of!(FlowEntry, rtt_us),
+            Self::FarLost => core::mem::offset_of!(FlowEntry, far_lost),
+            Self::FarJitter => core::mem::offset_of!(FlowEntry, far_jitter),
+            Self::Mos => core::mem::offset_of!(FlowEntry, mos),
         };
         offset / size_of::<u64>()
     }
@@ -314,7 +342,9 @@ pub(crate) struct FlowEntry {
     pub destination: Address,
     pub destination_pad: u32,
     pub opened_ns: u64,
-    pub identity_pad: u64,
+    pub source: Address,
+    pub source_pad: u32,
+    pub identity_pad: [u64; 6],
     pub last_packet_ns: u64,
     pub packets_in: u64,
     pub bytes_in: u64,
@@ -327,7 +357,12 @@ pub(crate) struct FlowEntry {
     pub auth_failures: u64,
     pub replays: u64,
     pub off_path: u64,
-    pub tally_pad: [u64; 4],
+    pub rate_hz: u64,
+    pub rtt_us: u64,
+    pub far_lost: u64,
+    pub far_jitter: u64,
+    pub mos: u64,
+    pub tally_pad: [u64; 7],
 }
 
 impl FlowEntry {
@@ -345,6 +380,7 @@ impl FlowEntry {
             local_rtp: self.local_rtp,
             local_rtcp: self.local_rtcp,
             destination: self.destination,
+            source: self.source,
             opened_ns: self.opened_ns,
             last_packet_ns: self.last_packet_ns,
             packets_in: self.packets_in,
@@ -358,6 +394,11 @@ impl FlowEntry {
             auth_failures: self.auth_failures,
             replays: self.replays,
             off_path: self.off_path,
+            rate_hz: self.rate_hz,
+            rtt_us: self.rtt_us,
+            far_lost: self.far_lost,
+            far_jitter: self.far_jitter,
+            mos: self.mos,
         })
     }
 }
@@ -375,6 +416,7 @@ impl From<&FlowSnapshot> for FlowEntry {
             local_rtp: flow.local_rtp,
             local_rtcp: flow.local_rtcp,
             destination: flow.destination,
+            source: flow.source,
             opened_ns: flow.opened_ns,
             last_packet_ns: flow.last_packet_ns,
             packets_in: flow.packets_in,
@@ -388,6 +430,11 @@ impl From<&FlowSnapshot> for FlowEntry {
             auth_failures: flow.auth_failures,
             replays: flow.replays,
             off_path: flow.off_path,
+            rate_hz: flow.rate_hz,
+            rtt_us: flow.rtt_us,
+            far_lost: flow.far_lost,
+            far_jitter: flow.far_jitter,
+            mos: flow.mos,
             ..Self::zeroed()
         }
     }

@@ -15,6 +15,10 @@ pub enum Suite {
     AesCm128HmacSha1_80,
     /// `AES_CM_128_HMAC_SHA1_32`, RFC 4568 §6.2.2.
     AesCm128HmacSha1_32,
+    /// `AES_256_CM_HMAC_SHA1_80`, RFC 6188 §4.
+    AesCm256HmacSha1_80,
+    /// `AES_256_CM_HMAC_SHA1_32`, RFC 6188 §4.
+    AesCm256HmacSha1_32,
     /// `AEAD_AES_128_GCM`, RFC 7714 §14.2.
     AeadAes128Gcm,
     /// `AEAD_AES_256_GCM`, RFC 7714 §14.2.
@@ -27,7 +31,7 @@ impl Suite {
     pub const fn key_len(self) -> usize {
         match self {
             Self::AesCm128HmacSha1_80 | Self::AesCm128HmacSha1_32 | Self::AeadAes128Gcm => 16,
-            Self::AeadAes256Gcm => 32,
+            Self::AesCm256HmacSha1_80 | Self::AesCm256HmacSha1_32 | Self::AeadAes256Gcm => 32,
         }
     }
 
@@ -35,7 +39,10 @@ impl Suite {
     #[must_use]
     pub const fn salt_len(self) -> usize {
         match self {
-            Self::AesCm128HmacSha1_80 | Self::AesCm128HmacSha1_32 => 14,
+            Self::AesCm128HmacSha1_80
+            | Self::AesCm128HmacSha1_32
+            | Self::AesCm256HmacSha1_80
+            | Self::AesCm256HmacSha1_32 => 14,
             Self::AeadAes128Gcm | Self::AeadAes256Gcm => 12,
         }
     }
@@ -46,6 +53,8 @@ impl Suite {
             Self::AesCm128HmacSha1_32 => 2,
             Self::AeadAes128Gcm => 3,
             Self::AeadAes256Gcm => 4,
+            Self::AesCm256HmacSha1_80 => 5,
+            Self::AesCm256HmacSha1_32 => 6,
         }
     }
 
@@ -55,6 +64,8 @@ impl Suite {
             2 => Some(Self::AesCm128HmacSha1_32),
             3 => Some(Self::AeadAes128Gcm),
             4 => Some(Self::AeadAes256Gcm),
+            5 => Some(Self::AesCm256HmacSha1_80),
+            6 => Some(Self::AesCm256HmacSha1_32),
             _ => None,
         }
     }
@@ -75,6 +86,22 @@ impl Key {
         slot.key.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
         slot.salt.iter_mut().zip(salt).for_each(|(to, from)| *to = *from);
         Some(Self(slot))
+    }
+
+    /// The same key, named in each packet by a master key identifier of `len` octets (RFC 3711
+    /// §3.1). `None` when the length is not 1 to [`MKI_MAX`] or the value does not fit it.
+    #[must_use]
+    pub fn with_mki(mut self, value: u32, len: u8) -> Option<Self> {
+        let fits = (1..=MKI_MAX).contains(&len) && (len == MKI_MAX || value >> (8 * len) == 0);
+        self.0.mki = value;
+        self.0.mki_len = len;
+        fits.then_some(self)
+    }
+
+    /// The master key identifier and its length in octets, if packets carry one.
+    #[must_use]
+    pub fn mki(&self) -> Option<(u32, u8)> {
+        (self.0.mki_len > 0).then_some((self.0.mki, self.0.mki_len))
     }
 
     /// The protection profile.
@@ -114,19 +141,24 @@ impl fmt::Debug for Key {
 #[repr(C)]
 #[derive(Pod, Zeroable, Copy, Clone)]
 pub struct KeySlot {
-    /// 0 none, 1 CM-80, 2 CM-32, 3 GCM-128, 4 GCM-256.
+    /// 0 none, 1 CM-128-80, 2 CM-128-32, 3 GCM-128, 4 GCM-256, 5 CM-256-80, 6 CM-256-32.
     pub suite: u32,
     /// Left-aligned master key.
     pub key: [u8; 32],
     /// Left-aligned master salt.
     pub salt: [u8; 14],
+    /// Octets of the master key identifier; 0: packets carry none.
+    pub mki_len: u8,
     /// Zero.
-    pub pad: [u8; 2],
+    pub pad: u8,
+    /// The master key identifier as a number, sent in network order.
+    pub mki: u32,
 }
 
 impl KeySlot {
     /// No key: the packets of this side are plain RTP.
-    pub const NONE: Self = Self { suite: 0, key: [0; 32], salt: [0; 14], pad: [0; 2] };
+    pub const NONE: Self =
+        Self { suite: 0, key: [0; 32], salt: [0; 14], mki_len: 0, pad: 0, mki: 0 };
 
     /// Distinguishes "none" (`Ok(None)`) from an unknown suite or stray octets (`Err`).
     pub fn decode(&self) -> Result<Option<Key>, BadKey> {
@@ -136,11 +168,15 @@ impl KeySlot {
         let suite = Suite::from_code(self.suite).ok_or(BadKey)?;
         let (key, key_rest) = self.key.split_at_checked(suite.key_len()).ok_or(BadKey)?;
         let (salt, salt_rest) = self.salt.split_at_checked(suite.salt_len()).ok_or(BadKey)?;
-        let stray = key_rest.iter().chain(salt_rest).chain(&self.pad).any(|byte| *byte != 0);
+        let stray = key_rest.iter().chain(salt_rest).chain([&self.pad]).any(|byte| *byte != 0);
         if stray {
             return Err(BadKey);
         }
-        Key::new(suite, key, salt).map(Some).ok_or(BadKey)
+        let bare = Key::new(suite, key, salt).ok_or(BadKey)?;
+        match (self.mki_len, self.mki) {
+            (0, 0) => Ok(Some(bare)),
+            (len, value) => bare.with_mki(value, len).map(Some).ok_or(BadKey),
+        }
     }
 }
 
@@ -178,6 +214,9 @@ impl fmt::Debug for KeySlot {
     }
 }
 
+/// Longest master key identifier in octets. RFC 3711 §3.1 allows any length; trunks send one.
+pub const MKI_MAX: u8 = 4;
+
 /// The slot holds neither a key nor none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BadKey;
@@ -186,11 +225,13 @@ pub struct BadKey;
 mod tests {
     use super::*;
 
-    const SUITES: [Suite; 4] = [
+    const SUITES: [Suite; 6] = [
         Suite::AesCm128HmacSha1_80,
         Suite::AesCm128HmacSha1_32,
         Suite::AeadAes128Gcm,
         Suite::AeadAes256Gcm,
+        Suite::AesCm256HmacSha1_80,
+        Suite::AesCm256HmacSha1_32,
     ];
 
     fn sample(suite: Suite) -> Key {
@@ -208,6 +249,26 @@ mod tests {
             assert_eq!(back.salt().len(), suite.salt_len());
         }
         assert_eq!(KeySlot::NONE.decode(), Ok(None));
+    }
+
+    #[test]
+    fn a_master_key_identifier_survives_the_slot_when_it_fits_its_length() {
+        for (value, len, fits) in [
+            (0, 1, true),
+            (255, 1, true),
+            (256, 1, false),
+            (u32::MAX, 4, true),
+            (1, 0, false),
+            (1, 5, false),
+        ] {
+            let key = sample(Suite::AesCm128HmacSha1_80).with_mki(value, len);
+            assert_eq!(key.is_some(), fits, "{value} in {len}");
+            if let Some(key) = key {
+                let back = KeySlot::from(Some(&key)).decode().unwrap().unwrap();
+                assert_eq!(back.mki(), Some((value, len)));
+                assert_ne!(back, sample(Suite::AesCm128HmacSha1_80));
+            }
+        }
     }
 
     #[test]
@@ -235,9 +296,12 @@ mod tests {
         let bad = [
             stray_key,
             stray_salt,
-            KeySlot { pad: [0, 1], ..good },
+            KeySlot { pad: 1, ..good },
+            KeySlot { mki: 1, ..good },
+            KeySlot { mki_len: 5, ..good },
+            KeySlot { mki_len: 1, mki: 256, ..good },
             KeySlot { suite: 0, ..good },
-            KeySlot { suite: 5, ..good },
+            KeySlot { suite: 7, ..good },
             KeySlot { suite: u32::MAX, ..KeySlot::NONE },
         ];
         for slot in bad {

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! 0        header page (4096 bytes)
-//! 4096     command ring     (cursors 256 bytes, slots of 256 bytes)
+//! 4096     command ring     (cursors 256 bytes, slots of 512 bytes)
 //!          event ring       (cursors 256 bytes, slots of 128 bytes)
 //!          counters         (8 bytes each, rounded up to 128)
-//!          flow table       (256 bytes each)
+//!          histograms       (8 bytes a bucket)
+//!          flow table       (384 bytes each)
 //!          end, rounded up to whole pages
 //! ```
 //!
@@ -21,7 +22,10 @@ use crate::command::Command;
 use crate::counter::{COUNTERS, VERDICTS};
 use crate::event::Event;
 use crate::flow::{ENTRY_WORDS, FlowEntry, FlowId};
+use crate::format::FormatSlot;
+use crate::histogram::HISTOGRAM_WORDS;
 use crate::key::KeySlot;
+use crate::learning::LearningSlot;
 use crate::ring::{SLOTS, TAIL, ring_words};
 
 /// First word of every region and of every greeting, in all versions.
@@ -54,7 +58,7 @@ pub const LAYOUT_HASH: u64 = {
         hash = text(hash, counter.name);
         index += 1;
     }
-    number(number(number(hash, TAIL), SLOTS), PAGE_BYTES)
+    number(number(number(number(hash, TAIL), SLOTS), PAGE_BYTES), HISTOGRAM_WORDS)
 };
 
 /// The first page of a region. The first three fields keep their place in all versions.
@@ -89,6 +93,7 @@ pub(crate) struct Sections {
     pub commands: Range<usize>,
     pub events: Range<usize>,
     pub counters: Range<usize>,
+    pub histograms: Range<usize>,
     pub flows: Range<usize>,
     pub bytes: usize,
 }
@@ -106,9 +111,11 @@ impl Sections {
         let commands = next(ring_words::<Command>(commands as usize));
         let events = next(ring_words::<Event>(events as usize));
         let counters = next(COUNTERS.len());
+        let histograms = next(HISTOGRAM_WORDS);
         let flows = next(flows as usize * ENTRY_WORDS);
         let bytes = (end * WORD).next_multiple_of(PAGE_BYTES);
-        Self { header: header.start..HEADER_WORDS, commands, events, counters, flows, bytes }
+        let header = header.start..HEADER_WORDS;
+        Self { header, commands, events, counters, histograms, flows, bytes }
     }
 }
 
@@ -131,7 +138,9 @@ type Described = (&'static str, usize, &'static [(&'static str, usize)]);
 const TYPES: &[Described] = &[
     fields!(FlowId { index, generation }),
     fields!(Address { ip, port, family }),
-    fields!(KeySlot { suite, key, salt, pad }),
+    fields!(KeySlot { suite, key, salt, mki_len, pad, mki }),
+    fields!(FormatSlot { rate_hz, payload_type, codec, ptime_ms, pad }),
+    fields!(LearningSlot { ip, window_ms, prefix, family, pad }),
     fields!(Command {
         kind,
         flags,
@@ -147,9 +156,35 @@ const TYPES: &[Described] = &[
         destination_rtcp,
         unprotect,
         protect,
+        received,
+        sent,
+        events_received,
+        events_sent,
+        payloads,
+        learning,
+        prompt,
+        duration_ms,
+        digit,
+        family,
+        pad_small,
         pad,
     }),
-    fields!(Event { kind, reason, token, flow, local_rtp, local_rtcp, packets, bytes, at_ns, pad }),
+    fields!(Event {
+        kind,
+        reason,
+        token,
+        flow,
+        local_rtp,
+        local_rtcp,
+        packets,
+        bytes,
+        at_ns,
+        remote,
+        duration_ms,
+        digit,
+        detail,
+        pad,
+    }),
     fields!(FlowEntry {
         version,
         state,
@@ -163,6 +198,8 @@ const TYPES: &[Described] = &[
         destination,
         destination_pad,
         opened_ns,
+        source,
+        source_pad,
         identity_pad,
         last_packet_ns,
         packets_in,
@@ -176,6 +213,11 @@ const TYPES: &[Described] = &[
         auth_failures,
         replays,
         off_path,
+        rate_hz,
+        rtt_us,
+        far_lost,
+        far_jitter,
+        mos,
         tally_pad,
     }),
     fields!(Header {
@@ -228,18 +270,22 @@ const LINE_WORDS: usize = 128 / WORD;
 const _: () = {
     assert!(size_of::<FlowId>() == 8 && align_of::<FlowId>() == 4);
     assert!(size_of::<Address>() == 20 && align_of::<Address>() == 2);
-    assert!(size_of::<KeySlot>() == 52 && align_of::<KeySlot>() == 4);
-    assert!(size_of::<Command>() == 256 && align_of::<Command>() == 8);
+    assert!(size_of::<KeySlot>() == 56 && align_of::<KeySlot>() == 4);
+    assert!(size_of::<FormatSlot>() == 8 && size_of::<LearningSlot>() == 24);
+    assert!(size_of::<Command>() == 512 && align_of::<Command>() == 8);
     assert!(core::mem::offset_of!(Command, source_rtp) == 56);
     assert!(core::mem::offset_of!(Command, unprotect) == 136);
-    assert!(core::mem::offset_of!(Command, protect) == 188);
-    assert!(core::mem::offset_of!(Command, pad) == 240);
+    assert!(core::mem::offset_of!(Command, protect) == 192);
+    assert!(core::mem::offset_of!(Command, received) == 248);
+    assert!(core::mem::offset_of!(Command, prompt) == 320);
+    assert!(core::mem::offset_of!(Command, pad) == 360);
     assert!(size_of::<Event>() == 128 && align_of::<Event>() == 8);
     assert!(core::mem::offset_of!(Event, packets) == 64);
-    assert!(core::mem::offset_of!(Event, pad) == 88);
-    assert!(size_of::<FlowEntry>() == 256 && align_of::<FlowEntry>() == 8);
+    assert!(core::mem::offset_of!(Event, remote) == 88);
+    assert!(core::mem::offset_of!(Event, pad) == 120);
+    assert!(size_of::<FlowEntry>() == 384 && align_of::<FlowEntry>() == 8);
     // The tallies begin a line of their own: they are written per packet, the rest per change.
-    assert!(core::mem::offset_of!(FlowEntry, last_packet_ns) == 128);
+    assert!(core::mem::offset_of!(FlowEntry, last_packet_ns) == 192);
     assert!(size_of::<Header>() == 256 && core::mem::offset_of!(Header, state) == 128);
     assert!(core::mem::offset_of!(Header, magic) == 0);
     assert!(core::mem::offset_of!(Header, version) == 8);
@@ -258,7 +304,7 @@ mod tests {
     fn sections_follow_each_other_without_overlap() {
         for (flows, commands, events) in [(1, 2, 2), (1000, 64, 4096), (262_144, 65_536, 65_536)] {
             let s = Sections::new(flows, commands, events);
-            let parts = [&s.header, &s.commands, &s.events, &s.counters, &s.flows];
+            let parts = [&s.header, &s.commands, &s.events, &s.counters, &s.histograms, &s.flows];
             for (a, b) in parts.iter().zip(&parts[1..]) {
                 assert!(a.end <= b.start, "{s:?}");
                 assert_eq!(b.start % LINE_WORDS, 0, "{s:?}");

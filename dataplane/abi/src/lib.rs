@@ -10,6 +10,7 @@
 //!   Consumer<Event>    ◀────────────  event ring     ◀────────────  Producer<Event>
 //!   FlowReader         ◀────────────  flow table     ◀────────────  FlowWriter
 //!   CounterReader      ◀────────────  counters       ◀────────────  CounterWriter
+//!   HistogramReader    ◀────────────  histograms     ◀────────────  HistogramWriter
 //! ```
 //!
 //! The guest may be killed at any instruction, may come back, and is untrusted input to the host
@@ -33,25 +34,33 @@ pub mod counter;
 pub mod doorbell;
 pub mod event;
 pub mod flow;
+pub mod format;
 #[cfg(not(loom))]
 pub mod handover;
+pub mod histogram;
 pub mod key;
 pub mod layout;
+pub mod learning;
 #[expect(unsafe_code, reason = "the one place where a mapping becomes a slice of atomics")]
 mod memory;
 #[cfg(any(test, fuzzing))]
 pub mod oracle;
 #[cfg(not(loom))]
 pub mod region;
+pub mod request;
 pub mod ring;
 mod seqlock;
 
 pub use address::Address;
-pub use command::{Close, Command, Fault, Open, Request, Update};
+pub use command::{Command, Fault};
 pub use counter::{COUNTERS, Counter, CounterReader, CounterWriter, Meta, Metric};
-pub use event::{Event, Notice, Reason};
+pub use event::{Event, Heard, Notice, Reason};
 pub use flow::{FlowId, FlowReader, FlowSnapshot, FlowState, FlowTally, FlowWriter};
+pub use format::{Codec, Format, PayloadMap, TelephoneEvent};
+pub use histogram::{Histogram, HistogramReader, HistogramWriter};
 pub use key::{Key, KeySlot, Suite};
+pub use learning::Learning;
 #[cfg(not(loom))]
 pub use region::{AttachError, Guest, Host, RegionError, Shape, WorkerState};
+pub use request::{Close, Dial, Family, Open, Play, PromptName, Request, Stop, Update};
 pub use ring::{Consumer, Full, Producer};

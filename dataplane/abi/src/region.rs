@@ -15,6 +15,7 @@ use crate::command::Command;
 use crate::counter::{Counter, CounterReader, CounterWriter};
 use crate::event::Event;
 use crate::flow::{FlowReader, FlowWriter};
+use crate::histogram::{HistogramReader, HistogramWriter};
 use crate::layout::{HEARTBEAT, Header, LAYOUT_HASH, MAGIC, STATE, Sections, VERSION};
 use crate::memory::{Words, sync::Ordering};
 use crate::ring::{Consumer, Producer};
@@ -102,6 +103,7 @@ pub struct Host {
     pub events: Producer<Event>,
     pub flows: FlowWriter,
     pub counters: CounterWriter,
+    pub histograms: HistogramWriter,
     header: Words,
     /// The truth of which the header page is the shared copy.
     private: Header,
@@ -147,6 +149,7 @@ impl Host {
             events: Producer::new(parts.events).ok_or_else(|| failed("ring", Errno::INVAL))?,
             flows: FlowWriter::new(parts.flows),
             counters: CounterWriter::new(parts.counters),
+            histograms: HistogramWriter::new(parts.histograms),
             header: parts.header,
             private,
             fd,
@@ -200,11 +203,12 @@ impl Host {
         self.counters.set(Counter::CursorFaults, faults);
     }
 
-    /// Writes header, counters, flow table and cursors again from the private copies, so that the
+    /// Writes header, counters, histograms, flow table and cursors again from the private copies, so that the
     /// next guest finds the truth whatever the last one did. To be called when a guest has gone.
     pub fn restore(&mut self) {
         self.write_header();
         self.counters.restore();
+        self.histograms.restore();
         self.flows.restore();
         self.commands.repair();
         self.events.repair();
@@ -229,6 +233,7 @@ pub struct Guest {
     pub events: Consumer<Event>,
     pub flows: FlowReader,
     pub counters: CounterReader,
+    pub histograms: HistogramReader,
     header: Words,
     worker: u32,
     host_pid: u32,
@@ -270,6 +275,7 @@ impl Guest {
             events,
             flows: FlowReader::new(parts.flows),
             counters: CounterReader::new(parts.counters),
+            histograms: HistogramReader::new(parts.histograms),
             header: parts.header,
             worker: header.worker,
             host_pid: header.host_pid,
@@ -353,6 +359,7 @@ struct Parts {
     commands: Words,
     events: Words,
     counters: Words,
+    histograms: Words,
     flows: Words,
 }
 
@@ -363,6 +370,7 @@ impl Parts {
             commands: words.part(sections.commands.clone())?,
             events: words.part(sections.events.clone())?,
             counters: words.part(sections.counters.clone())?,
+            histograms: words.part(sections.histograms.clone())?,
             flows: words.part(sections.flows.clone())?,
         })
     }

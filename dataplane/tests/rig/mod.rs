@@ -123,7 +123,14 @@ impl Rig {
 
     pub fn try_open(&mut self, flow: FlowId) -> Notice {
         let token = self.token();
-        let open = Open { token, flow, call: [7; 16], network: 0, rtcp_mux_in: false };
+        let open = Open {
+            token,
+            flow,
+            call: [7; 16],
+            network: 0,
+            family: abi::Family::Any,
+            rtcp_mux_in: false,
+        };
         self.send(&Command::open(&open));
         self.event()
     }

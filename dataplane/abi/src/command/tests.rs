@@ -1,7 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::key::Suite;
+use crate::format::{Codec, Format, PayloadMap, TelephoneEvent};
+use crate::key::{Key, Suite};
+use crate::learning::Learning;
 
 const FLOW: FlowId = FlowId { index: 3, generation: 9 };
 
@@ -20,16 +22,43 @@ fn full_update() -> Update {
         destination_rtp: at("[2001:db8::2]:5000"),
         destination_rtcp: at("[2001:db8::2]:5001"),
         unprotect: Key::new(Suite::AesCm128HmacSha1_80, &[1; 16], &[2; 14]),
-        protect: Key::new(Suite::AeadAes256Gcm, &[3; 32], &[4; 12]),
+        protect: Key::new(Suite::AeadAes256Gcm, &[3; 32], &[4; 12])
+            .and_then(|key| key.with_mki(7, 2)),
+        await_destination: false,
+        udptl: false,
+        report_digits: true,
+        detect_tones: true,
+        absorb_digits: true,
+        received: Some(Format { codec: Codec::Pcma, payload_type: 8, rate_hz: 8000, ptime_ms: 20 }),
+        sent: Some(Format { codec: Codec::G722, payload_type: 9, rate_hz: 8000, ptime_ms: 30 }),
+        events_received: Some(TelephoneEvent { payload_type: 101, rate_hz: 8000 }),
+        events_sent: Some(TelephoneEvent { payload_type: 96, rate_hz: 8000 }),
+        payloads: PayloadMap::new([(101, 96), (0, 9)]).unwrap(),
+        learning: Some(Learning { window_ms: 5000, within: Some(([192, 0, 2, 0].into(), 24)) }),
     }
 }
 
-fn samples() -> [Request; 4] {
+fn prompt(name: &str) -> PromptName {
+    PromptName::new(name).unwrap()
+}
+
+fn samples() -> [Request; 8] {
     [
-        Request::Open(Open { token: 1, flow: FLOW, call: [7; 16], network: 2, rtcp_mux_in: true }),
+        Request::Open(Open {
+            token: 1,
+            flow: FLOW,
+            call: [7; 16],
+            network: 2,
+            family: Family::V6,
+            rtcp_mux_in: true,
+        }),
         Request::Update(full_update()),
         Request::Update(Update::new(1, FLOW)),
         Request::Close(Close { token: 2, flow: FLOW }),
+        Request::Update(Update { relay: true, await_destination: true, ..Update::new(1, FLOW) }),
+        Request::Play(Play { token: 3, flow: FLOW, prompt: prompt("busy-1.de"), looped: true }),
+        Request::Stop(Stop { token: 4, flow: FLOW }),
+        Request::Dial(Dial { token: 5, flow: FLOW, digit: 11, duration_ms: 100 }),
     ]
 }
 
@@ -47,13 +76,16 @@ fn each_fault_is_named() {
     let update = Command::update(&full_update());
     let open = Command::from(&samples()[0]);
     let close = Command::from(&samples()[3]);
+    let play = Command::from(&samples()[5]);
+    let dial = Command::from(&samples()[7]);
     let bad_key = KeySlot { suite: 9, ..KeySlot::NONE };
     let bad_address = Address { family: 4, ..Address::NONE };
     let cases = [
         (Command::zeroed(), Fault::Flow),
         (Command { kind: 0, ..update }, Fault::Kind),
-        (Command { kind: 4, ..update }, Fault::Kind),
-        (Command { flags: 8, ..update }, Fault::Flags),
+        (Command { kind: 7, ..update }, Fault::Kind),
+        (Command { flags: 512, ..update }, Fault::Flags),
+        (Command { flags: update.flags | flag::LOOP, ..update }, Fault::Flags),
         (Command { flags: flag::RELAY, ..open }, Fault::Flags),
         (Command { flags: flag::RTCP_MUX_IN, ..close }, Fault::Unused),
         (Command { flow: FlowId { index: 3, generation: 0 }, ..update }, Fault::Flow),
@@ -63,8 +95,23 @@ fn each_fault_is_named() {
         (Command { unprotect: bad_key, ..update }, Fault::Key),
         (Command { protect: bad_key, ..update }, Fault::Key),
         (Command { destination_rtp: Address::NONE, ..update }, Fault::Incomplete),
-        (Command { pad: [0, 1], ..update }, Fault::Unused),
-        (Command { pad: [1, 0], ..close }, Fault::Unused),
+        (Command { pad: [1; 19], ..update }, Fault::Unused),
+        (Command { pad_small: 1, ..close }, Fault::Unused),
+        (Command { flags: update.flags | flag::AWAIT_DESTINATION, ..update }, Fault::Contradiction),
+        (Command { flags: update.flags | flag::UDPTL, ..update }, Fault::Contradiction),
+        (Command { events_received: FormatSlot::NONE, ..update }, Fault::Contradiction),
+        (Command { received: update.sent, ..update }, Fault::Contradiction),
+        (Command { payloads: [[0x81, 0]; 8], ..update }, Fault::Format),
+        (
+            Command { learning: LearningSlot { prefix: 33, ..update.learning }, ..update },
+            Fault::Learning,
+        ),
+        (Command { family: 5, ..open }, Fault::Address),
+        (Command { prompt: [b'A'; 32], ..play }, Fault::Prompt),
+        (Command { prompt: [0; 32], ..play }, Fault::Prompt),
+        (Command { digit: 16, ..dial }, Fault::Digit),
+        (Command { duration_ms: 39, ..dial }, Fault::Digit),
+        (Command { duration_ms: 8001, ..dial }, Fault::Digit),
         (Command { network: 1, ..update }, Fault::Unused),
         (Command { call: [1; 16], ..close }, Fault::Unused),
         (Command { protect: update.protect, ..open }, Fault::Unused),
@@ -97,7 +144,7 @@ fn every_changed_byte_is_either_understood_exactly_or_refused() {
 
 proptest! {
     #[test]
-    fn random_bytes_never_panic(words in prop::collection::vec(any::<u64>(), 32), kind in 0..5_u32) {
+    fn random_bytes_never_panic(words in prop::collection::vec(any::<u64>(), 64), kind in 0..8_u32) {
         let mut command: Command = *bytemuck::from_bytes(bytemuck::cast_slice(&words));
         judge(&command);
         command.kind = kind;

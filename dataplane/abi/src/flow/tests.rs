@@ -17,6 +17,7 @@ fn marked(index: u32, mark: u64) -> FlowSnapshot {
         local_rtp: address(1),
         local_rtcp: address(2),
         destination: address(3),
+        source: address(4),
         opened_ns: mark,
         last_packet_ns: mark,
         packets_in: mark,
@@ -30,6 +31,11 @@ fn marked(index: u32, mark: u64) -> FlowSnapshot {
         auth_failures: mark,
         replays: mark,
         off_path: mark,
+        rate_hz: mark,
+        rtt_us: mark,
+        far_lost: mark,
+        far_jitter: mark,
+        mos: mark,
     }
 }
 

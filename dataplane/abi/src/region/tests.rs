@@ -3,12 +3,13 @@ use std::os::fd::OwnedFd;
 use proptest::prelude::*;
 
 use super::*;
-use crate::command::{Close, Open, Request};
+use crate::command::Command;
 use crate::counter::COUNTERS;
 use crate::event::Notice;
 use crate::flow::{FlowId, FlowSnapshot, FlowTally};
 use crate::layout::HEADER_WORDS;
 use crate::memory::sync::AtomicU64;
+use crate::request::{Close, Open, Request};
 
 const SMALL: Shape = Shape { flows: 8, commands: 4, events: 4 };
 const FLOW: FlowId = FlowId { index: 3, generation: 1 };
@@ -28,7 +29,14 @@ fn raw(host: &Host) -> Words {
 }
 
 fn open(token: u64) -> Command {
-    Command::open(&Open { token, flow: FLOW, call: [1; 16], network: 0, rtcp_mux_in: false })
+    Command::open(&Open {
+        token,
+        flow: FLOW,
+        call: [1; 16],
+        network: 0,
+        family: crate::request::Family::Any,
+        rtcp_mux_in: false,
+    })
 }
 
 #[test]

@@ -12,10 +12,11 @@ mod behaviour {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::command::{Command, Update};
+    use crate::command::Command;
     use crate::flow::FlowId;
     use crate::key::{Key, Suite};
     use crate::oracle::{hostile_oracle, ring_oracle};
+    use crate::request::Update;
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]

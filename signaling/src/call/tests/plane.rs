@@ -86,6 +86,7 @@ impl Plane {
                 Request::Open(open) => self.open(&open),
                 Request::Update(update) => self.update(update),
                 Request::Close(close) => self.close(close.token, close.flow),
+                other => Event::updated(other.token(), other.flow()),
             };
             self.host.events.push(&answer).expect("room for an event");
         }
