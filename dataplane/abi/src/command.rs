@@ -53,10 +53,8 @@ pub mod flag {
     pub const REPORT_DIGITS: u32 = 32;
     /// Tell each digit that arrives as tone in G.711.
     pub const DETECT_TONES: u32 = 64;
-    /// Telephone events that arrive go no further.
-    pub const ABSORB_DIGITS: u32 = 128;
     /// A prompt begins again at its end, until stopped.
-    pub const LOOP: u32 = 256;
+    pub const LOOP: u32 = 128;
     /// Every flag of UPDATE.
     pub const UPDATE: u32 = RTCP_MUX_IN
         | RTCP_MUX_OUT
@@ -64,8 +62,7 @@ pub mod flag {
         | AWAIT_DESTINATION
         | UDPTL
         | REPORT_DIGITS
-        | DETECT_TONES
-        | ABSORB_DIGITS;
+        | DETECT_TONES;
 }
 
 /// The shared form of a command. Fields that a kind does not use are zero.
@@ -135,7 +132,6 @@ impl Command {
                 (update.udptl, flag::UDPTL),
                 (update.report_digits, flag::REPORT_DIGITS),
                 (update.detect_tones, flag::DETECT_TONES),
-                (update.absorb_digits, flag::ABSORB_DIGITS),
             ]),
             token: update.token,
             flow: update.flow,
@@ -250,7 +246,6 @@ impl Command {
             udptl: self.has(flag::UDPTL),
             report_digits: self.has(flag::REPORT_DIGITS),
             detect_tones: self.has(flag::DETECT_TONES),
-            absorb_digits: self.has(flag::ABSORB_DIGITS),
             received: self.received.format()?,
             sent: self.sent.format()?,
             events_received: self.events_received.event()?,

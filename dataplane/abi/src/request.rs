@@ -98,8 +98,6 @@ pub struct Update {
     pub report_digits: bool,
     /// Tell each digit that arrives as tone. Needs `received` to be G.711.
     pub detect_tones: bool,
-    /// Telephone events that arrive go no further. Needs `events_received`.
-    pub absorb_digits: bool,
     /// What arrives.
     pub received: Option<Format>,
     /// What the far side takes: for prompts and digits as tones.
@@ -135,7 +133,6 @@ impl Update {
             udptl: false,
             report_digits: false,
             detect_tones: false,
-            absorb_digits: false,
             received: None,
             sent: None,
             events_received: None,
@@ -152,7 +149,7 @@ impl Update {
         let g711 = |format: Format| matches!(format.codec, Codec::Pcmu | Codec::Pcma);
         let contradiction = self.await_destination && self.destination_rtp.is_some()
             || self.udptl && (self.unprotect.is_some() || self.protect.is_some())
-            || (self.report_digits || self.absorb_digits) && self.events_received.is_none()
+            || self.report_digits && self.events_received.is_none()
             || self.detect_tones && !self.received.is_some_and(g711);
         if contradiction { Err(Fault::Contradiction) } else { Ok(()) }
     }
