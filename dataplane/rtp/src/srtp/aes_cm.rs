@@ -1,49 +1,54 @@
-//! `AES_CM_128_HMAC_SHA1_80` and `_32` (RFC 3711 §4.1.1, §4.2.1; RFC 4568 §6.2).
+//! `AES_CM_128_HMAC_SHA1_80` and `_32` (RFC 3711 §4.1.1, §4.2.1; RFC 4568 §6.2) and the same with
+//! AES-256 (RFC 6188).
 //!
 //! ```text
-//! SRTP    header | encrypted payload | tag            tag over header, payload and ROC
-//! SRTCP   first 8 octets | encrypted rest | E + index | tag       tag over all before it
+//! SRTP    header | encrypted payload | MKI | tag          tag over header, payload and ROC
+//! SRTCP   first 8 octets | encrypted rest | E + index | MKI | tag   tag over all before the MKI
 //! ```
 
 use super::hmac_sha1::HmacSha1;
-use super::key::ESRTCP_WORD;
+use super::key::{ESRTCP_WORD, Mki};
 use super::transform::{Forged, PacketId};
 use crate::rtcp::RTCP_PACKET_MIN;
-use aes::Aes128Enc;
+use aes::cipher::{BlockCipherEncrypt, BlockSizeUser, Key, consts::U16};
 use aes::cipher::{InnerIvInit, KeyInit, StreamCipherCore};
 use ctr::{CtrCore, flavors::Ctr128BE};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-/// The expanded keys of one direction of one protocol.
-pub(super) struct AesCm {
-    cipher: Aes128Enc,
+/// The expanded keys of one direction of one protocol. `C` is the encrypting half of AES-128 or
+/// AES-256: counter mode never decrypts a block.
+pub(super) struct AesCm<C> {
+    cipher: C,
     mac: HmacSha1,
     /// Session salt times 2^16.
     salt: u128,
-    tag_len: usize,
+    tag_len: u8,
+    mki: Mki,
 }
 
-impl AesCm {
-    pub(super) fn new(key: &[u8; 16], auth: &[u8; 20], salt: &[u8; 14], tag_len: usize) -> Self {
-        let mut block = [0; 16];
-        for (byte, salt) in block.iter_mut().zip(salt) {
-            *byte = *salt;
-        }
-        let cipher = Aes128Enc::new(key.into());
-        let expanded =
-            Self { cipher, mac: HmacSha1::new(auth), salt: u128::from_be_bytes(block), tag_len };
-        block.zeroize();
-        expanded
+impl<C> AesCm<C>
+where
+    C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16> + KeyInit,
+{
+    pub(super) fn new(
+        key: &Key<C>,
+        auth: &[u8; 20],
+        salt: &[u8; 14],
+        tag_len: u8,
+        mki: Mki,
+    ) -> Self {
+        let salt = salt.iter().fold(0, |salt, byte| (salt << 8) | u128::from(*byte)) << 16;
+        Self { cipher: C::new(key), mac: HmacSha1::new(auth), salt, tag_len, mki }
     }
 
-    /// Octets of the tag that the suite keeps.
-    pub(super) fn tag_len(&self) -> usize {
-        self.tag_len
+    /// Octets of MKI and tag.
+    pub(super) fn tail_len(&self) -> usize {
+        self.mki.len() + usize::from(self.tag_len)
     }
 
-    /// Protects `buf[..len]` whose header is `header_len` long. `None`: no room for the tag, and
-    /// nothing changed.
+    /// Protects `buf[..len]` whose header is `header_len` long. `None`: no room for MKI and tag,
+    /// and nothing changed.
     pub(super) fn seal_rtp(
         &self,
         buf: &mut [u8],
@@ -51,22 +56,23 @@ impl AesCm {
         len: usize,
         id: PacketId,
     ) -> Option<usize> {
-        let end = len + self.tag_len;
-        let (packet, place) = buf.get_mut(..end)?.split_at_mut_checked(len)?;
+        let end = len + self.tail_len();
+        let (packet, tail) = buf.get_mut(..end)?.split_at_mut_checked(len)?;
         self.apply(packet.get_mut(header_len..)?, id);
-        write_tag(place, &self.mac.tag(packet, id.roc()));
+        self.write_tail(tail, &self.mac.tag(packet, id.roc()))?;
         Some(end)
     }
 
-    /// Verifies, then decrypts. The length without the tag; on [`Forged`] nothing changed.
+    /// Verifies, then decrypts. The length without MKI and tag; on [`Forged`] nothing changed.
     pub(super) fn open_rtp(
         &self,
         packet: &mut [u8],
         header_len: usize,
         id: PacketId,
     ) -> Result<usize, Forged> {
-        let len = packet.len().checked_sub(self.tag_len).ok_or(Forged)?;
-        let (packet, tag) = packet.split_at_mut_checked(len).ok_or(Forged)?;
+        let len = packet.len().checked_sub(self.tail_len()).ok_or(Forged)?;
+        let (packet, tail) = packet.split_at_mut_checked(len).ok_or(Forged)?;
+        let tag = tail.strip_prefix(self.mki.octets()).ok_or(Forged)?;
         verify_tag(tag, &self.mac.tag(packet, id.roc()))?;
         self.apply(packet.get_mut(header_len..).ok_or(Forged)?, id);
         Ok(len)
@@ -74,20 +80,21 @@ impl AesCm {
 
     /// Protects the compound `buf[..len]`. `None`: no room, nothing changed.
     pub(super) fn seal_rtcp(&self, buf: &mut [u8], len: usize, id: PacketId) -> Option<usize> {
-        let end = len + ESRTCP_WORD + self.tag_len;
+        let end = len + ESRTCP_WORD + self.tail_len();
         let (packet, tail) = buf.get_mut(..end)?.split_at_mut_checked(len)?;
-        let (word, place) = tail.split_first_chunk_mut()?;
+        let (word, tail) = tail.split_first_chunk_mut()?;
         self.apply(packet.get_mut(RTCP_PACKET_MIN..)?, id);
         *word = id.esrtcp_word();
-        write_tag(place, &self.mac.tag(packet, *word));
+        self.write_tail(tail, &self.mac.tag(packet, *word))?;
         Some(end)
     }
 
     /// Verifies, then decrypts. The length of the compound; on [`Forged`] nothing changed.
     pub(super) fn open_rtcp(&self, packet: &mut [u8], id: PacketId) -> Result<usize, Forged> {
-        let len = packet.len().checked_sub(ESRTCP_WORD + self.tag_len).ok_or(Forged)?;
+        let len = packet.len().checked_sub(ESRTCP_WORD + self.tail_len()).ok_or(Forged)?;
         let (packet, tail) = packet.split_at_mut_checked(len).ok_or(Forged)?;
-        let (word, tag) = tail.split_first_chunk().ok_or(Forged)?;
+        let (word, tail) = tail.split_first_chunk().ok_or(Forged)?;
+        let tag = tail.strip_prefix(self.mki.octets()).ok_or(Forged)?;
         verify_tag(tag, &self.mac.tag(packet, *word))?;
         self.apply(packet.get_mut(RTCP_PACKET_MIN..).ok_or(Forged)?, id);
         Ok(len)
@@ -100,18 +107,21 @@ impl AesCm {
         let core = CtrCore::<_, Ctr128BE>::inner_iv_init(&self.cipher, &start.to_be_bytes().into());
         core.apply_keystream_partial(body.into());
     }
-}
 
-impl Drop for AesCm {
-    fn drop(&mut self) {
-        self.salt.zeroize();
+    /// The MKI, then as much of the tag as there is room for: its leftmost octets.
+    fn write_tail(&self, tail: &mut [u8], tag: &[u8; 20]) -> Option<()> {
+        let (mki, place) = tail.split_at_mut_checked(self.mki.len())?;
+        mki.copy_from_slice(self.mki.octets());
+        for (byte, tag) in place.iter_mut().zip(tag) {
+            *byte = *tag;
+        }
+        Some(())
     }
 }
 
-/// As much of the tag as the suite keeps: its leftmost octets.
-fn write_tag(place: &mut [u8], tag: &[u8; 20]) {
-    for (byte, tag) in place.iter_mut().zip(tag) {
-        *byte = *tag;
+impl<C> Drop for AesCm<C> {
+    fn drop(&mut self) {
+        self.salt.zeroize();
     }
 }
 

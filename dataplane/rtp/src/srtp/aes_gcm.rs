@@ -1,11 +1,14 @@
 //! `AEAD_AES_128_GCM` and `AEAD_AES_256_GCM` (RFC 7714).
 //!
 //! ```text
-//! SRTP    header | encrypted payload | tag              header is associated data
-//! SRTCP   first 8 octets | encrypted rest | tag | E + index       first 8 octets and the word are
+//! SRTP    header | encrypted payload | tag | MKI              header is associated data
+//! SRTCP   first 8 octets | encrypted rest | tag | E + index | MKI      first 8 octets and the word are
 //! ```
+//!
+//! The tag belongs to the ciphertext, so the MKI follows it (RFC 7714 §8.2, §9.3), where AES-CM puts
+//! it before the tag.
 
-use super::key::ESRTCP_WORD;
+use super::key::{ESRTCP_WORD, Mki};
 use super::transform::{Forged, PacketId};
 use crate::rtcp::RTCP_PACKET_MIN;
 use aes::cipher::{BlockCipherEncrypt, BlockSizeUser, consts::U12, consts::U16};
@@ -19,19 +22,24 @@ pub(super) struct Gcm<C> {
     cipher: AesGcm<C, U12>,
     /// Session salt, 96 bits.
     salt: u128,
+    mki: Mki,
 }
 
 impl<C> Gcm<C>
 where
     C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16> + KeyInit,
 {
-    pub(super) fn new(key: &Key<AesGcm<C, U12>>, salt: &[u8; 12]) -> Self {
+    pub(super) fn new(key: &Key<AesGcm<C, U12>>, salt: &[u8; 12], mki: Mki) -> Self {
         let salt = salt.iter().fold(0, |salt, byte| (salt << 8) | u128::from(*byte));
-        Self { cipher: AesGcm::new(key), salt }
+        Self { cipher: AesGcm::new(key), salt, mki }
     }
 
-    /// Protects `buf[..len]` whose header is `header_len` long. `None`: no room for the tag, and
-    /// nothing changed.
+    pub(super) fn mki_len(&self) -> usize {
+        self.mki.len()
+    }
+
+    /// Protects `buf[..len]` whose header is `header_len` long. `None`: no room for tag and MKI,
+    /// and nothing changed.
     pub(super) fn seal_rtp(
         &self,
         buf: &mut [u8],
@@ -39,21 +47,23 @@ where
         len: usize,
         id: PacketId,
     ) -> Option<usize> {
-        let end = len + TAG;
-        let (packet, place) = buf.get_mut(..end)?.split_at_mut_checked(len)?;
+        let end = len + TAG + self.mki.len();
+        let (packet, tail) = buf.get_mut(..end)?.split_at_mut_checked(len)?;
+        let (place, mki) = tail.split_first_chunk_mut::<TAG>()?;
         let (header, body) = packet.split_at_mut_checked(header_len)?;
-        place.copy_from_slice(&self.seal(id, header, body)?);
+        *place = self.seal(id, header, body)?;
+        mki.copy_from_slice(self.mki.octets());
         Some(end)
     }
 
-    /// Verifies, then decrypts. The length without the tag; on [`Forged`] nothing changed.
+    /// Verifies, then decrypts. The length without tag and MKI; on [`Forged`] nothing changed.
     pub(super) fn open_rtp(
         &self,
         packet: &mut [u8],
         header_len: usize,
         id: PacketId,
     ) -> Result<usize, Forged> {
-        let (packet, tag) = packet.split_last_chunk_mut().ok_or(Forged)?;
+        let (packet, tag) = self.without_mki(packet)?.split_last_chunk_mut().ok_or(Forged)?;
         let (header, body) = packet.split_at_mut_checked(header_len).ok_or(Forged)?;
         self.open(id, header, body, tag)?;
         Ok(packet.len())
@@ -61,23 +71,32 @@ where
 
     /// Protects the compound `buf[..len]`. `None`: no room, nothing changed.
     pub(super) fn seal_rtcp(&self, buf: &mut [u8], len: usize, id: PacketId) -> Option<usize> {
-        let end = len + TAG + ESRTCP_WORD;
+        let end = len + TAG + ESRTCP_WORD + self.mki.len();
         let (packet, tail) = buf.get_mut(..end)?.split_at_mut_checked(len)?;
-        let (place, word) = tail.split_first_chunk_mut::<TAG>()?;
+        let (place, tail) = tail.split_first_chunk_mut::<TAG>()?;
+        let (word, mki) = tail.split_first_chunk_mut()?;
         let (head, body) = packet.split_first_chunk_mut()?;
         let tag = self.seal(id, &associated(head, id.esrtcp_word()), body)?;
         *place = tag;
-        word.copy_from_slice(&id.esrtcp_word());
+        *word = id.esrtcp_word();
+        mki.copy_from_slice(self.mki.octets());
         Some(end)
     }
 
     /// Verifies, then decrypts. The length of the compound; on [`Forged`] nothing changed.
     pub(super) fn open_rtcp(&self, packet: &mut [u8], id: PacketId) -> Result<usize, Forged> {
-        let (packet, word) = packet.split_last_chunk_mut().ok_or(Forged)?;
+        let (packet, word) = self.without_mki(packet)?.split_last_chunk_mut().ok_or(Forged)?;
         let (packet, tag) = packet.split_last_chunk_mut().ok_or(Forged)?;
         let (head, body) = packet.split_first_chunk_mut().ok_or(Forged)?;
         self.open(id, &associated(head, *word), body, tag)?;
         Ok(packet.len())
+    }
+
+    /// The packet before its MKI, which must be ours.
+    fn without_mki<'a>(&self, packet: &'a mut [u8]) -> Result<&'a mut [u8], Forged> {
+        let len = packet.len().checked_sub(self.mki.len()).ok_or(Forged)?;
+        let (packet, mki) = packet.split_at_mut_checked(len).ok_or(Forged)?;
+        if mki == self.mki.octets() { Ok(packet) } else { Err(Forged) }
     }
 
     fn seal(&self, id: PacketId, associated: &[u8], body: &mut [u8]) -> Option<[u8; TAG]> {

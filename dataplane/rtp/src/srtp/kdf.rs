@@ -19,10 +19,12 @@ pub(super) enum Label {
 /// Derives `N` octets from `master` under `label`. The caller wipes them.
 pub(super) fn derive<const N: usize>(master: &MasterKey, label: Label) -> [u8; N] {
     match master.suite() {
-        Suite::AeadAes256Gcm => {
+        Suite::AesCm256HmacSha1_80 | Suite::AesCm256HmacSha1_32 | Suite::AeadAes256Gcm => {
             expand(&Aes256Enc::new(master.key_256().into()), master.salt_112(), label)
         }
-        _ => expand(&Aes128Enc::new(master.key_128().into()), master.salt_112(), label),
+        Suite::AesCm128HmacSha1_80 | Suite::AesCm128HmacSha1_32 | Suite::AeadAes128Gcm => {
+            expand(&Aes128Enc::new(master.key_128().into()), master.salt_112(), label)
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! SRTP and SRTCP in place (RFC 3711, RFC 4568 §6.2, RFC 7714).
+//! SRTP and SRTCP in place (RFC 3711, RFC 4568 §6.2, RFC 6188, RFC 7714).
 //!
 //! ```text
 //! MasterKey --kdf--> Transform (RTP keys) + Transform (RTCP keys)      expanded once per context
@@ -26,7 +26,7 @@ mod ssrcs;
 mod transform;
 mod unprotect;
 
-pub use key::{KeyError, MasterKey, Suite};
+pub use key::{KeyError, MasterKey, Mki, Suite};
 pub use protect::{Protect, ProtectError};
 pub use unprotect::{Authentic, Unprotect, UnprotectError};
 

@@ -26,7 +26,7 @@ pub struct Protect {
 pub enum ProtectError {
     /// No RTP or RTCP header, or longer than [`PACKET_MAX`].
     Malformed,
-    /// The buffer has no room for the tag after the packet.
+    /// The buffer has no room for tag and MKI after the packet.
     NoRoom,
     /// The index was used before, or is too old to tell: a duplicate, or late by 128 or more.
     IndexReused,

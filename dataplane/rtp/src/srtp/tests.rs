@@ -34,16 +34,18 @@ pub(super) fn rtcp_packet(ssrc: u32) -> Vec<u8> {
 /// A context is what each direction of a secure leg costs. Growth should be noticed here first.
 #[test]
 fn context_sizes() {
-    assert!(size_of::<Protect>() <= 1168, "{}", size_of::<Protect>());
-    assert!(size_of::<Unprotect>() <= 1296, "{}", size_of::<Unprotect>());
+    assert!(size_of::<Protect>() <= 1200, "{}", size_of::<Protect>());
+    assert!(size_of::<Unprotect>() <= 1328, "{}", size_of::<Unprotect>());
 }
 
-/// Master key, master salt, SRTP tag, SRTCP tag (RFC 4568 §6.2, RFC 7714 §12).
+/// Master key, master salt, SRTP tag, SRTCP tag (RFC 4568 §6.2, RFC 6188 §4, RFC 7714 §12).
 #[test]
 fn lengths_are_those_of_the_suites_rfc() {
     let rows = [
         (Suite::AesCm128HmacSha1_80, [16, 14, 10, 10]),
         (Suite::AesCm128HmacSha1_32, [16, 14, 4, 10]),
+        (Suite::AesCm256HmacSha1_80, [32, 14, 10, 10]),
+        (Suite::AesCm256HmacSha1_32, [32, 14, 4, 10]),
         (Suite::AeadAes128Gcm, [16, 12, 16, 16]),
         (Suite::AeadAes256Gcm, [32, 12, 16, 16]),
     ];
@@ -56,7 +58,7 @@ fn lengths_are_those_of_the_suites_rfc() {
 
 #[test]
 fn overhead_max_is_the_most_that_any_suite_adds() {
-    let added = |suite: Suite| suite.rtp_tag_len().max(suite.rtcp_tag_len() + 4);
+    let added = |suite: Suite| suite.rtp_tag_len().max(suite.rtcp_tag_len() + 4) + 4;
     assert_eq!(Suite::ALL.map(added).into_iter().max(), Some(Suite::OVERHEAD_MAX));
 }
 
@@ -89,6 +91,39 @@ fn master_keys_are_equal_when_suite_key_and_salt_are() {
     assert!(one != key(Suite::AesCm128HmacSha1_32, 1, 2));
     assert!(one != key(Suite::AesCm128HmacSha1_80, 3, 2));
     assert!(one != key(Suite::AesCm128HmacSha1_80, 1, 3));
+}
+
+#[test]
+fn an_mki_has_1_to_4_octets() {
+    assert_eq!(Mki::new(0, 0), None);
+    assert_eq!(Mki::new(0, 5), None);
+    for (value, len, octets) in [
+        (0, 1, &[0][..]),
+        (255, 1, &[255]),
+        (1, 2, &[0, 1]),
+        (0x01_0203, 3, &[1, 2, 3]),
+        (1, 4, &[0, 0, 0, 1]),
+        (u32::MAX, 4, &[255; 4]),
+    ] {
+        let mki = Mki::new(value, len).unwrap();
+        assert_eq!((mki.value(), mki.len(), mki.octets()), (value, octets.len(), octets));
+    }
+    assert_eq!(Mki::new(256, 1), None);
+    assert_eq!(Mki::new(0x0100_0000, 3), None);
+    assert_ne!(Mki::new(0, 1), Mki::new(0, 2), "the length belongs to it");
+}
+
+/// One secret under another MKI or tag length is another key, but not another key stream.
+#[test]
+fn keys_that_share_a_secret_are_told() {
+    let key = |suite, key: u8| MasterKey::new(suite, &[key; 16], &[9; 14]).unwrap();
+    let one = || key(Suite::AesCm128HmacSha1_80, 1);
+    let with_mki = |value| one().with_mki(Mki::new(value, 1).unwrap());
+    assert!(one() != with_mki(1) && with_mki(1) != with_mki(2) && with_mki(1) == with_mki(1));
+    assert!(one().mki().is_none() && with_mki(1).mki() == Mki::new(1, 1));
+    assert!(one().shares_secret(&with_mki(1)));
+    assert!(one().shares_secret(&key(Suite::AesCm128HmacSha1_32, 1)));
+    assert!(!one().shares_secret(&key(Suite::AesCm128HmacSha1_80, 2)));
 }
 
 /// The vectors that libsrtp validates itself with: `AES_CM_128_HMAC_SHA1_80` from a master key, an

@@ -1,7 +1,7 @@
-//! One pair of expanded keys behind the four suites.
+//! One pair of expanded keys behind the six suites.
 
 use super::aes_cm::AesCm;
-use super::aes_gcm::Gcm;
+use super::aes_gcm::{Gcm, TAG};
 use super::kdf::{Label, derive};
 use super::key::{ESRTCP_WORD, MasterKey, Suite};
 use crate::packet::Ssrc;
@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 
 /// The transform of RTP or of RTCP, keys expanded.
 pub(super) enum Transform {
-    AesCm(AesCm),
+    AesCm128(AesCm<Aes128Enc>),
+    AesCm256(AesCm<Aes256Enc>),
     Gcm128(Gcm<Aes128Enc>),
     Gcm256(Gcm<Aes256Enc>),
 }
@@ -24,69 +25,80 @@ pub(super) struct PacketId {
     pub(super) index: u64,
 }
 
-/// The tag is not the one that the key gives.
+/// The tag is not the one that the key gives, or the MKI names another key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Forged;
 
 impl Transform {
     pub(super) fn rtp(master: &MasterKey) -> Self {
         let labels = [Label::RtpEncryption, Label::RtpAuthentication, Label::RtpSalt];
-        Self::new(master, labels, master.suite().rtp_tag_len())
+        Self::new(master, labels, master.suite().rtp_tag_len() as u8)
     }
 
     pub(super) fn rtcp(master: &MasterKey) -> Self {
         let labels = [Label::RtcpEncryption, Label::RtcpAuthentication, Label::RtcpSalt];
-        Self::new(master, labels, master.suite().rtcp_tag_len())
+        Self::new(master, labels, master.suite().rtcp_tag_len() as u8)
     }
 
     fn new(
         master: &MasterKey,
         [encryption, authentication, salt]: [Label; 3],
-        tag_len: usize,
+        tag_len: u8,
     ) -> Self {
+        let salt_112 = || Zeroizing::new(derive(master, salt));
+        let salt_96 = || Zeroizing::new(derive(master, salt));
+        let mki = master.mki_or_none();
         match master.suite() {
             Suite::AesCm128HmacSha1_80 | Suite::AesCm128HmacSha1_32 => {
-                let key = Zeroizing::new(derive(master, encryption));
+                let key = Zeroizing::new(derive::<16>(master, encryption));
                 let auth = Zeroizing::new(derive(master, authentication));
-                let salt = Zeroizing::new(derive(master, salt));
-                Self::AesCm(AesCm::new(&key, &auth, &salt, tag_len))
+                Self::AesCm128(AesCm::new((&*key).into(), &auth, &salt_112(), tag_len, mki))
+            }
+            Suite::AesCm256HmacSha1_80 | Suite::AesCm256HmacSha1_32 => {
+                let key = Zeroizing::new(derive::<32>(master, encryption));
+                let auth = Zeroizing::new(derive(master, authentication));
+                Self::AesCm256(AesCm::new((&*key).into(), &auth, &salt_112(), tag_len, mki))
             }
             Suite::AeadAes128Gcm => {
                 let key = Zeroizing::new(derive::<16>(master, encryption));
-                let salt = Zeroizing::new(derive(master, salt));
-                Self::Gcm128(Gcm::new((&*key).into(), &salt))
+                Self::Gcm128(Gcm::new((&*key).into(), &salt_96(), mki))
             }
             Suite::AeadAes256Gcm => {
                 let key = Zeroizing::new(derive::<32>(master, encryption));
-                let salt = Zeroizing::new(derive(master, salt));
-                Self::Gcm256(Gcm::new((&*key).into(), &salt))
+                Self::Gcm256(Gcm::new((&*key).into(), &salt_96(), mki))
             }
         }
     }
 
-    /// Octets of the tag.
-    pub(super) fn tag_len(&self) -> usize {
+    /// Octets behind the body that the tag and the MKI take, and those of them behind the ESRTCP
+    /// word when there is one: the word stands before the tag in AES-CM and after it in GCM, the
+    /// MKI always behind the word.
+    fn tail_len(&self) -> (usize, usize) {
         match self {
-            Self::AesCm(keys) => keys.tag_len(),
-            Self::Gcm128(_) | Self::Gcm256(_) => super::aes_gcm::TAG,
+            Self::AesCm128(keys) => (keys.tail_len(), keys.tail_len()),
+            Self::AesCm256(keys) => (keys.tail_len(), keys.tail_len()),
+            Self::Gcm128(keys) => (TAG + keys.mki_len(), keys.mki_len()),
+            Self::Gcm256(keys) => (TAG + keys.mki_len(), keys.mki_len()),
         }
     }
 
-    /// The 31-bit index of an SRTCP packet; the word that holds it stands before the tag in AES-CM
-    /// and after it in GCM. `None` when the packet is too short or its E flag is clear.
+    /// Octets that protection adds to an RTP packet.
+    pub(super) fn rtp_overhead(&self) -> usize {
+        self.tail_len().0
+    }
+
+    /// The 31-bit index of an SRTCP packet. `None` when the packet is too short or its E flag is
+    /// clear.
     pub(super) fn rtcp_index(&self, packet: &[u8]) -> Option<u64> {
-        let after_word = match self {
-            Self::AesCm(keys) => keys.tag_len(),
-            Self::Gcm128(_) | Self::Gcm256(_) => 0,
-        };
-        let body_len = packet.len().checked_sub(self.tag_len() + ESRTCP_WORD)?;
+        let (tail, after_word) = self.tail_len();
+        let body_len = packet.len().checked_sub(tail + ESRTCP_WORD)?;
         let (rest, _) = packet.split_at_checked(packet.len() - after_word)?;
         let word = u32::from_be_bytes(*rest.last_chunk()?);
         let encrypted = word & E_FLAG != 0 && body_len >= RTCP_PACKET_MIN;
         encrypted.then_some(u64::from(word & !E_FLAG))
     }
 
-    /// Protects `buf[..len]` in place. `None`: no room for the tag, nothing changed.
+    /// Protects `buf[..len]` in place. `None`: no room for tag and MKI, nothing changed.
     pub(super) fn seal_rtp(
         &self,
         buf: &mut [u8],
@@ -95,7 +107,8 @@ impl Transform {
         id: PacketId,
     ) -> Option<usize> {
         match self {
-            Self::AesCm(keys) => keys.seal_rtp(buf, header_len, len, id),
+            Self::AesCm128(keys) => keys.seal_rtp(buf, header_len, len, id),
+            Self::AesCm256(keys) => keys.seal_rtp(buf, header_len, len, id),
             Self::Gcm128(keys) => keys.seal_rtp(buf, header_len, len, id),
             Self::Gcm256(keys) => keys.seal_rtp(buf, header_len, len, id),
         }
@@ -109,7 +122,8 @@ impl Transform {
         id: PacketId,
     ) -> Result<usize, Forged> {
         match self {
-            Self::AesCm(keys) => keys.open_rtp(packet, header_len, id),
+            Self::AesCm128(keys) => keys.open_rtp(packet, header_len, id),
+            Self::AesCm256(keys) => keys.open_rtp(packet, header_len, id),
             Self::Gcm128(keys) => keys.open_rtp(packet, header_len, id),
             Self::Gcm256(keys) => keys.open_rtp(packet, header_len, id),
         }
@@ -118,7 +132,8 @@ impl Transform {
     /// Protects the compound `buf[..len]` in place. `None`: no room, nothing changed.
     pub(super) fn seal_rtcp(&self, buf: &mut [u8], len: usize, id: PacketId) -> Option<usize> {
         match self {
-            Self::AesCm(keys) => keys.seal_rtcp(buf, len, id),
+            Self::AesCm128(keys) => keys.seal_rtcp(buf, len, id),
+            Self::AesCm256(keys) => keys.seal_rtcp(buf, len, id),
             Self::Gcm128(keys) => keys.seal_rtcp(buf, len, id),
             Self::Gcm256(keys) => keys.seal_rtcp(buf, len, id),
         }
@@ -127,7 +142,8 @@ impl Transform {
     /// Verifies, then decrypts in place. The plain length; on [`Forged`] nothing changed.
     pub(super) fn open_rtcp(&self, packet: &mut [u8], id: PacketId) -> Result<usize, Forged> {
         match self {
-            Self::AesCm(keys) => keys.open_rtcp(packet, id),
+            Self::AesCm128(keys) => keys.open_rtcp(packet, id),
+            Self::AesCm256(keys) => keys.open_rtcp(packet, id),
             Self::Gcm128(keys) => keys.open_rtcp(packet, id),
             Self::Gcm256(keys) => keys.open_rtcp(packet, id),
         }

@@ -26,10 +26,12 @@ pub struct Authentic<'a>(&'a mut [u8]);
 /// Why a packet was not accepted. Buffer and context are unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum UnprotectError {
-    /// No SRTP or SRTCP packet: no header, no room for a tag, longer than [`PACKET_MAX`]; or SRTCP
+    /// No SRTP or SRTCP packet: no header, no room for tag and MKI, longer than [`PACKET_MAX`]; or SRTCP
     /// with its E flag clear, which would be RTCP that anybody on the path can read.
     Malformed,
-    /// The tag is wrong: another key, another rollover counter, or a forgery.
+    /// The tag is wrong: another key, another rollover counter, or a forgery. Or the packet does not
+    /// have the key's MKI where it belongs, so that another key was meant; the tag was then not
+    /// looked at.
     Authentication,
     /// The index was accepted before, or is too old to tell. The tag was not looked at.
     Replay,
@@ -63,7 +65,7 @@ impl Unprotect {
     /// [`UnprotectError`]; `buf` and the context are then unchanged.
     pub fn rtp<'a>(&mut self, buf: &'a mut [u8]) -> Result<Authentic<'a>, UnprotectError> {
         let clear = Clear::parse(protected(buf)?)?;
-        if buf.len() < clear.header_len + self.rtp.tag_len() {
+        if buf.len() < clear.header_len + self.rtp.rtp_overhead() {
             return Err(UnprotectError::Malformed);
         }
         let seen = self.ssrcs.peek(clear.ssrc, Received::NOTHING)?.rtp;
@@ -158,7 +160,7 @@ impl fmt::Display for UnprotectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Malformed => "not an SRTP packet, or SRTCP that is not encrypted",
-            Self::Authentication => "SRTP authentication tag is wrong",
+            Self::Authentication => "SRTP authentication tag or MKI is wrong",
             Self::Replay => "SRTP index was accepted before or is too old",
             Self::SsrcLimit => "context keeps no state for one more SSRC",
             Self::KeyExhausted => "SRTP index is past the end of the key: negotiate a new key",

@@ -5,7 +5,7 @@
 use rtp::demux::{Class, classify};
 use rtp::packet::{RtpHeaderMut, RtpPacket, Ssrc};
 use rtp::rtcp::{RtcpCompound, RtcpPacket};
-use rtp::srtp::{MasterKey, PACKET_MAX, Protect, Suite, Unprotect};
+use rtp::srtp::{MasterKey, Mki, PACKET_MAX, Protect, Suite, Unprotect};
 
 pub fn all(bytes: &[u8]) {
     demux(bytes);
@@ -70,8 +70,8 @@ pub fn rtcp(bytes: &[u8]) {
 
 /// Without the key nothing is accepted, and refused octets stay as they are.
 pub fn unprotect(bytes: &[u8]) {
-    for suite in Suite::ALL {
-        let mut unprotect = Unprotect::new(&master(suite));
+    for (suite, master) in masters() {
+        let mut unprotect = Unprotect::new(&master);
         let mut buf = bytes.to_vec();
         assert!(unprotect.rtp(&mut buf).is_err(), "{suite:?} accepted RTP without the key");
         assert_eq!(buf, bytes);
@@ -82,9 +82,8 @@ pub fn unprotect(bytes: &[u8]) {
 
 /// What is protected comes back; what is not stays as it is.
 pub fn protect(bytes: &[u8]) {
-    for suite in Suite::ALL {
+    for (_, master) in masters() {
         for rtcp in [false, true] {
-            let master = master(suite);
             let (mut protect, mut unprotect) = (Protect::new(&master), Unprotect::new(&master));
             let mut buf = [bytes, &[0; Suite::OVERHEAD_MAX]].concat();
             let end = if rtcp {
@@ -107,7 +106,14 @@ pub fn protect(bytes: &[u8]) {
     }
 }
 
-fn master(suite: Suite) -> MasterKey {
-    let (key, salt) = ([0x42; 32], [0x17; 14]);
-    MasterKey::new(suite, &key[..suite.key_len()], &salt[..suite.salt_len()]).unwrap()
+/// A key of every suite, without and with an MKI.
+fn masters() -> impl Iterator<Item = (Suite, MasterKey)> {
+    Suite::ALL.into_iter().flat_map(|suite| {
+        let master = || {
+            let (key, salt) = ([0x42; 32], [0x17; 14]);
+            MasterKey::new(suite, &key[..suite.key_len()], &salt[..suite.salt_len()]).unwrap()
+        };
+        let mki = Mki::new(0x8090, 3).unwrap();
+        [(suite, master()), (suite, master().with_mki(mki))]
+    })
 }

@@ -4,7 +4,8 @@
  *   request   operation (1 octet) | length (4 octets, big endian) | octets
  *   answer    status (1 octet, 0 is success) | length | octets
  *
- *   K   start over: suite (1 octet, 0 to 3), master key, master salt
+ *   K   start over: suite (1 octet, 0 to 5), MKI (its length in 1 octet, 0 for none, then itself),
+ *       master key, master salt
  *   p   protect RTP      c   protect RTCP
  *   u   unprotect RTP    v   unprotect RTCP
  *   f   send all answers so far; is not answered itself
@@ -19,6 +20,7 @@ enum { ROOM = 70000 };
 
 static uint8_t buf[ROOM] __attribute__((aligned(16)));
 static srtp_t sender, receiver;
+static unsigned use_mki;
 
 static void fail(const char *what)
 {
@@ -26,9 +28,11 @@ static void fail(const char *what)
     exit(1);
 }
 
-static srtp_t context(int suite, uint8_t *key, int outbound)
+static srtp_t context(int suite, uint8_t *mki, int outbound)
 {
     srtp_policy_t policy;
+    srtp_master_key_t key = { .key = mki + 1 + mki[0], .mki_id = mki + 1, .mki_size = mki[0] };
+    srtp_master_key_t *keys[] = { &key };
     srtp_t made;
     memset(&policy, 0, sizeof policy);
     switch (suite) {
@@ -41,10 +45,18 @@ static srtp_t context(int suite, uint8_t *key, int outbound)
         srtp_crypto_policy_set_aes_cm_128_hmac_sha1_80(&policy.rtcp);
         break;
     case 2:
+        srtp_crypto_policy_set_aes_cm_256_hmac_sha1_80(&policy.rtp);
+        srtp_crypto_policy_set_aes_cm_256_hmac_sha1_80(&policy.rtcp);
+        break;
+    case 3:
+        srtp_crypto_policy_set_aes_cm_256_hmac_sha1_32(&policy.rtp);
+        srtp_crypto_policy_set_aes_cm_256_hmac_sha1_80(&policy.rtcp);
+        break;
+    case 4:
         srtp_crypto_policy_set_aes_gcm_128_16_auth(&policy.rtp);
         srtp_crypto_policy_set_aes_gcm_128_16_auth(&policy.rtcp);
         break;
-    case 3:
+    case 5:
         srtp_crypto_policy_set_aes_gcm_256_16_auth(&policy.rtp);
         srtp_crypto_policy_set_aes_gcm_256_16_auth(&policy.rtcp);
         break;
@@ -52,7 +64,8 @@ static srtp_t context(int suite, uint8_t *key, int outbound)
         fail("no such suite");
     }
     policy.ssrc.type = outbound ? ssrc_any_outbound : ssrc_any_inbound;
-    policy.key = key;
+    policy.keys = keys;
+    policy.num_master_keys = 1;
     policy.window_size = 128;
     if (srtp_create(&made, &policy) != srtp_err_status_ok)
         fail("srtp_create refused the policy");
@@ -86,12 +99,13 @@ int main(void)
                 srtp_dealloc(sender), srtp_dealloc(receiver);
             sender = context(buf[0], buf + 1, 1);
             receiver = context(buf[0], buf + 1, 0);
+            use_mki = buf[1] != 0;
             len = 0;
             break;
-        case 'p': status = srtp_protect(sender, buf, &len); break;
-        case 'c': status = srtp_protect_rtcp(sender, buf, &len); break;
-        case 'u': status = srtp_unprotect(receiver, buf, &len); break;
-        case 'v': status = srtp_unprotect_rtcp(receiver, buf, &len); break;
+        case 'p': status = srtp_protect_mki(sender, buf, &len, use_mki, 0); break;
+        case 'c': status = srtp_protect_rtcp_mki(sender, buf, &len, use_mki, 0); break;
+        case 'u': status = srtp_unprotect_mki(receiver, buf, &len, use_mki); break;
+        case 'v': status = srtp_unprotect_rtcp_mki(receiver, buf, &len, use_mki); break;
         case 'f': fflush(stdout); continue;
         default: fail("no such operation");
         }

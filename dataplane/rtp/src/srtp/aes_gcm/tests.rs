@@ -20,7 +20,7 @@ where
 {
     let salt = hex("51756964 2070726f 2071756f").try_into().unwrap();
     let key: Vec<u8> = (0..=255).take(AesGcm::<C, U12>::key_size()).collect();
-    Gcm::new(key.as_slice().try_into().unwrap(), &salt)
+    Gcm::new(key.as_slice().try_into().unwrap(), &salt, Mki::NONE)
 }
 
 /// Seals and opens `plain` with `header_len` octets in the clear.

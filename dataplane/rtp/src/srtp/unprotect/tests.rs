@@ -1,7 +1,7 @@
 use super::*;
 use crate::packet::Ssrc;
 use crate::srtp::tests::{master, rtcp_packet, rtp_packet};
-use crate::srtp::{Protect, SSRC_MAX, Suite};
+use crate::srtp::{Mki, Protect, SSRC_MAX, Suite};
 
 struct Pair {
     protect: Protect,
@@ -143,6 +143,69 @@ fn srtcp_in_the_clear_is_refused() {
     }
 }
 
+/// RFC 3711 §3.1, §3.4, RFC 7714 §8.2, §9.2: where the MKI stands.
+#[test]
+fn an_mki_is_sent_and_demanded() {
+    for suite in Suite::ALL {
+        let gcm = suite.salt_len() == 12;
+        for (value, len) in [(7, 1), (0x0203, 2), (0x04_0506, 3), (0x0708_090a, 4)] {
+            let mki = Mki::new(value, len).unwrap();
+            let len = mki.len();
+            let keyed = || master(suite).with_mki(mki);
+            let (protect, unprotect) = (Protect::new(&keyed()), Unprotect::new(&keyed()));
+            let (mut with, mut without) = (Pair { protect, unprotect }, pair(suite));
+            let rows = [
+                (false, with.srtp(1, 1), without.srtp(1, 1), suite.rtp_tag_len()),
+                (true, with.srtcp(1), without.srtcp(1), suite.rtcp_tag_len()),
+            ];
+            for (rtcp, packet, plain, tag_len) in rows {
+                let at = if gcm { plain.len() } else { plain.len() - tag_len };
+                assert_eq!(packet, [&plain[..at], mki.octets(), &plain[at..]].concat());
+
+                with.refused(rtcp, &plain);
+                for bit in 0..8 * len {
+                    let mut other = packet.clone();
+                    other[at + bit / 8] ^= 1 << (bit % 8);
+                    assert_eq!(with.refused(rtcp, &other), UnprotectError::Authentication);
+                }
+                without.refused(rtcp, &packet);
+                let mut taken = packet.clone();
+                let unprotect = &mut with.unprotect;
+                assert!(
+                    if rtcp { unprotect.rtcp(&mut taken) } else { unprotect.rtp(&mut taken) }
+                        .is_ok()
+                );
+            }
+        }
+    }
+}
+
+/// Every suite authenticates and numbers SRTCP, whose index counts per SSRC and has its E flag set.
+#[test]
+fn srtcp_carries_its_index_e_flag_and_tag() {
+    for suite in Suite::ALL {
+        let mut pair = pair(suite);
+        let (tag, gcm) = (suite.rtcp_tag_len(), suite.salt_len() == 12);
+        for (ssrc, index) in [(1, 0u32), (1, 1), (2, 0), (1, 2)] {
+            let packet = pair.srtcp(ssrc);
+            assert_eq!(packet.len(), 20 + 4 + tag);
+            let word = if gcm { 20 + tag } else { 20 };
+            assert_eq!(packet[word..word + 4], (1 << 31 | index).to_be_bytes(), "{suite:?}");
+            let place = if gcm { 20..20 + tag } else { 24..24 + tag };
+            for at in place {
+                let mut forged = packet.clone();
+                forged[at] ^= 0x80;
+                assert_eq!(pair.refused(true, &forged), UnprotectError::Authentication);
+            }
+            let mut other_index = packet.clone();
+            other_index[word + 3] ^= 0x40;
+            assert_eq!(pair.refused(true, &other_index), UnprotectError::Authentication);
+            assert!(pair.unprotect.rtcp(&mut packet.clone()).is_ok());
+            assert_eq!(pair.refused(true, &packet), UnprotectError::Replay);
+        }
+    }
+}
+
 /// An authentic packet of a ninth source finds no place; a forged one of any source takes none.
 #[test]
 fn ssrc_max_sources_and_not_one_more() {
@@ -174,8 +237,9 @@ fn the_keys_of_one_suite_open_no_other() {
                 protect: Protect::new(&master(sender)),
                 unprotect: Unprotect::new(&master(receiver)),
             };
-            // Both AES-CM suites derive the same keys and differ by the RTP tag alone.
-            let same_rtcp = sender.salt_len() == 14 && receiver.salt_len() == 14;
+            // Two AES-CM suites of one key length have the same keys and differ by the RTP tag alone.
+            let lengths = |suite: Suite| (suite.key_len(), suite.salt_len());
+            let same_rtcp = lengths(sender) == lengths(receiver) && sender.salt_len() == 14;
             let (rtp, rtcp) = (pair.srtp(1, 1), pair.srtcp(1));
             assert_eq!(pair.refused(false, &rtp), UnprotectError::Authentication);
             if !same_rtcp {
