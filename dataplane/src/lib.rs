@@ -34,6 +34,7 @@ pub mod flow;
 mod host;
 pub mod io;
 mod keys;
+pub mod latch;
 pub mod limits;
 mod ports;
 pub mod quality;

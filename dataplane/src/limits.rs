@@ -89,3 +89,25 @@ const _: () = assert!(BUFFERS.is_power_of_two() && BUFFERS <= 32768);
 const _: () = assert!(BATCH_MAX <= SUBMISSIONS as usize);
 const _: () = assert!(COMPLETIONS as usize >= BUFFERS as usize + SUBMISSIONS as usize);
 const _: () = assert!(GATHER_COUNT <= BATCH_MAX);
+
+/// How long plain RTP may be learned after arming, in nanoseconds: a peer that was told to send does
+/// so within a round trip and its own call set-up, and every second more is one more for guessers.
+pub const LATCH_WINDOW_NS: u64 = 5_000_000_000;
+
+/// The same for the RTCP port, in nanoseconds: three report intervals (RFC 3550 §6.2). It may be
+/// longer because RTCP is learned at the address of the RTP only.
+pub const LATCH_WINDOW_RTCP_NS: u64 = 15_000_000_000;
+
+/// A learned source that sent nothing for so long may have moved, in nanoseconds: the longest gap
+/// of discontinuous transmission is 0.5 s, so that several packets were due.
+pub const LATCH_SILENCE_NS: u64 = 3_000_000_000;
+
+/// Wrong SSRCs that may be shown for a silent source before nobody may continue for it: some are
+/// honest (a peer that also restarted), and 64 guesses find one of 2^32 with 1.5e-8.
+pub const LATCH_GUESSES_MAX: u8 = 64;
+
+/// For so long after signaling named another address, packets from the old one may still be under
+/// way, in nanoseconds: a jitter buffer's worth on the longest path in use, with a margin.
+pub const LATCH_STRAGGLERS_NS: u64 = 1_000_000_000;
+
+const _: () = assert!(LATCH_STRAGGLERS_NS < LATCH_WINDOW_NS);
