@@ -36,19 +36,26 @@ impl SrtpKey {
         self.suite
     }
 
+    /// Master key and master salt; `None` never, by the constructors.
+    pub fn parts(&self) -> Option<(&[u8], &[u8])> {
+        self.octets.split_at_checked(self.suite.key_len())
+    }
+
     /// The key in the form the transforms take; `None` only if they disagree about lengths.
     pub fn master(&self) -> Option<MasterKey> {
-        let (key, salt) = self.octets.split_at_checked(self.suite.key_len())?;
+        let (key, salt) = self.parts()?;
         MasterKey::new(self.suite, key, salt).ok()
     }
 }
 
-/// The four suites, strongest first.
-pub const SUITES: [Suite; 4] = [
+/// All suites, in the order of preference.
+pub const SUITES: [Suite; 6] = [
     Suite::AeadAes256Gcm,
     Suite::AeadAes128Gcm,
+    Suite::AesCm256HmacSha1_80,
     Suite::AesCm128HmacSha1_80,
     Suite::AesCm128HmacSha1_32,
+    Suite::AesCm256HmacSha1_32,
 ];
 
 /// The name in `a=crypto`: RFC 4568 §6.2, RFC 7714 §14.2.
@@ -57,6 +64,8 @@ pub const fn suite_name(suite: Suite) -> &'static str {
         Suite::AesCm128HmacSha1_80 => "AES_CM_128_HMAC_SHA1_80",
         Suite::AesCm128HmacSha1_32 => "AES_CM_128_HMAC_SHA1_32",
         Suite::AeadAes128Gcm => "AEAD_AES_128_GCM",
+        Suite::AesCm256HmacSha1_80 => "AES_256_CM_HMAC_SHA1_80",
+        Suite::AesCm256HmacSha1_32 => "AES_256_CM_HMAC_SHA1_32",
         Suite::AeadAes256Gcm => "AEAD_AES_256_GCM",
     }
 }
@@ -72,7 +81,7 @@ mod tests {
 
     #[test]
     fn keys_have_the_length_of_their_suite_and_survive_base64() {
-        for (suite, inline_len) in SUITES.into_iter().zip([60, 40, 40, 40]) {
+        for (suite, inline_len) in SUITES.into_iter().zip([60, 40, 64, 40, 40, 64]) {
             let key = SrtpKey::fresh(suite).unwrap();
             let inline = key.inline();
             assert_eq!(inline.len(), inline_len);

@@ -1,5 +1,5 @@
 //! The secure peer: a PBX that speaks SIP over TLS with certificates on both sides, and SRTP with
-//! SDES keys. It offers all four suites and prefers another one in each call.
+//! SDES keys. It offers all suites and prefers another one in each call.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -76,8 +76,8 @@ pub fn answer(
 }
 
 /// The suites in the order that call number `call` prefers. Calls alternate in direction, so two
-/// neighbours share a preference and each direction sees all four.
-fn preference(call: u32) -> [rtp::srtp::Suite; 4] {
+/// neighbours share a preference and each direction sees all of them.
+fn preference(call: u32) -> [rtp::srtp::Suite; 6] {
     let mut suites = SUITES;
     suites.rotate_left((call / 2) as usize % SUITES.len());
     suites

@@ -11,10 +11,12 @@
 
 mod report;
 mod sdes;
+mod translate;
 
 use crate::packet::{Malformed, PADDING, Ssrc, VERSION, padding_len};
 pub use report::{ReceiverReport, ReportBlock, SenderInfo, SenderReport};
 pub use sdes::{Sdes, SdesChunk, SdesItem};
+pub use translate::{Translation, translate};
 
 /// Fewest octets of a datagram of ours: one packet header and one SSRC, which is also the part
 /// that SRTCP leaves in the clear (RFC 3711 §3.4).

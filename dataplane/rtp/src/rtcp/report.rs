@@ -26,6 +26,15 @@ pub struct SenderInfo {
     pub octets: u32,
 }
 
+impl SenderInfo {
+    /// The middle 32 bits of the NTP time, in units of 1/65536 s: what a receiver of this report
+    /// sends back as [`ReportBlock::last_sr`].
+    #[must_use]
+    pub fn ntp_middle(&self) -> u32 {
+        (self.ntp >> 16) as u32
+    }
+}
+
 /// RR: how its sender receives others.
 #[derive(Clone, Copy)]
 pub struct ReceiverReport<'a> {

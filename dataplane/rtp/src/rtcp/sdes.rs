@@ -62,6 +62,11 @@ impl<'a> SdesChunk<'a> {
     }
 }
 
+/// Octets of the first chunk of `bytes`.
+pub(super) fn chunk_len(bytes: &[u8]) -> Result<usize, Malformed> {
+    Ok(bytes.len() - split_chunk(bytes)?.1.len())
+}
+
 fn split_chunk(bytes: &[u8]) -> Result<(SdesChunk<'_>, &[u8]), Malformed> {
     if bytes.is_empty() {
         return Err(Malformed::Count);

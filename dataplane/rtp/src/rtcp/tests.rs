@@ -34,6 +34,7 @@ fn a_compound_is_read_packet_by_packet() {
     let info =
         SenderInfo { ntp: 0xe000_0001_8000_0000, rtp_timestamp: 160, packets: 50, octets: 8000 };
     assert_eq!(sr.info, info);
+    assert_eq!(info.ntp_middle(), 0x0001_8000);
     let block = ReportBlock {
         ssrc: Ssrc(0x3333_4444),
         fraction_lost: 64,

@@ -18,17 +18,18 @@ use zeroize::Zeroize;
 
 /// The expanded keys of one direction of one protocol. `C` is the encrypting half of AES-128 or
 /// AES-256: counter mode never decrypts a block.
-pub(super) struct AesCm<C> {
+pub(super) struct AesCm<C, M> {
     cipher: C,
-    mac: HmacSha1,
+    mac: M,
     /// Session salt times 2^16.
     salt: u128,
     tag_len: u8,
     mki: Mki,
 }
 
-impl<C> AesCm<C>
+impl<C, M> AesCm<C, M>
 where
+    M: HmacSha1,
     C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16> + KeyInit,
 {
     pub(super) fn new(
@@ -39,7 +40,7 @@ where
         mki: Mki,
     ) -> Self {
         let salt = salt.iter().fold(0, |salt, byte| (salt << 8) | u128::from(*byte)) << 16;
-        Self { cipher: C::new(key), mac: HmacSha1::new(auth), salt, tag_len, mki }
+        Self { cipher: C::new(key), mac: M::new(auth), salt, tag_len, mki }
     }
 
     /// Octets of MKI and tag.
@@ -119,7 +120,7 @@ where
     }
 }
 
-impl<C> Drop for AesCm<C> {
+impl<C, M> Drop for AesCm<C, M> {
     fn drop(&mut self) {
         self.salt.zeroize();
     }

@@ -1,12 +1,13 @@
 //! `AEAD_AES_128_GCM` and `AEAD_AES_256_GCM` (RFC 7714).
 //!
 //! ```text
-//! SRTP    header | encrypted payload | tag | MKI              header is associated data
-//! SRTCP   first 8 octets | encrypted rest | tag | E + index | MKI      first 8 octets and the word are
+//! SRTP    header | encrypted payload | tag | MKI
+//! SRTCP   first 8 octets | encrypted rest | tag | E + index | MKI
 //! ```
 //!
-//! The tag belongs to the ciphertext, so the MKI follows it (RFC 7714 §8.2, §9.3), where AES-CM puts
-//! it before the tag.
+//! Associated data is the header, or the first 8 octets and the word of E flag and index. The tag
+//! belongs to the ciphertext, so the MKI follows it (RFC 7714 §8.2, §9.2), where AES-CM puts the
+//! MKI before the tag.
 
 use super::key::{ESRTCP_WORD, Mki};
 use super::transform::{Forged, PacketId};

@@ -156,8 +156,8 @@ impl MasterKey {
         Ok(master)
     }
 
-    /// The same key with an identifier: what is protected with it carries `mki`, and nothing else is
-    /// unprotected with it.
+    /// The same key with an identifier: what is protected with it carries `mki`, and nothing else
+    /// is unprotected with it.
     #[must_use]
     pub fn with_mki(mut self, mki: Mki) -> Self {
         self.mki = mki;

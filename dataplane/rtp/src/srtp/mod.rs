@@ -12,7 +12,9 @@
 //! without the key can change any state. [`Protect`] and [`Unprotect`] are different types, and
 //! only `Unprotect` makes an [`Authentic`] packet.
 //!
-//! A context lives inline, without a pointer: see `context_sizes` in the tests for its octets.
+//! What every RTP packet reads of a context lies inline and together: the first source's indices,
+//! then the SRTP keys. SRTCP keys and further sources are boxed when the context is made; see
+//! `context_sizes` in the tests for the octets.
 
 mod aes_cm;
 mod aes_gcm;

@@ -2,6 +2,7 @@
 
 use super::aes_cm::AesCm;
 use super::aes_gcm::{Gcm, TAG};
+use super::hmac_sha1::{HmacSha1, Midstates, Packaged};
 use super::kdf::{Label, derive};
 use super::key::{ESRTCP_WORD, MasterKey, Suite};
 use crate::packet::Ssrc;
@@ -9,10 +10,10 @@ use crate::rtcp::RTCP_PACKET_MIN;
 use aes::{Aes128Enc, Aes256Enc};
 use zeroize::Zeroizing;
 
-/// The transform of RTP or of RTCP, keys expanded.
-pub(super) enum Transform {
-    AesCm128(AesCm<Aes128Enc>),
-    AesCm256(AesCm<Aes256Enc>),
+/// The transform of RTP or of RTCP, keys expanded. `M` is how AES-CM computes its tags.
+pub(super) enum Transform<M> {
+    AesCm128(AesCm<Aes128Enc, M>),
+    AesCm256(AesCm<Aes256Enc, M>),
     Gcm128(Gcm<Aes128Enc>),
     Gcm256(Gcm<Aes256Enc>),
 }
@@ -29,17 +30,21 @@ pub(super) struct PacketId {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Forged;
 
-impl Transform {
+impl Transform<Midstates> {
     pub(super) fn rtp(master: &MasterKey) -> Self {
         let labels = [Label::RtpEncryption, Label::RtpAuthentication, Label::RtpSalt];
         Self::new(master, labels, master.suite().rtp_tag_len() as u8)
     }
+}
 
+impl Transform<Packaged> {
     pub(super) fn rtcp(master: &MasterKey) -> Self {
         let labels = [Label::RtcpEncryption, Label::RtcpAuthentication, Label::RtcpSalt];
         Self::new(master, labels, master.suite().rtcp_tag_len() as u8)
     }
+}
 
+impl<M: HmacSha1> Transform<M> {
     fn new(
         master: &MasterKey,
         [encryption, authentication, salt]: [Label; 3],

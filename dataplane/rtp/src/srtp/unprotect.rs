@@ -1,6 +1,7 @@
 //! The receiving side.
 
 use super::PACKET_MAX;
+use super::hmac_sha1::{Midstates, Packaged};
 use super::index::PacketIndex;
 use super::key::MasterKey;
 use super::replay::{Replayed, Window};
@@ -8,16 +9,21 @@ use super::ssrcs::{Full, Ssrcs};
 use super::transform::{Forged, PacketId, Transform};
 use crate::packet::{Clear, Malformed};
 use crate::rtcp;
+use alloc::boxed::Box;
 use core::fmt;
 
 /// Verifies and decrypts the packets of one direction under one master key.
 ///
 /// A packet that is not authentic changes nothing: no SSRC gets state, no index or window moves,
 /// the buffer keeps its octets.
+///
+/// What an RTP packet of the first source needs lies together, in as few cache lines as its suite
+/// allows; thousands of contexts take turns, and each comes back when the cache has forgotten it.
+#[repr(C, align(64))]
 pub struct Unprotect {
-    rtp: Transform,
-    rtcp: Transform,
     ssrcs: Ssrcs<Received>,
+    rtp: Transform<Midstates>,
+    rtcp: Box<Transform<Packaged>>,
 }
 
 /// A plain packet whose tag was right. Only [`Unprotect`] makes one.
@@ -26,12 +32,12 @@ pub struct Authentic<'a>(&'a mut [u8]);
 /// Why a packet was not accepted. Buffer and context are unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum UnprotectError {
-    /// No SRTP or SRTCP packet: no header, no room for tag and MKI, longer than [`PACKET_MAX`]; or SRTCP
-    /// with its E flag clear, which would be RTCP that anybody on the path can read.
+    /// No SRTP or SRTCP packet: no header, no room for tag and MKI, longer than [`PACKET_MAX`]; or
+    /// SRTCP with its E flag clear, which would be RTCP that anybody on the path can read.
     Malformed,
-    /// The tag is wrong: another key, another rollover counter, or a forgery. Or the packet does not
-    /// have the key's MKI where it belongs, so that another key was meant; the tag was then not
-    /// looked at.
+    /// The tag is wrong: another key, another rollover counter, or a forgery. Or the packet does
+    /// not have the key's MKI where it belongs, so that another key was meant; the tag was then
+    /// not looked at.
     Authentication,
     /// The index was accepted before, or is too old to tell. The tag was not looked at.
     Replay,
@@ -46,9 +52,9 @@ impl Unprotect {
     #[must_use]
     pub fn new(master: &MasterKey) -> Self {
         Self {
-            rtp: Transform::rtp(master),
-            rtcp: Transform::rtcp(master),
             ssrcs: Ssrcs::new(Received::NOTHING),
+            rtp: Transform::rtp(master),
+            rtcp: Box::new(Transform::rtcp(master)),
         }
     }
 
@@ -56,7 +62,7 @@ impl Unprotect {
     /// at a re-keying (RFC 3711 §3.3.1). A sender that starts it again needs a new context.
     pub fn rekey(&mut self, master: &MasterKey) {
         self.rtp = Transform::rtp(master);
-        self.rtcp = Transform::rtcp(master);
+        *self.rtcp = Transform::rtcp(master);
     }
 
     /// Takes the SRTP packet `buf` and leaves the RTP packet at its start.

@@ -4,21 +4,23 @@
 
 use rtp::demux::{Class, classify};
 use rtp::packet::{RtpHeaderMut, RtpPacket, Ssrc};
-use rtp::rtcp::{RtcpCompound, RtcpPacket};
+use rtp::rtcp::{self, ReportBlock, RtcpCompound, RtcpPacket, Translation};
 use rtp::srtp::{MasterKey, Mki, PACKET_MAX, Protect, Suite, Unprotect};
 
 pub fn all(bytes: &[u8]) {
     demux(bytes);
     packet(bytes);
     rtcp(bytes);
+    translate(bytes);
     unprotect(bytes);
     protect(bytes);
 }
 
-/// What a view accepts is never a runt.
+/// What a view accepts is never a runt, if its type is one that RFC 5761 §4 leaves to RTCP.
 pub fn demux(bytes: &[u8]) {
     let class = classify(bytes);
-    if RtpPacket::parse(bytes).is_ok() || RtcpCompound::parse(bytes).is_ok() {
+    let rtcp = bytes.get(1).is_some_and(|packet_type| (192..=223).contains(packet_type));
+    if RtpPacket::parse(bytes).is_ok() || rtcp && RtcpCompound::parse(bytes).is_ok() {
         assert_ne!(class, Class::Runt);
     }
     assert_eq!(class, classify(&bytes[..bytes.len().min(64)]), "only the beginning counts");
@@ -66,6 +68,48 @@ pub fn rtcp(bytes: &[u8]) {
         };
         assert!(octets < bytes.len());
     }
+}
+
+/// Translation writes everything or nothing, what it leaves can be read, and both sources are
+/// renamed wherever a reader finds them.
+pub fn translate(bytes: &[u8]) {
+    let Ok(before) = RtcpCompound::parse(bytes) else {
+        let mut buf = bytes.to_vec();
+        assert!(rtcp::translate(&mut buf, None, None).is_err());
+        return;
+    };
+    let from_ssrc = before.sender_ssrc();
+    let subject = blocks(&before).first().map_or(Ssrc(3), |block| block.ssrc);
+    let [to_ssrc, back] = [Ssrc(!from_ssrc.0), Ssrc(!subject.0)];
+    let sent = Translation { from_ssrc, to_ssrc, seq_offset: 1, timestamp_offset: 77 };
+    let reported =
+        Translation { from_ssrc: back, to_ssrc: subject, seq_offset: 999, timestamp_offset: 1 };
+    let mut buf = bytes.to_vec();
+    if rtcp::translate(&mut buf, Some(&sent), Some(&reported)).is_err() {
+        assert_eq!(buf, bytes, "written in spite of an error");
+        return;
+    }
+    let after = RtcpCompound::parse(&buf).unwrap();
+    assert_eq!(after.iter().count(), before.iter().count());
+    let (before, after) = (blocks(&before), blocks(&after));
+    assert_eq!(after.len(), before.len());
+    for (after, before) in after.iter().zip(before) {
+        let (ssrc, offset) = if before.ssrc == subject { (back, 999) } else { (before.ssrc, 0) };
+        let seq = (before.highest_seq as u16).wrapping_sub(offset);
+        assert_eq!((after.ssrc, after.highest_seq as u16), (ssrc, seq));
+    }
+}
+
+fn blocks(compound: &RtcpCompound<'_>) -> Vec<ReportBlock> {
+    let mut found = Vec::new();
+    for packet in compound {
+        match packet {
+            RtcpPacket::SenderReport(report) => found.extend(report.blocks()),
+            RtcpPacket::ReceiverReport(report) => found.extend(report.blocks()),
+            _ => {}
+        }
+    }
+    found
 }
 
 /// Without the key nothing is accepted, and refused octets stay as they are.

@@ -58,18 +58,40 @@ pub fn rtp(rng: &mut Rng, ssrc: u32, seq: u16) -> Vec<u8> {
     packet
 }
 
-/// A valid RTCP compound: a receiver report with random blocks, then up to three other packets.
+/// A valid RTCP compound: a report with random blocks, then up to three other packets.
 pub fn rtcp(rng: &mut Rng, ssrc: u32) -> Vec<u8> {
     let blocks = rng.below(4);
-    let mut compound = vec![0x80 | blocks as u8, 201, 0, (1 + 6 * blocks) as u8];
-    compound.extend(ssrc.to_be_bytes());
-    compound.extend(rng.bytes(24 * blocks));
+    let (packet_type, info) = if rng.one_in(2) { (200, 20) } else { (201, 0) };
+    let body = [ssrc.to_be_bytes().to_vec(), rng.bytes(info + 24 * blocks)].concat();
+    let mut compound = rtcp_packet(blocks, packet_type, &body);
     for _ in 0..rng.below(4) {
-        let words = 2 + rng.below(20);
-        let packet_type = [204, 205, 206, 207, 212][rng.below(5)];
-        compound.extend([0x80 | rng.below(32) as u8, packet_type, 0, words as u8]);
-        compound.extend(ssrc.to_be_bytes());
-        compound.extend(rng.bytes(4 * (words - 1)));
+        let ssrc = ssrc.to_be_bytes();
+        let packet = match rng.below(4) {
+            0 => rtcp_packet(1, 202, &[&ssrc, &b"\x01\x03a@b\x06\x01t"[..], &[0; 4]].concat()),
+            1 => rtcp_packet(1, 203, &[&ssrc, &b"\x05adieu\0\0"[..]].concat()),
+            2 => {
+                let blocks = (0..rng.below(4)).flat_map(|_| xr_block(rng)).collect();
+                rtcp_packet(0, 207, &[ssrc.to_vec(), blocks].concat())
+            }
+            _ => {
+                let (count, packet_type) = (rng.below(32), [204, 205, 206, 212][rng.below(4)]);
+                let words = 1 + rng.below(20);
+                rtcp_packet(count, packet_type, &[&ssrc[..], &rng.bytes(4 * words)].concat())
+            }
+        };
+        compound.extend(packet);
     }
     compound
+}
+
+/// An extended report block of RFC 3611 §4, or one that is unknown.
+fn xr_block(rng: &mut Rng) -> Vec<u8> {
+    let block_type = 1 + rng.below(8);
+    let words = [4, 4, 5, 2, 6, 9, 8, rng.below(5)][block_type - 1];
+    [vec![block_type as u8, rng.word() as u8, 0, words as u8], rng.bytes(4 * words)].concat()
+}
+
+fn rtcp_packet(count: usize, packet_type: u8, body: &[u8]) -> Vec<u8> {
+    let words = (body.len() / 4) as u8;
+    [&[0x80 | count as u8, packet_type, 0, words], body].concat()
 }

@@ -28,6 +28,7 @@ fn every_first_and_second_octet_through_every_entry() {
             bodies::demux(&bytes);
             bodies::packet(&bytes);
             bodies::rtcp(&bytes);
+            bodies::translate(&bytes);
         }
     }
 }
@@ -63,6 +64,7 @@ fn every_octet_of_valid_packets_lies() {
                 bodies::demux(&lying);
                 bodies::packet(&lying);
                 bodies::rtcp(&lying);
+                bodies::translate(&lying);
             }
         }
     }

@@ -104,7 +104,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn both_sides_equal_the_oracle(suite in 0..Suite::ALL.len(), seed in any::<u64>(), fates in fates()) {
+    fn both_sides_equal_the_oracle(
+        suite in 0..Suite::ALL.len(),
+        seed in any::<u64>(),
+        fates in fates(),
+    ) {
         let suite = Suite::ALL[suite];
         let (mut protect, mut unprotect) = contexts(suite);
         let (mut used, mut accepted) = (Oracle::default(), Oracle::default());
@@ -153,7 +157,11 @@ proptest! {
 
     /// SRTCP indices are ours, so only the network reorders, loses and repeats.
     #[test]
-    fn rtcp_equals_the_oracle(suite in 0..Suite::ALL.len(), seed in any::<u64>(), fates in fates()) {
+    fn rtcp_equals_the_oracle(
+        suite in 0..Suite::ALL.len(),
+        seed in any::<u64>(),
+        fates in fates(),
+    ) {
         let suite = Suite::ALL[suite];
         let (mut protect, mut unprotect) = contexts(suite);
         let mut accepted = Oracle::default();

@@ -1,5 +1,6 @@
 use super::*;
 use crate::packet::Ssrc;
+use crate::srtp::hmac_sha1::Midstates;
 use crate::srtp::tests::hex;
 use aes::{Aes128Enc, Aes256Enc};
 
@@ -39,27 +40,24 @@ where
 {
     let salt = hex("F0F1F2F3F4F5F6F7F8F9FAFBFCFD").try_into().unwrap();
     let key = hex(key);
-    let transform =
-        AesCm::<C>::new(key.as_slice().try_into().unwrap(), &[0; 20], &salt, 10, Mki::NONE);
+    let transform = AesCm::<C, Midstates>::new(
+        key.as_slice().try_into().unwrap(),
+        &[0; 20],
+        &salt,
+        10,
+        Mki::NONE,
+    );
     let mut octets = vec![0; 1_044_512];
     transform.apply(&mut octets, PacketId { ssrc: Ssrc(0), index: 0 });
     octets
-}
-
-/// RFC 2202 §3 test cases 1 and 7, split where a packet and its rollover counter meet.
-#[test]
-fn rfc_2202_hmac_sha1() {
-    let tag = HmacSha1::new(&[0x0b; 20]).tag(b"Hi T", *b"here");
-    assert_eq!(tag[..], hex("b617318655057264e28bc0b6fb378c8ef146be00"));
-    let tag = HmacSha1::new(&[0xaa; 20]).tag(&[0xdd; 46], [0xdd; 4]);
-    assert_eq!(tag[..], hex("125d7342b9ac11cd91a39af48aa17b4f63f175d3"));
 }
 
 /// The counter block of RFC 3711 §4.1.1, bit by bit: SSRC and index reach disjoint octets.
 #[test]
 fn ssrc_and_index_reach_the_counter_block_where_rfc_3711_puts_them() {
     let key = [3; 16];
-    let transform = AesCm::<Aes128Enc>::new(&key.into(), &[0; 20], &[0; 14], 10, Mki::NONE);
+    let transform =
+        AesCm::<Aes128Enc, Midstates>::new(&key.into(), &[0; 20], &[0; 14], 10, Mki::NONE);
     let mut found = [0; 16];
     transform.apply(&mut found, PacketId { ssrc: Ssrc(0x0102_0304), index: 0x0506_0708_090a });
     let mut expected = [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 0].into();

@@ -1,10 +1,12 @@
-//! RFC 7714 §16 and §17. The vectors give encryption keys and salts, not master keys.
+//! RFC 7714 §16 and §17, and Project Wycheproof. The vectors give encryption keys and salts, not
+//! master keys.
 
 use super::*;
 use crate::packet::Ssrc;
 use crate::srtp::tests::hex;
 use aes::{Aes128Enc, Aes256Enc};
 use aes_gcm::KeySizeUser;
+use wycheproof::{TestResult, aead};
 
 const RTP: PacketId = PacketId { ssrc: Ssrc(0x5501_a0b2), index: 0xf17b };
 const RTCP: PacketId = PacketId { ssrc: Ssrc(0x4d61_7273), index: 0x05d4 };
@@ -105,4 +107,76 @@ fn section_17_2_srtcp_aead_aes_256_gcm() {
          a2eaa5c1 110555be 8415f658 c61de047 6f1b6fad 1d1eb30c 4446839f 57ff6f6c
          b26ac3be 800005d4",
     );
+}
+
+/// Tagging only, E flag clear: no suite of ours sends this, but the tag over associated data alone
+/// must be the RFC's. The whole packet and the ESRTCP word are associated data.
+fn check_rtcp_tag<C>(tag: &str)
+where
+    C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16> + KeyInit,
+{
+    let associated = hex(&[RTCP_PLAIN, "000005d4"].concat());
+    let tag = hex(tag);
+    let tag: [u8; TAG] = tag.try_into().unwrap();
+    assert_eq!(keyed::<C>().seal(RTCP, &associated, &mut []), Some(tag));
+    assert_eq!(keyed::<C>().open(RTCP, &associated, &mut [], &tag), Ok(()));
+}
+
+#[test]
+fn section_17_3_srtcp_aead_aes_128_gcm_tag() {
+    check_rtcp_tag::<Aes128Enc>("841dd968 3dd78ec9 2ae58790 125f62b3");
+}
+
+#[test]
+fn section_17_4_srtcp_aead_aes_256_gcm_tag() {
+    check_rtcp_tag::<Aes256Enc>("91db4afb feee5a97 8fab4393 ed2615fe");
+}
+
+/// Project Wycheproof's AES-GCM cases that have the shape of SRTP: 96-bit nonce, 128-bit tag. With
+/// SSRC and index 0 the nonce is the salt, and a header of any length is associated data.
+#[test]
+fn wycheproof_aes_gcm() {
+    let set = aead::TestSet::load(aead::TestName::AesGcm).unwrap();
+    let shaped =
+        set.test_groups.iter().filter(|group| (group.nonce_size, group.tag_size) == (96, 128));
+    let (mut valid, mut refused) = (0, 0);
+    for group in shaped {
+        for case in &group.tests {
+            let agrees = match group.key_size {
+                128 => check_case::<Aes128Enc>(case),
+                256 => check_case::<Aes256Enc>(case),
+                _ => continue,
+            };
+            assert!(agrees, "case {}: {}", case.tc_id, case.comment);
+            match case.result {
+                TestResult::Valid | TestResult::Acceptable => valid += 1,
+                TestResult::Invalid => refused += 1,
+            }
+        }
+    }
+    assert!(valid > 70 && refused > 40, "{valid} valid, {refused} invalid cases");
+}
+
+/// Whether sealing gives the case's octets and opening them ends as the case says.
+fn check_case<C>(case: &aead::Test) -> bool
+where
+    C: BlockCipherEncrypt + BlockSizeUser<BlockSize = U16> + KeyInit,
+{
+    let salt = case.nonce[..].try_into().unwrap();
+    let keys = Gcm::<C>::new(case.key[..].try_into().unwrap(), &salt, Mki::NONE);
+    let id = PacketId { ssrc: Ssrc(0), index: 0 };
+    let plain = [&case.aad[..], &case.pt].concat();
+    let protected = [&case.aad[..], &case.ct, &case.tag].concat();
+    let valid = case.result != TestResult::Invalid;
+
+    let mut sealed = [&plain[..], &[0; TAG]].concat();
+    let end = keys.seal_rtp(&mut sealed, case.aad.len(), plain.len(), id);
+    assert_eq!(end, Some(sealed.len()));
+    let mut opened = protected.clone();
+    let len = keys.open_rtp(&mut opened, case.aad.len(), id);
+    if valid {
+        sealed == protected && len == Ok(plain.len()) && opened[..plain.len()] == plain
+    } else {
+        len == Err(Forged) && opened == protected
+    }
 }

@@ -237,7 +237,7 @@ fn the_keys_of_one_suite_open_no_other() {
                 protect: Protect::new(&master(sender)),
                 unprotect: Unprotect::new(&master(receiver)),
             };
-            // Two AES-CM suites of one key length have the same keys and differ by the RTP tag alone.
+            // Two AES-CM suites of one key length have the same keys, and differ by the RTP tag.
             let lengths = |suite: Suite| (suite.key_len(), suite.salt_len());
             let same_rtcp = lengths(sender) == lengths(receiver) && sender.salt_len() == 14;
             let (rtp, rtcp) = (pair.srtp(1, 1), pair.srtcp(1));
