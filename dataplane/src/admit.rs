@@ -10,24 +10,25 @@
 //! alone; a packet of a secure flow only as the [`Authentic`](rtp::srtp::Authentic) result of
 //! [`Unprotect`], and it is sealed by [`Protect`] whenever the far side is secure.
 
+use rtp::packet::RtpHeaderMut;
 use rtp::srtp::{MasterKey, Protect, ProtectError, Unprotect, UnprotectError};
 
-use crate::io::Endpoint;
+use crate::latch::Approach;
 use crate::verdict::{Kind, Verdict};
 
-/// Proof that a packet came from the signalled address and port.
+/// Proof that a packet came from where it may come from.
 pub struct FromSource(());
 
 impl FromSource {
-    /// Compares address and port, both exactly.
+    /// Lets pass what the latch expects, or may learn from once it is admitted.
     ///
     /// # Errors
-    /// [`Verdict::NotReady`] while no source is signalled, [`Verdict::OffPath`] from elsewhere.
-    pub fn check(expected: Option<Endpoint>, source: Endpoint) -> Result<FromSource, Verdict> {
-        match expected {
-            None => Err(Verdict::NotReady),
-            Some(expected) if expected == source => Ok(FromSource(())),
-            Some(_) => Err(Verdict::OffPath),
+    /// [`Verdict::NotReady`] while no source is known, [`Verdict::OffPath`] from elsewhere.
+    pub fn check(approach: Approach) -> Result<FromSource, Verdict> {
+        match approach {
+            Approach::Expected | Approach::Candidate => Ok(FromSource(())),
+            Approach::Refused => Err(Verdict::OffPath),
+            Approach::Unset => Err(Verdict::NotReady),
         }
     }
 }
@@ -39,10 +40,32 @@ pub struct Admitted<'a> {
     kind: Kind,
 }
 
-impl Admitted<'_> {
+impl<'a> Admitted<'a> {
+    /// A packet of our own making: the first `len` octets of `body`, RTP.
+    ///
+    /// # Errors
+    /// [`Verdict::Oversize`] when the body is shorter.
+    pub fn own(body: &'a mut [u8], len: usize) -> Result<Admitted<'a>, Verdict> {
+        if len > body.len() {
+            Err(Verdict::Oversize)
+        } else {
+            Ok(Admitted { body, len, kind: Kind::Rtp })
+        }
+    }
+
     /// The plain packet.
     pub fn bytes(&self) -> &[u8] {
         self.body.get(..self.len).unwrap_or_default()
+    }
+
+    /// The plain packet, to be rewritten in place.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.body.get_mut(..self.len).unwrap_or_default()
+    }
+
+    /// Its RTP header; `None` when it is not RTP.
+    pub fn header_mut(&mut self) -> Option<RtpHeaderMut<'_>> {
+        RtpHeaderMut::parse(self.bytes_mut()).ok()
     }
 }
 
@@ -85,6 +108,8 @@ impl Ingress {
         let packet = body.get_mut(..len).ok_or(Verdict::Oversize)?;
         let len = match (self, kind) {
             (Ingress::Plain, _) => len,
+            // A secure flow carries nothing that SRTP cannot protect.
+            (Ingress::Secure(_), Kind::Udptl) => return Err(Verdict::Direction),
             (Ingress::Secure(context), Kind::Rtp) => context.rtp(packet)?.len(),
             (Ingress::Secure(context), Kind::Rtcp) => context.rtcp(packet)?.len(),
         };
@@ -112,6 +137,7 @@ impl Egress {
         let Admitted { body, len, kind } = packet;
         let len = match (self, kind) {
             (Egress::Plain, _) => len,
+            (Egress::Secure(_), Kind::Udptl) => return Err(Verdict::Direction),
             (Egress::Secure(context), Kind::Rtp) => context.rtp(body, len)?,
             (Egress::Secure(context), Kind::Rtcp) => context.rtcp(body, len)?,
         };

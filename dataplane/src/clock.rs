@@ -7,6 +7,12 @@ pub fn now_ns() -> u64 {
     read(ClockId::Monotonic)
 }
 
+/// The time of day in nanoseconds since 1970: the clock of the kernel's time stamps, good for
+/// differences of moments only, since it may be set.
+pub fn wall_ns() -> u64 {
+    read(ClockId::Realtime)
+}
+
 /// CPU time of the calling thread, kernel included: the honest measure of how busy a worker is.
 pub fn thread_cpu_ns() -> u64 {
     read(ClockId::ThreadCPUTime)

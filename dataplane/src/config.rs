@@ -9,8 +9,9 @@ use std::path::PathBuf;
 pub struct Config {
     /// Unix socket where signaling fetches the regions.
     pub socket: PathBuf,
-    /// Local media addresses; a command names one by its index.
-    pub addresses: Vec<IpAddr>,
+    /// Media networks, each with its local addresses of either family; a command names a network by
+    /// its index.
+    pub networks: Vec<Vec<IpAddr>>,
     /// UDP ports for media on every address, split evenly among the workers.
     pub ports: RangeInclusive<u16>,
     /// Worker threads.
@@ -22,9 +23,32 @@ pub struct Config {
     pub flows_per_worker: u32,
     /// How long a wake-up waits for further packets, in microseconds. 0: not at all.
     pub gather_us: u32,
+    /// How long a worker polls before it sleeps, in microseconds. 0: not at all.
+    pub spin_us: u32,
+    /// How packets are received and sent.
+    pub backend: BackendChoice,
+    /// Differentiated services code point of media packets, 0 to 63 (RFC 2474).
+    pub dscp: u8,
+    /// Directory of the prompts; none: nothing can be played.
+    pub prompts: Option<PathBuf>,
     /// The only user id that may attach to `socket`.
     pub allowed_uid: u32,
 }
+
+/// Which backend the workers use.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub enum BackendChoice {
+    /// io_uring, and where the host refuses it, `Mmsg`.
+    #[default]
+    Auto,
+    /// io_uring or nothing.
+    Uring,
+    /// epoll, recvmmsg and sendmmsg: on every host, for somewhat more CPU time.
+    Mmsg,
+}
+
+/// Expedited forwarding, what RFC 4594 §2 asks for voice.
+pub const DSCP_DEFAULT: u8 = 46;
 
 /// Gathering time that saves the most CPU for the least delay, in microseconds.
 pub const GATHER_US_DEFAULT: u32 = 200;
@@ -36,12 +60,16 @@ pub mod tests {
     pub fn config() -> Config {
         Config {
             socket: PathBuf::from("/run/trunkline/dataplane.sock"),
-            addresses: vec![IpAddr::from([127, 0, 0, 1])],
+            networks: vec![vec![IpAddr::from([127, 0, 0, 1])]],
             ports: 10_000..=10_999,
             workers: 1,
             cores: Vec::new(),
             flows_per_worker: 64,
             gather_us: GATHER_US_DEFAULT,
+            spin_us: 0,
+            backend: BackendChoice::Auto,
+            dscp: DSCP_DEFAULT,
+            prompts: None,
             allowed_uid: 0,
         }
     }

@@ -5,15 +5,16 @@
 //! (a key may be replaced, never removed), a second use of a key stream by naming a key again
 //! (see `keys.rs`), a packet from the port of a closed flow (generations).
 
+pub(crate) mod configure;
+mod say;
+
 use std::io;
-use std::net::SocketAddr;
 
-use abi::{Command, Counter, Event, FlowId, Key, Open, Reason, Request, Update};
-use rtp::srtp::{MasterKey, Suite};
+use abi::{Command, Counter, Event, FlowId, Open, Reason, Request, Update};
 
-use crate::admit::{Egress, Ingress};
-use crate::flow::{Flow, Flows, Gate, Silence, SlotError};
-use crate::io::{Endpoint, Port, SocketId, socket};
+use crate::flow::Flow;
+use crate::flows::SlotError;
+use crate::io::{Port, SocketId, socket};
 use crate::limits::UNSENT_MAX;
 use crate::ports::LeaseError;
 use crate::worker::Worker;
@@ -32,9 +33,9 @@ impl Worker {
             }
             Ok(Request::Open(open)) => self.open(&open, now_ns)?,
             Ok(Request::Update(update)) => self.update(update, now_ns),
-            Ok(request @ (Request::Play(_) | Request::Stop(_) | Request::Dial(_))) => {
-                Event::refused(request.token(), request.flow(), Reason::NoFormat)
-            }
+            Ok(Request::Play(play)) => self.play(&play, now_ns),
+            Ok(Request::Stop(stop)) => self.stop_talking(stop, now_ns),
+            Ok(Request::Dial(dial)) => self.dial(&dial, now_ns),
             Ok(Request::Close(close)) => match self.close(close.flow, close.token, now_ns)? {
                 Some(closed) => closed,
                 None => Event::refused(close.token, close.flow, self.absence(close.flow)),
@@ -68,10 +69,13 @@ impl Worker {
 
     fn open_vacant(&mut self, open: &Open, now_ns: u64) -> io::Result<Result<Event, Reason>> {
         let network = open.network as usize;
-        let (lease, rtp, rtcp) = match self.ports.lease(network, now_ns, socket::open) {
+        let bind = |address| socket::open(address, self.dscp);
+        let (lease, rtp, rtcp) = match self.ports.lease(network, open.family, now_ns, bind) {
             Ok(leased) => leased,
             Err(LeaseError::UnknownNetwork) => return Ok(Err(Reason::BadCommand)),
-            Err(LeaseError::PortsExhausted) => return Ok(Err(Reason::NoPorts)),
+            Err(LeaseError::PortsExhausted | LeaseError::FamilyAbsent) => {
+                return Ok(Err(Reason::NoPorts));
+            }
             Err(LeaseError::DescriptorsExhausted) => return Ok(Err(Reason::NoDescriptors)),
         };
         let [rtp_id, rtcp_id] = sockets(open.flow);
@@ -93,7 +97,7 @@ impl Worker {
 
     fn update(&mut self, update: Update, now_ns: u64) -> Event {
         let (token, id) = (update.token, update.flow);
-        match configure(&mut self.flows, update, now_ns) {
+        match configure::configure(&mut self.flows, update, now_ns) {
             Ok(()) => {
                 if let Some(flow) = self.flows.get_mut(id) {
                     self.host.flows.publish(id.index, &flow.snapshot());
@@ -110,6 +114,7 @@ impl Worker {
     fn close(&mut self, id: FlowId, token: u64, now_ns: u64) -> io::Result<Option<Event>> {
         let used = |flow: &Flow| (flow.closed_event(token), flow.lease);
         let Some((event, lease)) = self.flows.remove(id, used) else { return Ok(None) };
+        self.pacer.remove(id);
         for socket in sockets(id) {
             self.io.close(socket)?;
         }
@@ -118,82 +123,40 @@ impl Worker {
         Ok(Some(event))
     }
 
-    /// Sends an event, or keeps it until the guest has made room.
-    pub(crate) fn emit(&mut self, event: &Event) {
-        if self.unsent.is_empty() && self.host.events.push(event).is_ok() {
+    /// Sends an event if there is room for it; whether there was.
+    pub(crate) fn try_emit(&mut self, event: &Event) -> bool {
+        let sent = self.unsent.is_empty() && self.host.events.push(event).is_ok();
+        if sent {
             self.tally.add(Counter::Events, 1);
             self.events_waiting = true;
-        } else if self.unsent.len() < UNSENT_MAX {
+        }
+        sent
+    }
+
+    /// Sends an event that answers no command; without room for it, it is lost and counted.
+    pub(crate) fn tell(&mut self, event: &Event) {
+        if !self.try_emit(event) {
+            self.tally.add(Counter::EventsLost, 1);
+        }
+    }
+
+    /// Sends an event, or keeps it until the guest has made room.
+    pub(crate) fn emit(&mut self, event: &Event) {
+        if self.try_emit(event) {
+            return;
+        }
+        if self.unsent.len() < UNSENT_MAX {
             self.unsent.push_back(*event);
         } else {
             self.tally.add(Counter::EventsLost, 1);
         }
     }
 
-    fn absence(&self, id: FlowId) -> Reason {
+    pub(crate) fn absence(&self, id: FlowId) -> Reason {
         if self.flows.is_stale(id) { Reason::Stale } else { Reason::NoSuchFlow }
     }
 }
 
 fn sockets(flow: FlowId) -> [SocketId; 2] {
     [SocketId { flow, port: Port::Rtp }, SocketId { flow, port: Port::Rtcp }]
-}
-
-/// Gives a flow the configuration of `update`, whole or not at all.
-fn configure(flows: &mut Flows, update: Update, now_ns: u64) -> Result<(), Reason> {
-    let peer = update.peer.unwrap_or(FlowId::NONE);
-    let peer_local = flows.get_mut(peer).map(|peer| peer.lease.rtp);
-    let flow = flows.get_mut(update.flow).ok_or(Reason::NoSuchFlow)?;
-    check_families(flow.lease.rtp, [update.source_rtp, update.source_rtcp])?;
-    if let Some(local) = peer_local {
-        check_families(local, [update.destination_rtp, update.destination_rtcp])?;
-    }
-    let unprotect = update.unprotect.as_ref().map(master_key).transpose()?;
-    let protect = update.protect.as_ref().map(master_key).transpose()?;
-    let permitted =
-        flow.ingress_keys.permit(unprotect.as_ref()) && flow.egress_keys.permit(protect.as_ref());
-    if !permitted {
-        return Err(Reason::BadCommand);
-    }
-    flow.ingress_keys.change(unprotect, &mut flow.ingress, |key| Ingress::new(Some(key)));
-    flow.egress_keys.change(protect, &mut flow.egress, |key| Egress::new(Some(key)));
-    flow.peer = peer;
-    flow.mux_in = update.rtcp_mux_in;
-    flow.mux_out = update.rtcp_mux_out;
-    flow.source_rtp = update.source_rtp.map(Endpoint::from);
-    flow.source_rtcp = update.source_rtcp.map(Endpoint::from);
-    flow.destination_rtp = update.destination_rtp.map(Endpoint::from);
-    flow.destination_rtcp = update.destination_rtcp.map(Endpoint::from);
-    let before = flow.gate;
-    flow.gate = match (update.relay, flow.destination_rtp, update.peer) {
-        (true, ..) => Gate::Relaying,
-        (false, Some(_), Some(_)) => Gate::Held,
-        (false, ..) => Gate::NotReady,
-    };
-    let timeout_ns = u64::from(update.timeout_ms) * 1_000_000;
-    if flow.silence.timeout_ns != timeout_ns || flow.gate != before {
-        flow.silence = Silence { timeout_ns, since_ns: now_ns, reported: false };
-    }
-    Ok(())
-}
-
-fn check_families(local: SocketAddr, remotes: [Option<SocketAddr>; 2]) -> Result<(), Reason> {
-    let alike = remotes.iter().flatten().all(|remote| remote.is_ipv4() == local.is_ipv4());
-    if alike { Ok(()) } else { Err(Reason::BadCommand) }
-}
-
-fn master_key(key: &Key) -> Result<MasterKey, Reason> {
-    if key.mki().is_some() {
-        return Err(Reason::BadCommand);
-    }
-    let suite = match key.suite() {
-        abi::Suite::AesCm128HmacSha1_80 => Suite::AesCm128HmacSha1_80,
-        abi::Suite::AesCm128HmacSha1_32 => Suite::AesCm128HmacSha1_32,
-        abi::Suite::AeadAes128Gcm => Suite::AeadAes128Gcm,
-        abi::Suite::AeadAes256Gcm => Suite::AeadAes256Gcm,
-        abi::Suite::AesCm256HmacSha1_80 | abi::Suite::AesCm256HmacSha1_32 => {
-            return Err(Reason::BadCommand);
-        }
-    };
-    MasterKey::new(suite, key.key(), key.salt()).map_err(|_| Reason::BadCommand)
 }

@@ -6,13 +6,15 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::Config;
+use crate::config::{BackendChoice, Config};
 use crate::error::StartError;
-use crate::io::{socket, uring};
+use crate::io::{BackendKind, Dscp, socket, uring};
 use crate::limits::{BUFFER_SIZE, BUFFERS, DESCRIPTORS_OTHER};
+use crate::prompt::Prompts;
 use crate::topology::{Topology, WorkerId};
 
 /// One thing that was looked at.
@@ -56,26 +58,56 @@ pub fn probe() -> Vec<Finding> {
     findings
 }
 
+/// What the workers are started with.
+pub struct Prepared {
+    pub topology: Topology,
+    pub backend: BackendKind,
+    pub prompts: Arc<Prompts>,
+    /// What is not as it should be, and prevents nothing.
+    pub warnings: Vec<Finding>,
+}
+
 /// Plans the workers and checks the host for them.
 ///
 /// # Errors
 /// The [`StartError`] that starting would end with.
-pub fn prepare(config: &Config) -> Result<Topology, StartError> {
+pub fn prepare(config: &Config) -> Result<Prepared, StartError> {
     let topology = Topology::plan(config, &allowed_cores())?;
-    check_descriptors(&topology)?;
+    let (backend, second_best) = choose(config.backend)?;
+    // A ring's file table holds the sockets; without a ring each keeps its descriptor.
+    check_descriptors(&topology, backend == BackendKind::Mmsg)?;
     check_ports(&topology)?;
-    Ok(topology)
+    let prompts = match &config.prompts {
+        Some(directory) => Prompts::load(directory)?,
+        None => Prompts::default(),
+    };
+    let warnings = second_best.into_iter().chain(port_headroom(&topology)).collect();
+    Ok(Prepared { topology, backend, prompts: Arc::new(prompts), warnings })
+}
+
+/// Which backend to take, and why it is not io_uring where the choice was ours.
+fn choose(choice: BackendChoice) -> Result<(BackendKind, Option<Finding>), StartError> {
+    if choice == BackendChoice::Mmsg {
+        return Ok((BackendKind::Mmsg, None));
+    }
+    let Err(error) = uring::probe() else { return Ok((BackendKind::Uring, None)) };
+    match choice {
+        BackendChoice::Auto => Ok((BackendKind::Mmsg, Some(no_ring(error)))),
+        BackendChoice::Uring | BackendChoice::Mmsg => Err(diagnose(error, WorkerId(0))),
+    }
+}
+
+fn no_ring(error: io::Error) -> Finding {
+    let text = diagnose(error, WorkerId(0)).to_string();
+    let (what, remedy) = text.split_once("; ").unwrap_or((&text, ""));
+    let what = format!("{what}; workers use epoll instead");
+    Finding::warn("io_uring", what, remedy)
 }
 
 fn ring_findings() -> Vec<Finding> {
     let kernel = kernel_release();
     match uring::probe() {
-        Err(error) => {
-            let text = diagnose(error, WorkerId(0)).to_string();
-            let (what, remedy) = text.split_once("; ").unwrap_or((&text, ""));
-            let (what, remedy) = (what.to_owned(), remedy.to_owned());
-            vec![Finding { name: "io_uring", level: Level::Fail, what, remedy }]
-        }
+        Err(error) => vec![no_ring(error)],
         Ok(gathers) => {
             let usable = "available: single issuer, deferred task work, file table".to_owned();
             vec![Finding::ok("io_uring", usable), gather_finding(&kernel, gathers)]
@@ -146,20 +178,35 @@ pub fn diagnose(error: io::Error, worker: WorkerId) -> StartError {
     }
 }
 
-/// Raises the soft limit of open files to the hard one and checks that it suffices: a worker's file
-/// table may not be larger than the limit, and a full lease opens two sockets for a moment.
+/// Raises the soft limit of open files to the hard one and checks that it suffices: for a socket
+/// per port of all workers, or else for the file table of one ring, which may not be larger than the
+/// limit either. A full lease opens two sockets more for a moment.
 ///
 /// # Errors
 /// [`StartError::TooFewDescriptors`].
-fn check_descriptors(topology: &Topology) -> Result<(), StartError> {
+fn check_descriptors(topology: &Topology, each_socket: bool) -> Result<(), StartError> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         // When it fails, the check below says what is missing.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let needed = u64::from(topology.flows_per_worker) * 2 + DESCRIPTORS_OTHER;
+    let table = u64::from(topology.flows_per_worker) * 2;
+    let sockets = if each_socket { topology.sockets_max() } else { table };
+    let needed = sockets + DESCRIPTORS_OTHER;
     if limit < needed { Err(StartError::TooFewDescriptors { limit, needed }) } else { Ok(()) }
+}
+
+/// Flows beyond the ports are never opened; the commands for them are refused.
+fn port_headroom(topology: &Topology) -> Option<Finding> {
+    let (sockets, ports) = (topology.sockets_max(), topology.ports_min());
+    let what = format!(
+        "media.flows makes room for {} calls, media.ports for {}: calls beyond are refused",
+        sockets / 4,
+        ports / 4
+    );
+    let remedy = "widen media.ports, add an address to media.address, or lower media.flows";
+    (sockets > ports).then(|| Finding::warn("ports", what, remedy))
 }
 
 /// Checks that each media address is one of ours and that each worker can have ports on it. A port
@@ -168,8 +215,8 @@ fn check_descriptors(topology: &Topology) -> Result<(), StartError> {
 /// # Errors
 /// [`StartError::AddressNotLocal`], [`StartError::PortsOccupied`].
 fn check_ports(topology: &Topology) -> Result<(), StartError> {
-    for address in &topology.networks {
-        socket::open(SocketAddr::new(*address, 0))
+    for address in topology.networks.iter().flatten() {
+        socket::open(SocketAddr::new(*address, 0), Dscp::EF)
             .map_err(|cause| StartError::AddressNotLocal { address: *address, cause })?;
         for placement in &topology.placements {
             let free = |even: &u16| is_free(*address, *even) && is_free(*address, *even | 1);
@@ -184,7 +231,7 @@ fn check_ports(topology: &Topology) -> Result<(), StartError> {
 }
 
 fn is_free(address: IpAddr, port: u16) -> bool {
-    socket::open(SocketAddr::new(address, port)).is_ok()
+    socket::open(SocketAddr::new(address, port), Dscp::EF).is_ok()
 }
 
 /// The cores that this process may use, in order.
@@ -238,7 +285,7 @@ mod tests {
     #[test]
     fn a_foreign_address_is_refused_by_name() {
         let mut config = config();
-        config.addresses = vec!["192.0.2.1".parse().unwrap()];
+        config.networks = vec![vec!["192.0.2.1".parse().unwrap()]];
         let topology = Topology::plan(&config, &[]).unwrap();
         let text = check_ports(&topology).unwrap_err().to_string();
         assert!(text.contains("192.0.2.1") && text.contains("media.advertise"), "{text}");
@@ -248,23 +295,41 @@ mod tests {
     fn occupied_ports_are_refused_only_when_none_is_left() {
         let address = IpAddr::from([127, 0, 0, 77]);
         let mut config = config();
-        config.addresses = vec![address];
+        config.networks = vec![vec![address]];
         config.ports = 18_000..=18_003;
         let topology = Topology::plan(&config, &[]).unwrap();
-        let _one = socket::open(SocketAddr::new(address, 18_001)).unwrap();
+        let _one = socket::open(SocketAddr::new(address, 18_001), Dscp::EF).unwrap();
         check_ports(&topology).unwrap();
-        let _other = socket::open(SocketAddr::new(address, 18_002)).unwrap();
+        let _other = socket::open(SocketAddr::new(address, 18_002), Dscp::EF).unwrap();
         let text = check_ports(&topology).unwrap_err().to_string();
         assert!(text.contains("18000 to 18003") && text.contains("ss -lunp"), "{text}");
     }
 
     #[test]
     fn too_few_descriptors_are_told_with_the_number_needed() {
-        let mut topology = Topology::plan(&config(), &[]).unwrap();
-        check_descriptors(&topology).unwrap();
+        let mut config = config();
+        config.workers = 3;
+        let mut topology = Topology::plan(&config, &[]).unwrap();
+        check_descriptors(&topology, true).unwrap();
         topology.flows_per_worker = u32::MAX;
-        let text = check_descriptors(&topology).unwrap_err().to_string();
-        assert!(text.contains(&format!("LimitNOFILE={}", u64::from(u32::MAX) * 2 + 64)), "{text}");
+        for (each_socket, sockets) in [(false, u64::from(u32::MAX) * 2), (true, 0x5_ffff_fffa)] {
+            let text = check_descriptors(&topology, each_socket).unwrap_err().to_string();
+            assert!(text.contains(&format!("LimitNOFILE={}", sockets + 64)), "{text}");
+        }
+    }
+
+    #[test]
+    fn room_for_more_calls_than_ports_is_told() {
+        let mut config = config();
+        config.ports = 10_000..=10_063;
+        config.flows_per_worker = 32;
+        let plan = |config: &Config| Topology::plan(config, &[]).unwrap();
+        assert_eq!(port_headroom(&plan(&config)), None);
+        config.workers = 2;
+        let told = port_headroom(&plan(&config)).unwrap();
+        assert!(told.what.contains("for 32 calls") && told.what.contains("for 16"), "{told:?}");
+        config.networks = vec![vec![[127, 0, 0, 1].into(), [127, 0, 0, 2].into()]];
+        assert_eq!(port_headroom(&plan(&config)), None, "each address has the ports");
     }
 
     #[test]

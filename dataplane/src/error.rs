@@ -5,6 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use crate::prompt::PromptError;
 use crate::topology::WorkerId;
 
 /// A reason not to run.
@@ -12,6 +13,9 @@ use crate::topology::WorkerId;
 pub enum StartError {
     #[error("{name}: {what}; {remedy}")]
     Configuration { name: &'static str, what: String, remedy: String },
+
+    #[error(transparent)]
+    Prompts(#[from] PromptError),
 
     #[error(
         "media.cores names core {core}, which this process may not use; \
@@ -65,6 +69,12 @@ pub enum StartError {
     )]
     TooFewDescriptors { limit: u64, needed: u64 },
 
+    #[error(
+        "hardening failed at {what} ({cause}); this kernel or container offers it and refuses it: \
+         allow it there"
+    )]
+    Hardening { what: &'static str, cause: io::Error },
+
     #[error("handover socket {}: {what}", path.display())]
     Socket { path: PathBuf, what: String },
 
@@ -76,10 +86,14 @@ impl StartError {
     /// The exit code of the process, after `sysexits.h` where it has a fitting one.
     pub fn exit_code(&self) -> u8 {
         match self {
-            StartError::Configuration { .. } | StartError::NoSuchCore { .. } => 78,
+            StartError::Configuration { .. }
+            | StartError::Prompts(_)
+            | StartError::NoSuchCore { .. } => 78,
             StartError::AddressNotLocal { .. } | StartError::PortsOccupied { .. } => 69,
             StartError::Socket { .. } => 73,
-            StartError::RingDisabled { .. } | StartError::RingFiltered { .. } => 77,
+            StartError::RingDisabled { .. }
+            | StartError::RingFiltered { .. }
+            | StartError::Hardening { .. } => 77,
             StartError::KernelTooOld { .. } => 72,
             StartError::TooFewDescriptors { .. } | StartError::NoMemory { .. } => 71,
             StartError::Worker { .. } => 70,

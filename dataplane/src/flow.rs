@@ -1,35 +1,48 @@
-//! Flows: one direction of one media stream each, in one slab that is reserved at start.
-//!
-//! The guest chooses the slot; a slot's generation tells its lives apart. Only a higher generation
-//! opens a slot, so whatever still names an old life (a late completion, a repeated command)
-//! finds nothing.
+//! A flow: one direction of one media stream, with everything that one packet of it needs.
 
 use std::net::SocketAddr;
 
-use abi::{Event, FlowId, FlowSnapshot, FlowState};
+use abi::{Event, FlowId, FlowSnapshot, FlowState, Format, PayloadMap, TelephoneEvent};
 
 use crate::admit::{Egress, Ingress};
+use crate::aim::Aim;
+use crate::continuity::Continuity;
+use crate::far_view::FarView;
+use crate::hearing::Hearing;
 use crate::io::Endpoint;
 use crate::keys::Keys;
+use crate::latch::{Latch, Learning};
 use crate::ports::Lease;
 use crate::quality::Quality;
-use crate::verdict::{Kind, Verdict};
+use crate::rating::Rating;
+use crate::verdict::Verdict;
+use crate::voice::Voice;
 
-/// One flow: everything that one packet of its direction needs, what every packet touches first.
+/// One flow; what every packet touches first.
 pub struct Flow {
     pub id: FlowId,
     pub gate: Gate,
+    /// T.38 over UDPTL instead of RTP: datagrams pass unread.
+    pub udptl: bool,
     pub mux_in: bool,
     pub mux_out: bool,
     pub peer: FlowId,
-    pub source_rtp: Option<Endpoint>,
-    pub destination_rtp: Option<Endpoint>,
+    pub source_rtp: Latch,
+    pub aim: Aim,
     pub counts: Counts,
+    pub payloads: PayloadMap,
+    pub continuity: Continuity,
     pub quality: Quality,
     pub ingress: Ingress,
     pub egress: Egress,
-    pub source_rtcp: Option<Endpoint>,
-    pub destination_rtcp: Option<Endpoint>,
+    /// What is listened for in what arrives.
+    pub hearing: Hearing,
+    /// What is said in place of what arrives.
+    pub voice: Option<Box<Voice>>,
+    pub source_rtcp: Latch,
+    pub far: FarView,
+    pub rating: Rating,
+    pub formats: Formats,
     pub ingress_keys: Keys<Ingress>,
     pub egress_keys: Keys<Egress>,
     pub lease: Lease,
@@ -40,12 +53,20 @@ pub struct Flow {
     pub silence: Silence,
 }
 
+/// What is known of the RTP of either side.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Formats {
+    pub received: Option<Format>,
+    pub sent: Option<Format>,
+    pub events_sent: Option<TelephoneEvent>,
+}
+
 /// Whether packets of a flow may pass.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Gate {
     /// Signaling does not know enough yet.
     NotReady,
-    /// Signaling knows where to, and holds the direction.
+    /// Signaling holds the direction (RFC 3264 §8.4): RTP stops here, RTCP goes on.
     Held,
     Relaying,
 }
@@ -53,7 +74,10 @@ pub enum Gate {
 /// What a flow counts, as exported.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Counts {
+    /// The last accepted packet of any kind.
     pub last_packet_ns: u64,
+    /// The last accepted packet of media.
+    pub last_media_ns: u64,
     pub packets_in: u64,
     pub bytes_in: u64,
     pub packets_out: u64,
@@ -72,6 +96,8 @@ pub struct Silence {
     pub since_ns: u64,
     /// Reported already; armed again by the next accepted packet.
     pub reported: bool,
+    /// That this flow is silent while its peer hears media was reported; armed again likewise.
+    pub one_way_reported: bool,
 }
 
 impl Flow {
@@ -79,17 +105,24 @@ impl Flow {
         Flow {
             id,
             gate: Gate::NotReady,
+            udptl: false,
             mux_in: false,
             mux_out: false,
             peer: FlowId::NONE,
-            source_rtp: None,
-            destination_rtp: None,
+            source_rtp: Latch::new(None, Learning::Off, false, now_ns),
+            aim: Aim::default(),
             counts: Counts::default(),
+            payloads: PayloadMap::IDENTITY,
+            continuity: Continuity::new(),
             quality: Quality::default(),
             ingress: Ingress::Plain,
             egress: Egress::Plain,
-            source_rtcp: None,
-            destination_rtcp: None,
+            hearing: Hearing::default(),
+            voice: None,
+            source_rtcp: Latch::new(None, Learning::Off, false, now_ns),
+            far: FarView::default(),
+            rating: Rating::default(),
+            formats: Formats::default(),
             ingress_keys: Keys::NONE,
             egress_keys: Keys::NONE,
             lease,
@@ -108,6 +141,12 @@ impl Flow {
         self.silence.reported = false;
     }
 
+    /// Books that the accepted packet was media.
+    pub fn accepted_media(&mut self, now_ns: u64) {
+        self.counts.last_media_ns = now_ns;
+        self.silence.one_way_reported = false;
+    }
+
     /// Books a packet that left with `len` octets.
     pub fn departed(&mut self, len: usize) {
         self.counts.packets_out += 1;
@@ -124,20 +163,16 @@ impl Flow {
         }
     }
 
-    /// Where packets of `kind` go: the port of the peer to send from, and the destination.
-    pub fn destination(&self, kind: Kind) -> Option<Endpoint> {
-        match kind {
-            Kind::Rtp => self.destination_rtp,
-            Kind::Rtcp if self.mux_out => self.destination_rtp,
-            Kind::Rtcp => self.destination_rtcp,
-        }
+    /// Whether what arrives is replaced by what we say.
+    pub fn is_talking(&self) -> bool {
+        self.voice.as_ref().is_some_and(|voice| voice.due_ns().is_some())
     }
 
-    /// No packet was accepted for the time-out while the flow was relaying, and nobody was told.
+    /// No packet was accepted for the time-out while the flow was armed, and nobody was told.
     pub fn is_silent(&self, now_ns: u64) -> bool {
         let last = self.counts.last_packet_ns.max(self.silence.since_ns);
         self.silence.timeout_ns > 0
-            && self.gate == Gate::Relaying
+            && self.gate != Gate::NotReady
             && !self.silence.reported
             && now_ns.saturating_sub(last) >= self.silence.timeout_ns
     }
@@ -145,6 +180,11 @@ impl Flow {
     pub fn timeout_event(&self) -> Event {
         let counts = &self.counts;
         Event::timeout(self.id, counts.packets_in, counts.bytes_in, counts.last_packet_ns)
+    }
+
+    pub fn one_way_event(&self) -> Event {
+        let counts = &self.counts;
+        Event::one_way(self.id, counts.packets_in, counts.bytes_in, counts.last_media_ns)
     }
 
     pub fn closed_event(&self, token: u64) -> Event {
@@ -171,7 +211,8 @@ impl Flow {
             peer: self.peer,
             local_rtp: self.lease.rtp.into(),
             local_rtcp: self.local_rtcp().into(),
-            destination: self.destination_rtp.map(Endpoint::socket_addr).into(),
+            destination: self.aim.rtp.map(Endpoint::socket_addr).into(),
+            source: self.source_rtp.source().map(Endpoint::socket_addr).into(),
             last_packet_ns: self.counts.last_packet_ns,
             packets_in: self.counts.packets_in,
             bytes_in: self.counts.bytes_in,
@@ -184,128 +225,13 @@ impl Flow {
             auth_failures: self.counts.auth_failures,
             replays: self.counts.replays,
             off_path: self.counts.off_path,
+            rate_hz: self.quality.rate_hz().into(),
+            rtt_us: self.far.rtt_us().unwrap_or(0).into(),
+            far_lost: self.far.lost().unwrap_or(0).into(),
+            far_jitter: self.far.jitter().unwrap_or(0).into(),
+            mos: self.rating.mos_x100().into(),
             ..FlowSnapshot::opened(self.id, self.call, self.opened_ns)
         }
-    }
-}
-
-/// The slab.
-pub struct Flows {
-    slots: Vec<Option<Flow>>,
-    /// Small enough to stay in the cache: the relay asks it about the peer of every packet.
-    lives: Lives,
-    open: u32,
-    /// Slots at and above it were never used.
-    high_water: u32,
-}
-
-/// The latest generation of each slot, and whether it is open.
-pub struct Lives(Vec<Life>);
-
-#[derive(Clone, Copy, Default)]
-struct Life {
-    latest: u32,
-    open: bool,
-}
-
-impl Lives {
-    pub fn is_open(&self, id: FlowId) -> bool {
-        let life = self.0.get(id.index as usize);
-        life.is_some_and(|life| life.open && life.latest == id.generation)
-    }
-}
-
-/// Why a slot does not open.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SlotError {
-    /// The index is beyond the slab.
-    Beyond,
-    /// The generation is not newer than the slot's latest.
-    Stale,
-    /// An older life is still open.
-    Occupied(FlowId),
-}
-
-impl Flows {
-    pub fn new(capacity: u32) -> Flows {
-        Flows {
-            slots: (0..capacity).map(|_| None).collect(),
-            lives: Lives(vec![Life::default(); capacity as usize]),
-            open: 0,
-            high_water: 0,
-        }
-    }
-
-    pub fn open_count(&self) -> u32 {
-        self.open
-    }
-
-    pub fn high_water(&self) -> u32 {
-        self.high_water
-    }
-
-    /// May `id` open its slot?
-    ///
-    /// # Errors
-    /// [`SlotError`].
-    pub fn vacancy(&self, id: FlowId) -> Result<(), SlotError> {
-        let life = self.lives.0.get(id.index as usize).ok_or(SlotError::Beyond)?;
-        match (id.generation > life.latest, life.open) {
-            (false, _) => Err(SlotError::Stale),
-            (true, true) => {
-                Err(SlotError::Occupied(FlowId { index: id.index, generation: life.latest }))
-            }
-            (true, false) => Ok(()),
-        }
-    }
-
-    /// Puts a flow into its slot, which [`Flows::vacancy`] has granted.
-    pub fn insert(&mut self, flow: Flow) {
-        let (index, generation) = (flow.id.index, flow.id.generation);
-        let place = (self.slots.get_mut(index as usize), self.lives.0.get_mut(index as usize));
-        if let (Some(slot), Some(life)) = place {
-            *slot = Some(flow);
-            *life = Life { latest: generation, open: true };
-            self.open += 1;
-            self.high_water = self.high_water.max(index + 1);
-        }
-    }
-
-    /// Did a newer life than `id` take the slot?
-    pub fn is_stale(&self, id: FlowId) -> bool {
-        self.lives.0.get(id.index as usize).is_some_and(|life| life.latest > id.generation)
-    }
-
-    /// Takes a flow out. Its contexts and keys wipe themselves when `used` has looked at it.
-    pub fn remove<R>(&mut self, id: FlowId, used: impl FnOnce(&Flow) -> R) -> Option<R> {
-        let result = used(self.get_mut(id)?);
-        if let Some(slot) = self.slots.get_mut(id.index as usize) {
-            // In place: a moved flow would leave its keys behind on the stack.
-            *slot = None;
-        }
-        if let Some(life) = self.lives.0.get_mut(id.index as usize) {
-            life.open = false;
-        }
-        self.open -= 1;
-        Some(result)
-    }
-
-    pub fn get_mut(&mut self, id: FlowId) -> Option<&mut Flow> {
-        self.look_up(id).map(|(flow, _)| flow)
-    }
-
-    /// A flow and, beside it, the lives of all.
-    pub fn look_up(&mut self, id: FlowId) -> Option<(&mut Flow, &Lives)> {
-        if !self.lives.is_open(id) {
-            return None;
-        }
-        let flow = self.slots.get_mut(id.index as usize)?.as_mut()?;
-        Some((flow, &self.lives))
-    }
-
-    /// The open flows among `count` slots from `first`.
-    pub fn sweep(&mut self, first: u32, count: u32) -> impl Iterator<Item = &mut Flow> {
-        self.slots.iter_mut().skip(first as usize).take(count as usize).flatten()
     }
 }
 
@@ -324,31 +250,6 @@ pub mod tests {
         Flow::new(id, [0; 16], Lease { network: 0, rtp, rtcp }, 0)
     }
 
-    #[test]
-    fn a_slot_opens_for_newer_generations_only() {
-        let mut flows = Flows::new(2);
-        assert_eq!(flows.vacancy(id(2, 1)), Err(SlotError::Beyond));
-        assert_eq!(flows.vacancy(id(0, 3)), Ok(()));
-        flows.insert(flow(id(0, 3)));
-        assert_eq!(flows.vacancy(id(0, 3)), Err(SlotError::Stale));
-        assert_eq!(flows.vacancy(id(0, 4)), Err(SlotError::Occupied(id(0, 3))));
-        assert_eq!(flows.remove(id(0, 3), |flow| flow.id), Some(id(0, 3)));
-        assert_eq!(flows.vacancy(id(0, 3)), Err(SlotError::Stale));
-        assert_eq!(flows.vacancy(id(0, 4)), Ok(()));
-    }
-
-    #[test]
-    fn an_old_name_finds_nothing() {
-        let mut flows = Flows::new(1);
-        flows.insert(flow(id(0, 1)));
-        flows.remove(id(0, 1), |_| ());
-        flows.insert(flow(id(0, 2)));
-        assert!(flows.get_mut(id(0, 1)).is_none());
-        assert!(flows.get_mut(id(0, 2)).is_some());
-        assert!(flows.remove(id(0, 1), |_| ()).is_none());
-        assert_eq!(flows.open_count(), 1);
-    }
-
     /// What 4,096 flows reserve; two SRTP contexts are most of it.
     #[test]
     fn a_flow_is_small() {
@@ -360,8 +261,10 @@ pub mod tests {
     fn silence_is_reported_once_until_media_resumes() {
         let mut flow = flow(id(0, 1));
         assert!(!flow.is_silent(u64::MAX), "no watch was asked for");
-        flow.silence = Silence { timeout_ns: 100, since_ns: 50, reported: false };
-        assert!(!flow.is_silent(u64::MAX), "a held flow is silent by intent");
+        flow.silence = Silence { timeout_ns: 100, since_ns: 50, ..Silence::default() };
+        assert!(!flow.is_silent(u64::MAX), "nothing is expected yet");
+        flow.gate = Gate::Held;
+        assert!(flow.is_silent(150), "a hold has its own time-out");
         flow.gate = Gate::Relaying;
         assert!(!flow.is_silent(149));
         assert!(flow.is_silent(150));

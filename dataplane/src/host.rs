@@ -17,43 +17,69 @@ use rustix::io::Errno;
 use tracing::{info, warn};
 
 use crate::config::Config;
-use crate::environment::{self, diagnose};
+use crate::environment::{self, Finding, Prepared, diagnose};
 use crate::error::StartError;
-use crate::io::uring::Uring;
+use crate::harden::Hardening;
+use crate::io::{Backend, BackendKind};
 use crate::limits::{COMMAND_SLOTS, EVENT_SLOTS};
 use crate::ports::Ports;
 use crate::stop::Stop;
-use crate::topology::{Placement, Topology, WorkerId};
+use crate::topology::{Placement, WorkerId};
 use crate::worker::{Parts, Signal, Worker};
 
-/// Runs the data plane until `stop` is triggered.
+/// Runs the data plane until `stop` is triggered, with the rights that the process has.
 ///
 /// # Errors
 /// [`StartError`]: why it did not start, or which worker failed.
 pub fn run(config: Config, stop: Stop) -> Result<(), StartError> {
-    let topology = environment::prepare(&config)?;
+    run_as(&config, &stop, None)
+}
+
+/// As [`run`], but gives up all rights that a running data plane does not need. The process can do
+/// nothing else afterwards: the socket's file stays too, and the next start replaces it.
+///
+/// # Errors
+/// As [`run`], and [`StartError::Hardening`].
+pub fn run_hardened(config: Config, stop: Stop, hardening: Hardening) -> Result<(), StartError> {
+    run_as(&config, &stop, Some(hardening))
+}
+
+fn run_as(config: &Config, stop: &Stop, hardening: Option<Hardening>) -> Result<(), StartError> {
+    let prepared = environment::prepare(config)?;
+    for Finding { what, remedy, .. } in &prepared.warnings {
+        warn!("{what}; {remedy}");
+    }
     let listener = Listener::bind(&config.socket, config.allowed_uid)
-        .map_err(|error| socket_error(&config, &error))?;
-    let crew = Crew::start(&topology)?;
-    info!(
-        socket = %config.socket.display(),
-        workers = topology.placements.len(),
-        ports = ?config.ports,
-        "media workers run"
-    );
-    let served = crew.serve(&listener, &stop);
+        .map_err(|error| socket_error(config, &error))?;
+    let crew = Crew::start(&prepared)?;
+    let hardened = hardening.map(Hardening::finish).transpose();
+    let served = hardened.and_then(|report| {
+        match report {
+            Some(report) if report.missing.is_empty() => info!("{report}"),
+            Some(report) => warn!("{report}"),
+            None => {}
+        }
+        info!(
+            socket = %config.socket.display(),
+            workers = prepared.topology.placements.len(),
+            ports = ?config.ports,
+            backend = ?prepared.backend,
+            "media workers run"
+        );
+        crew.serve(&listener, stop)
+    });
     let stopped = crew.stop();
     // A worker's own account of its end says more than that it ended.
     stopped.and(served)
 }
 
 /// Whether a data plane with this configuration could start now: addresses, ports, cores, limits.
-/// Holds nothing afterwards.
+/// Holds nothing afterwards. The findings are warnings.
 ///
 /// # Errors
 /// What [`run`] would say.
-pub fn check(config: &Config) -> Result<(), StartError> {
-    environment::prepare(config).map(|_| ())
+pub fn check(config: &Config) -> Result<Vec<Finding>, StartError> {
+    environment::prepare(config).map(|prepared| prepared.warnings)
 }
 
 /// All workers, seen from the main thread.
@@ -73,11 +99,11 @@ struct Member {
 }
 
 impl Crew {
-    fn start(topology: &Topology) -> Result<Crew, StartError> {
+    fn start(prepared: &Prepared) -> Result<Crew, StartError> {
         let ended = abi::doorbell::create().map_err(|error| lacking(WorkerId(0), &error))?;
         let mut crew = Crew { members: Vec::new(), ended };
-        for placement in &topology.placements {
-            match Member::start(placement, topology, &crew.ended) {
+        for placement in &prepared.topology.placements {
+            match Member::start(placement, prepared, &crew.ended) {
                 Ok(member) => crew.members.push(member),
                 Err(error) => {
                     let _ = crew.stop();
@@ -155,10 +181,11 @@ impl Member {
     /// Starts a worker and waits until its ring is ready.
     fn start(
         placement: &Placement,
-        topology: &Topology,
+        prepared: &Prepared,
         ended: &OwnedFd,
     ) -> Result<Member, StartError> {
         let worker = placement.worker;
+        let topology = &prepared.topology;
         let lacks = |error: std::io::Error| lacking(worker, &error);
         let shape = Shape {
             flows: topology.flows_per_worker,
@@ -191,11 +218,15 @@ impl Member {
             signal: Arc::clone(&signal),
             flows: topology.flows_per_worker,
             gather_us: topology.gather_us,
+            spin_us: topology.spin_us,
+            dscp: topology.dscp,
+            prompts: Arc::clone(&prepared.prompts),
         };
         let bells = (ring_command_bell.map_err(lacks)?, ring_event_bell.map_err(lacks)?);
         let thread = Thread {
             worker,
             core: placement.core,
+            backend: prepared.backend,
             parts,
             bells,
             _farewell: Farewell(ended.map_err(lacks)?),
@@ -225,6 +256,7 @@ impl Member {
 struct Thread {
     worker: WorkerId,
     core: Option<usize>,
+    backend: BackendKind,
     parts: Parts,
     /// Command bell, event bell.
     bells: (OwnedFd, OwnedFd),
@@ -239,13 +271,13 @@ impl Thread {
             warn!(worker = self.worker.0, core = id, "cannot pin; the scheduler places the worker");
         }
         let (command_bell, event_bell) = self.bells;
-        // The ring belongs to the thread that makes it.
-        let ring = Uring::new(self.parts.flows, command_bell, event_bell)
+        // A ring belongs to the thread that makes it.
+        let io = Backend::new(self.backend, self.parts.flows, command_bell, event_bell)
             .map_err(|error| diagnose(error, self.worker))?;
-        if !ring.gathers() && self.parts.gather_us > 0 {
+        if !io.gathers() && self.parts.gather_us > 0 {
             warn!(worker = self.worker.0, "kernel is older than 6.12: workers do not gather");
         }
-        let worker = Worker::new(self.parts, ring);
+        let worker = Worker::new(self.parts, io);
         let _ = ready.send(());
         worker.run().map_err(|error| StartError::Worker {
             worker: self.worker,

@@ -24,9 +24,18 @@ struct Parked<C> {
 impl<C> Keys<C> {
     pub const NONE: Keys<C> = Keys { current: None, parked: None };
 
-    /// Whether the direction may change to `next`: anything but from a key to none.
+    /// Whether the direction may change to `next`: not from a key to none, and not to the secret of a
+    /// known key under another suite or MKI, whose context would encrypt with the same key stream.
     pub fn permit(&self, next: Option<&MasterKey>) -> bool {
-        next.is_some() || self.current.is_none()
+        let Some(next) = next else { return self.current.is_none() };
+        let parked = self.parked.as_ref().map(|parked| &parked.key);
+        let mut known = self.current.iter().chain(parked);
+        known.all(|known| known == next || !known.shares_secret(next))
+    }
+
+    /// Whether the direction has a key.
+    pub fn is_keyed(&self) -> bool {
+        self.current.is_some()
     }
 
     /// Changes to `next`, and `context` with it. A change that is not permitted changes nothing.

@@ -72,17 +72,18 @@ pub enum Confirmed {
     Refused,
 }
 
-/// The source of one port.
-#[derive(Debug)]
+/// The source of one port: what each packet touches first.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Latch {
     /// What the usual packet is compared with: the signalled address until another is learned.
     source: Option<Endpoint>,
     heard_ns: u64,
+    successor: Successor,
     /// How well the source was learned; `None` before its first packet.
     rank: Option<Rank>,
     secure: bool,
     wrong_guesses: u8,
-    successor: Successor,
     anchor: Anchor,
     armed_ns: u64,
     learning: Learning,
@@ -219,6 +220,14 @@ impl Latch {
     /// Where media comes from now, and therefore where the opposite flow sends to.
     pub fn source(&self) -> Option<Endpoint> {
         self.source
+    }
+
+    /// The source, if it was learned from packets that came.
+    pub fn learned(&self) -> Option<Endpoint> {
+        match self.learning {
+            Learning::Off => None,
+            Learning::Learn { .. } => self.rank.and(self.source),
+        }
     }
 
     fn settle(&mut self, source: Endpoint, ssrc: u32, now_ns: u64) -> Confirmed {

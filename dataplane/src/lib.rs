@@ -5,17 +5,21 @@
 //! of calls. See `README.md` for the map.
 //!
 //! ```no_run
-//! use dataplane::{Config, GATHER_US_DEFAULT, Stop};
+//! use dataplane::{BackendChoice, Config, DSCP_DEFAULT, GATHER_US_DEFAULT, Stop};
 //!
 //! let stop = Stop::new()?; // a clone of it goes to the signal handler
 //! let config = Config {
 //!     socket: "/run/trunkline/dataplane.sock".into(),
-//!     addresses: vec!["192.0.2.10".parse()?],
+//!     networks: vec![vec!["192.0.2.10".parse()?, "2001:db8::10".parse()?]],
 //!     ports: 20_000..=39_999,
 //!     workers: 1,
 //!     cores: vec![],
 //!     flows_per_worker: 4096,
 //!     gather_us: GATHER_US_DEFAULT,
+//!     spin_us: 0,
+//!     backend: BackendChoice::Auto,
+//!     dscp: DSCP_DEFAULT,
+//!     prompts: None,
 //!     allowed_uid: 990,
 //! };
 //! dataplane::run(config, stop)?;
@@ -25,30 +29,47 @@
 #![deny(unsafe_code)]
 
 pub mod admit;
+pub mod aim;
 mod clock;
 mod config;
+pub mod continuity;
 mod control;
+pub mod dtmf;
+pub mod emodel;
 mod environment;
 mod error;
+pub mod far_view;
 pub mod flow;
+pub mod flows;
+pub mod g711;
+mod harden;
+mod hearing;
 mod host;
 pub mod io;
 mod keys;
 pub mod latch;
 pub mod limits;
+pub mod pacer;
 mod ports;
+pub mod prompt;
 pub mod quality;
+mod rating;
 pub mod relay;
+mod residue;
 mod stop;
+mod sweep;
+mod talk;
 pub mod tally;
 mod topology;
 pub mod verdict;
+pub mod voice;
 mod worker;
 
-pub use config::{Config, GATHER_US_DEFAULT};
+pub use config::{BackendChoice, Config, DSCP_DEFAULT, GATHER_US_DEFAULT};
 pub use environment::{Finding, Level, probe};
 pub use error::StartError;
-pub use host::{check, run};
+pub use harden::{Hardening, Report};
+pub use host::{check, run, run_hardened};
 pub use ports::Lease;
 pub use stop::Stop;
 pub use topology::{Placement, PortPairs, Topology, WorkerId};

@@ -11,15 +11,20 @@ pub const PACKET_MAX: usize = 1500;
 /// border with a neighbour's header.
 pub const BUFFER_SIZE: usize = 2048;
 
-/// Bytes in front of the payload in each buffer: the kernel's 16-byte receive header and 32 bytes
-/// for the source address. The payload starts on a 16-byte border for the ciphers' sake.
-pub const HEAD_ROOM: usize = 48;
+/// Bytes in front of the payload in each buffer: the kernel's 16-byte receive header, 32 bytes for
+/// the source address and 32 for one time stamp. The payload starts on a 16-byte border for the
+/// ciphers' sake.
+pub const HEAD_ROOM: usize = 80;
 
 /// Bytes that protection may add to a packet: the GCM tag (16) and the SRTCP index word (4).
 pub const TAIL_ROOM: usize = 32;
 
 /// Receive buffers of one worker: 8 MiB, a backlog of 8 ms at 500,000 packets per second.
 pub const BUFFERS: u16 = 4096;
+
+/// Buffers of one worker for packets of its own (announcements, digits), apart from those above: two
+/// rounds of 256, one on its way out while the next is written.
+pub const SEND_BUFFERS: u16 = 512;
 
 /// Packets that one round relays: 256 buffers and their flows still fit the second-level cache.
 pub const BATCH_MAX: usize = 256;
@@ -36,6 +41,28 @@ pub const GATHER_COUNT: usize = 64;
 /// Longest gathering time that a configuration may ask for, in microseconds: above 400 the gain
 /// has ended and the delay is heard.
 pub const GATHER_US_MAX: u32 = 1000;
+
+/// Longest time that a configuration may let a worker poll before it sleeps, in microseconds: one
+/// packet interval of a single call; a longer one burns a core for silence.
+pub const SPIN_US_MAX: u32 = 20_000;
+
+/// One flow in this many has its packets stamped by the kernel, for the histogram of added delay.
+pub const DELAY_SAMPLE_FLOWS: u32 = 32;
+
+/// Packets that one `recvmmsg` takes from a socket. A socket of 20 ms media holds one; more come
+/// together only after a pause of the worker or in a burst.
+pub const RECEIVE_RUN: usize = 8;
+
+/// Packets that one `sendmmsg` sends from a socket; a longer run takes several.
+pub const SEND_RUN: usize = 32;
+
+/// Sockets that one `epoll_wait` names: as many as a round has packets.
+pub const READY_MAX: usize = BATCH_MAX;
+
+/// Times that a socket's receive starts again at once after an error, per housekeeping step. Above
+/// the five ICMP answers that packets at 50 per second attract in 100 ms; beyond it the receive
+/// waits for the next step, so that an error that stays costs no core.
+pub const RESTARTS_MAX: u8 = 8;
 
 /// Commands that one round executes. Opening a flow costs four system calls per port, so a burst of
 /// new calls must not delay the packets of running ones.
@@ -59,6 +86,46 @@ pub const LEASE_TRIES: usize = 32;
 /// reservation; the kernel clamps it to `net.core.rmem_max` and `wmem_max`.
 pub const SOCKET_BUFFER: usize = 1 << 20;
 
+/// Shortest digit that we send, in milliseconds: what every receiver must accept (ITU-T Q.24).
+pub const DIGIT_MS_MIN: u32 = 40;
+
+/// Longest digit that we send, in milliseconds: no service asks for a longer press, and one event
+/// of a clock of 8 kHz can still say it in one segment (RFC 4733 §2.5.1.3).
+pub const DIGIT_MS_MAX: u32 = 6000;
+
+/// Longest prompt, in seconds: announcements last up to 15 (a network ends early media soon after),
+/// hold music in a loop up to a minute.
+pub const PROMPT_SECONDS_MAX: u32 = 60;
+
+/// Prompts of one process: a dozen announcements in a dozen languages, and greetings of trunks.
+pub const PROMPTS_MAX: usize = 256;
+
+/// All prompts together, in seconds: 29 MB in three codecs. What they are read from is a directory
+/// that others fill; its size must not decide about our memory.
+pub const PROMPTS_SECONDS_MAX: u32 = 1200;
+
+/// Largest prompt file, in bytes: the longest prompt at 16 kHz, and 64 KiB of chunks that are not
+/// audio.
+pub const PROMPT_BYTES_MAX: u64 = PROMPT_SECONDS_MAX as u64 * 32_000 + 65_536;
+
+/// Length of a prompt's name: it travels in a command.
+pub const PROMPT_NAME_MAX: usize = 32;
+
+/// Digits that wait behind the one being said: longer than any number or PIN that is dialled at
+/// once.
+pub const DIGITS_QUEUED_MAX: usize = 64;
+
+/// Grid of the moments at which our own packets are due, in nanoseconds: talkers share wake-ups, and
+/// every packet time in use is a multiple.
+pub const PACE_GRID_NS: u64 = 5_000_000;
+
+/// Packets of one talker that a late wake-up sends at once: what the shortest jitter buffers take
+/// (60 ms at the usual packet time). What was due before them is skipped.
+pub const PACE_BURST_MAX: u64 = 3;
+
+/// Longest payload that we make: 60 ms of 8 octets each.
+pub const VOICE_PAYLOAD_MAX: usize = 480;
+
 /// Workers of one process.
 pub const WORKERS_MAX: usize = 64;
 
@@ -67,6 +134,12 @@ pub const FLOWS_MAX: u32 = 1 << 16;
 
 /// Media networks of one configuration.
 pub const NETWORKS_MAX: usize = 16;
+
+/// Addresses of one media network: a lease looks at each.
+pub const ADDRESSES_MAX: usize = 16;
+
+/// Largest differentiated services code point: six bits (RFC 2474 §3).
+pub const DSCP_MAX: u8 = 63;
 
 /// Commands that may wait between signaling and one worker.
 pub const COMMAND_SLOTS: u32 = 1024;
@@ -86,6 +159,8 @@ pub const DESCRIPTORS_OTHER: u64 = 64;
 
 const _: () = assert!(HEAD_ROOM + PACKET_MAX + TAIL_ROOM <= BUFFER_SIZE);
 const _: () = assert!(BUFFERS.is_power_of_two() && BUFFERS <= 32768);
+const _: () = assert!(HEAD_ROOM.is_multiple_of(16));
+const _: () = assert!(BUFFERS as usize + SEND_BUFFERS as usize <= u16::MAX as usize);
 const _: () = assert!(BATCH_MAX <= SUBMISSIONS as usize);
 const _: () = assert!(COMPLETIONS as usize >= BUFFERS as usize + SUBMISSIONS as usize);
 const _: () = assert!(GATHER_COUNT <= BATCH_MAX);
@@ -111,3 +186,38 @@ pub const LATCH_GUESSES_MAX: u8 = 64;
 pub const LATCH_STRAGGLERS_NS: u64 = 1_000_000_000;
 
 const _: () = assert!(LATCH_STRAGGLERS_NS < LATCH_WINDOW_NS);
+
+/// Numbers that a packet may be late by and still be a reordered one (RFC 3550 §A.1).
+pub const MISORDER_MAX: i16 = 100;
+
+/// Numbers that may be missing in one gap before it is a restarted source (RFC 3550 §A.1): a minute
+/// of 20 ms packets.
+pub const DROPOUT_MAX: i16 = 3_000;
+
+/// How far the clock of a talker that comes back may differ from ours to be kept, in milliseconds:
+/// the jitter of its packets, which a receiver's buffer absorbs anyway.
+pub const CLOCK_TOLERANCE_MS: u32 = 100;
+
+/// Ticks that the timestamp of a telephone event may lie behind: the longest event that one
+/// timestamp can carry (RFC 4733 §2.3.5).
+pub const EVENT_TICKS_MAX: i32 = 1 << 16;
+
+/// How often the quality of a flow is estimated anew, in nanoseconds: the interval of RTCP reports
+/// (RFC 3550 §6.2), from which the round-trip time comes.
+pub const RATING_NS: u64 = 5_000_000_000;
+
+/// Longest round trip that a report block is believed, in nanoseconds: nobody talks over a longer
+/// one, and it keeps microseconds within 32 bits.
+pub const RTT_MAX_NS: u64 = 60_000_000_000;
+
+/// By how much the far side may claim to have held a sender report for longer than it was away, in
+/// nanoseconds: two clocks that differ by 200 parts in a million over one report interval.
+pub const CLOCK_SLACK_NS: u64 = 1_000_000;
+
+/// A direction that sent nothing for so long while the other talks is a one-way call, in nanoseconds:
+/// longer than any pause of discontinuous transmission, shorter than a caller's patience.
+pub const ONE_WAY_NS: u64 = 5_000_000_000;
+
+/// Heard within this time, a direction is talking, in nanoseconds: comfort noise comes at least
+/// twice as often.
+pub const TALKING_NS: u64 = 1_000_000_000;

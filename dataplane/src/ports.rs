@@ -1,8 +1,8 @@
 //! Leases of RTP/RTCP port pairs on each media network, from one worker's sub-range.
 //!
-//! Each network has one queue of pairs, oldest first, each with the time from which it may be
-//! leased. Pairs enter at the back only and always with the same delay, so the front is the first
-//! to become free and one look at it decides.
+//! A network has one or more addresses of either family, and each address one queue of pairs, oldest
+//! first, each with the time from which it may be leased. Pairs enter at the back only and always
+//! with the same delay, so the front is the first to become free and one look at it decides.
 //!
 //! ```text
 //! front                                            back
@@ -13,7 +13,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::limits::{COOL_DOWN_NS, LEASE_TRIES};
+use abi::Family;
+
+use crate::limits::{ADDRESSES_MAX, COOL_DOWN_NS, LEASE_TRIES};
 use crate::topology::PortPairs;
 
 /// A leased pair: RTP on `even`, RTCP on the odd port above it.
@@ -29,7 +31,10 @@ pub struct Lease {
 pub enum LeaseError {
     /// The network index is not configured.
     UnknownNetwork,
-    /// Every pair is leased, cooling down or held by another program.
+    /// The network has no address of this family.
+    FamilyAbsent,
+    /// Every pair is leased, cooling down or held by another program, or the address has left the
+    /// host.
     PortsExhausted,
     /// The process or the system has no descriptor (or socket memory) left.
     DescriptorsExhausted,
@@ -37,10 +42,11 @@ pub enum LeaseError {
 
 /// The port pairs of one worker.
 pub struct Ports {
-    networks: Vec<Network>,
+    networks: Vec<Vec<Place>>,
 }
 
-struct Network {
+/// One address.
+struct Place {
     address: IpAddr,
     queue: VecDeque<Pair>,
 }
@@ -52,40 +58,57 @@ struct Pair {
 }
 
 impl Ports {
-    pub fn new(networks: &[IpAddr], pairs: PortPairs) -> Ports {
-        let queue = |_: &IpAddr| pairs.iter().map(|even| Pair { even, free_at_ns: 0 }).collect();
-        let networks = networks
-            .iter()
-            .map(|address| Network { address: *address, queue: queue(address) })
-            .collect();
-        Ports { networks }
+    /// Every pair of `pairs` on each address of each network.
+    pub fn new(networks: &[Vec<IpAddr>], pairs: PortPairs) -> Ports {
+        let place = |address: &IpAddr| Place {
+            address: *address,
+            queue: pairs.iter().map(|even| Pair { even, free_at_ns: 0 }).collect(),
+        };
+        let network = |addresses: &Vec<IpAddr>| addresses.iter().map(place).collect();
+        Ports { networks: networks.iter().map(network).collect() }
     }
 
-    /// Leases the oldest free pair of which `open` can open both ports; pairs that other programs
-    /// hold go to the back of the queue.
+    /// Leases a pair on that address of `family` which has the most free ones; [`Family::Any`] is the
+    /// family of the network's first address. It is the oldest free pair of which `open` can open
+    /// both ports; pairs that other programs hold go to the back of the queue.
     ///
     /// # Errors
     /// [`LeaseError`]; nothing stays open and no pair is lost then.
     pub fn lease<S>(
         &mut self,
         network: usize,
+        family: Family,
         now_ns: u64,
         mut open: impl FnMut(SocketAddr) -> io::Result<S>,
     ) -> Result<(Lease, S, S), LeaseError> {
-        let place = self.networks.get_mut(network).ok_or(LeaseError::UnknownNetwork)?;
+        let places = self.networks.get_mut(network).ok_or(LeaseError::UnknownNetwork)?;
+        let first = places.first().ok_or(LeaseError::UnknownNetwork)?.address;
+        let family = if family == Family::Any { Family::of(first) } else { family };
+        if !places.iter().any(|place| Family::of(place.address) == family) {
+            return Err(LeaseError::FamilyAbsent);
+        }
+        // Addresses that turned out to be no longer this host's.
+        let mut gone = 0_u32;
         for _ in 0..LEASE_TRIES {
+            let (index, place) =
+                best(places, family, gone, now_ns).ok_or(LeaseError::PortsExhausted)?;
             let pair = place.take(now_ns).ok_or(LeaseError::PortsExhausted)?;
             let rtp = SocketAddr::new(place.address, pair.even);
             let rtcp = SocketAddr::new(place.address, pair.even | 1);
             let opened = open(rtp).and_then(|first| Ok((first, open(rtcp)?)));
-            match opened {
+            let error = match opened {
                 Ok((first, second)) => return Ok((Lease { network, rtp, rtcp }, first, second)),
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                    place.rest(pair.even, now_ns);
-                }
-                Err(error) => {
+                Err(error) => error,
+            };
+            match error.kind() {
+                io::ErrorKind::AddrInUse => place.rest(pair.even, now_ns),
+                io::ErrorKind::AddrNotAvailable | io::ErrorKind::PermissionDenied => {
                     place.queue.push_front(pair);
-                    return Err(reason(&error));
+                    gone |= 1 << index;
+                }
+                _ => {
+                    place.queue.push_front(pair);
+                    return Err(LeaseError::DescriptorsExhausted);
                 }
             }
         }
@@ -94,13 +117,33 @@ impl Ports {
 
     /// Takes a pair back; it rests for [`COOL_DOWN_NS`].
     pub fn give_back(&mut self, lease: Lease, now_ns: u64) {
-        if let Some(place) = self.networks.get_mut(lease.network) {
+        let places = self.networks.get_mut(lease.network).into_iter().flatten();
+        for place in places.filter(|place| place.address == lease.rtp.ip()) {
             place.rest(lease.rtp.port(), now_ns);
         }
     }
 }
 
-impl Network {
+/// The address of `family` with the most free pairs, the first of equals. `gone` has a bit for each
+/// that is out of the question.
+fn best(
+    places: &mut [Place],
+    family: Family,
+    gone: u32,
+    now_ns: u64,
+) -> Option<(usize, &mut Place)> {
+    let fitting = |index: usize, place: &Place| {
+        Family::of(place.address) == family && gone & (1 << index) == 0
+    };
+    let candidates = places.iter_mut().enumerate().filter(|(index, place)| fitting(*index, place));
+    candidates.rev().max_by_key(|(_, place)| place.free(now_ns))
+}
+
+impl Place {
+    fn free(&self, now_ns: u64) -> usize {
+        self.queue.partition_point(|pair| pair.free_at_ns <= now_ns)
+    }
+
     fn take(&mut self, now_ns: u64) -> Option<Pair> {
         self.queue.pop_front_if(|pair| pair.free_at_ns <= now_ns)
     }
@@ -111,21 +154,18 @@ impl Network {
     }
 }
 
-fn reason(error: &io::Error) -> LeaseError {
-    match error.kind() {
-        io::ErrorKind::AddrNotAvailable | io::ErrorKind::PermissionDenied => {
-            LeaseError::PortsExhausted
-        }
-        _ => LeaseError::DescriptorsExhausted,
-    }
-}
+const _: () = assert!(ADDRESSES_MAX <= u32::BITS as usize);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn ports(count: u16) -> Ports {
-        Ports::new(&[IpAddr::from([127, 0, 0, 1])], PortPairs { first_even: 10_000, count })
+        Ports::new(&[addresses(&["127.0.0.1"])], PortPairs { first_even: 10_000, count })
+    }
+
+    fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
     fn any(_: SocketAddr) -> io::Result<()> {
@@ -133,20 +173,20 @@ mod tests {
     }
 
     fn even(ports: &mut Ports, now_ns: u64) -> Result<u16, LeaseError> {
-        ports.lease(0, now_ns, any).map(|(lease, (), ())| lease.rtp.port())
+        ports.lease(0, Family::Any, now_ns, any).map(|(lease, (), ())| lease.rtp.port())
     }
 
     #[test]
     fn a_pair_is_even_and_the_odd_port_above() {
-        let (lease, (), ()) = ports(4).lease(0, 0, any).unwrap();
+        let (lease, (), ()) = ports(4).lease(0, Family::Any, 0, any).unwrap();
         assert_eq!((lease.rtp.port(), lease.rtcp.port()), (10_000, 10_001));
     }
 
     #[test]
     fn exhaustion_recovers_after_the_cool_down_oldest_first() {
         let mut ports = ports(2);
-        let (a, ..) = ports.lease(0, 0, any).unwrap();
-        let (b, ..) = ports.lease(0, 0, any).unwrap();
+        let (a, ..) = ports.lease(0, Family::Any, 0, any).unwrap();
+        let (b, ..) = ports.lease(0, Family::Any, 0, any).unwrap();
         assert_eq!(even(&mut ports, 0), Err(LeaseError::PortsExhausted));
         ports.give_back(b, 100);
         ports.give_back(a, 200);
@@ -162,7 +202,7 @@ mod tests {
             10_000 | 10_003 => Err(io::ErrorKind::AddrInUse.into()),
             _ => Ok(()),
         };
-        let (lease, ..) = ports.lease(0, 0, held).unwrap();
+        let (lease, ..) = ports.lease(0, Family::Any, 0, held).unwrap();
         assert_eq!(lease.rtp.port(), 10_004, "a half-held pair is no pair");
         assert_eq!(even(&mut ports, 0), Err(LeaseError::PortsExhausted));
         assert_eq!(even(&mut ports, COOL_DOWN_NS), Ok(10_000));
@@ -172,17 +212,71 @@ mod tests {
     fn no_pair_is_lost_when_descriptors_run_out() {
         let mut ports = ports(1);
         let empty = |_: SocketAddr| -> io::Result<()> { Err(io::Error::from_raw_os_error(24)) };
-        assert_eq!(ports.lease(0, 0, empty).unwrap_err(), LeaseError::DescriptorsExhausted);
+        assert_eq!(
+            ports.lease(0, Family::Any, 0, empty).unwrap_err(),
+            LeaseError::DescriptorsExhausted
+        );
         assert_eq!(even(&mut ports, 0), Ok(10_000));
     }
 
     #[test]
     fn networks_are_apart() {
-        let networks = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2])];
+        let networks = [addresses(&["127.0.0.1"]), addresses(&["127.0.0.2"])];
         let mut ports = Ports::new(&networks, PortPairs { first_even: 10_000, count: 1 });
-        assert!(ports.lease(0, 0, any).is_ok());
-        let (lease, ..) = ports.lease(1, 0, any).unwrap();
+        assert!(ports.lease(0, Family::Any, 0, any).is_ok());
+        let (lease, ..) = ports.lease(1, Family::Any, 0, any).unwrap();
         assert_eq!(lease.rtp.to_string(), "127.0.0.2:10000");
-        assert_eq!(ports.lease(2, 0, any).unwrap_err(), LeaseError::UnknownNetwork);
+        let unknown = ports.lease(2, Family::Any, 0, any).unwrap_err();
+        assert_eq!(unknown, LeaseError::UnknownNetwork);
+    }
+
+    #[test]
+    fn each_family_has_its_addresses_and_the_first_is_the_usual_one() {
+        let network = addresses(&["2001:db8::1", "192.0.2.1"]);
+        let mut ports = Ports::new(&[network], PortPairs { first_even: 10_000, count: 1 });
+        let mut at = |family| ports.lease(0, family, 0, any).map(|(lease, ..)| lease.rtp.ip());
+        assert_eq!(at(Family::V4), Ok("192.0.2.1".parse().unwrap()));
+        assert_eq!(at(Family::V4), Err(LeaseError::PortsExhausted), "not on the other family");
+        assert_eq!(at(Family::Any), Ok("2001:db8::1".parse().unwrap()));
+        assert_eq!(at(Family::V6), Err(LeaseError::PortsExhausted));
+        let absent = self::ports(1).lease(0, Family::V6, 0, any).unwrap_err();
+        assert_eq!(absent, LeaseError::FamilyAbsent);
+    }
+
+    #[test]
+    fn addresses_of_one_family_share_the_load_and_the_cool_down() {
+        let network = addresses(&["192.0.2.1", "192.0.2.2", "2001:db8::1"]);
+        let mut ports = Ports::new(&[network], PortPairs { first_even: 10_000, count: 2 });
+        let mut leases = Vec::new();
+        while let Ok((lease, ..)) = ports.lease(0, Family::V4, 0, any) {
+            leases.push(lease);
+        }
+        let taken: Vec<String> = leases.iter().map(|lease| lease.rtp.to_string()).collect();
+        assert_eq!(
+            taken,
+            ["192.0.2.1:10000", "192.0.2.2:10000", "192.0.2.1:10002", "192.0.2.2:10002"]
+        );
+        ports.give_back(leases[3], 0);
+        let resting = ports.lease(0, Family::V4, COOL_DOWN_NS - 1, any).unwrap_err();
+        assert_eq!(resting, LeaseError::PortsExhausted);
+        let (again, ..) = ports.lease(0, Family::V4, COOL_DOWN_NS, any).unwrap();
+        assert_eq!(again, leases[3]);
+    }
+
+    #[test]
+    fn an_address_that_left_the_host_is_passed_over() {
+        let network = addresses(&["192.0.2.1", "192.0.2.2"]);
+        let mut ports = Ports::new(&[network], PortPairs { first_even: 10_000, count: 2 });
+        let left = |address: SocketAddr| match address.ip().to_string().as_str() {
+            "192.0.2.1" => Err(io::ErrorKind::AddrNotAvailable.into()),
+            _ => Ok(()),
+        };
+        for even in [10_000, 10_002] {
+            let (lease, ..) = ports.lease(0, Family::V4, 0, left).unwrap();
+            assert_eq!(lease.rtp.to_string(), format!("192.0.2.2:{even}"));
+        }
+        assert_eq!(ports.lease(0, Family::V4, 0, left).unwrap_err(), LeaseError::PortsExhausted);
+        let (lease, ..) = ports.lease(0, Family::V4, 0, any).unwrap();
+        assert_eq!(lease.rtp.to_string(), "192.0.2.1:10000", "no pair was lost");
     }
 }

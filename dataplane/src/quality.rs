@@ -4,14 +4,55 @@
 //! Jitter needs the clock rate of the payload, which the data plane is not told. Static payload
 //! types imply it (RFC 3551 §6); for dynamic ones it is measured: timestamps advance by the clock
 //! rate per second, and the rates in use lie far apart.
+//!
+//! Loss is told in three ways. The total is what reports have; the [`Interval`] is what a score is
+//! computed from, with the burst ratio that tells a hole of ten packets from ten holes (ITU-T G.107
+//! §7.5); the longest gap is what a caller complains about.
+
+use crate::limits::{ONE_WAY_NS, TALKING_NS};
 
 /// Reception quality of one direction. A new SSRC starts afresh but keeps the totals.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Quality {
     source: Option<Source>,
-    lost_before: u64,
+    /// Clock rate that was negotiated; 0: none was.
+    stated_hz: u32,
+    /// Of the sources before this one.
+    before: Totals,
+    /// At the last [`Quality::take_interval`].
+    marked: Totals,
     duplicates: u64,
     reordered: u64,
+    gap_longest_ns: u64,
+}
+
+#[derive(Clone, Copy, Default, Debug)]
+struct Totals {
+    expected: u64,
+    received: u64,
+    lost: u64,
+    bursts: u64,
+}
+
+/// Reception since the interval before (RFC 3550 §A.3).
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Interval {
+    /// Packets that the sequence numbers promised.
+    pub expected: u64,
+    /// Packets that came, duplicates left out. What is late for the interval before counts here, so
+    /// that it may exceed what was expected.
+    pub received: u64,
+    /// Mean length of a run of losses, over what it would be if losses were independent: 1 or more
+    /// (ITU-T G.107 §7.5).
+    pub burst_ratio: f64,
+}
+
+impl Interval {
+    /// Lost packets over expected ones, 0 to 1; 0 when nothing was expected.
+    pub fn loss_ratio(self) -> f64 {
+        let lost = self.expected.saturating_sub(self.received);
+        if self.expected == 0 { 0.0 } else { lost as f64 / self.expected as f64 }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +62,8 @@ struct Source {
     first: u64,
     highest: u64,
     received: u64,
+    /// Runs of missing numbers.
+    bursts: u64,
     /// Bit n: `highest - n` was received.
     window: u64,
     rate_hz: u32,
@@ -55,7 +98,13 @@ impl Quality {
         };
         let step = i64::from(seen.seq.wrapping_sub(source.highest as u16) as i16);
         match step {
-            1..=DROPOUT_MAX => source.advance(step.unsigned_abs()),
+            1 => source.advance(1),
+            2..=DROPOUT_MAX => {
+                source.advance(step.unsigned_abs());
+                source.bursts += 1;
+                let gap_ns = now_ns.saturating_sub(source.last.arrival_ns);
+                self.gap_longest_ns = self.gap_longest_ns.max(gap_ns);
+            }
             0 => self.duplicates += 1,
             MISORDER_MIN..0 => match source.fill(step.unsigned_abs()) {
                 true => self.reordered += 1,
@@ -71,9 +120,50 @@ impl Quality {
         }
     }
 
+    /// The clock rate that was negotiated, for payload types that imply none; 0: measure it.
+    pub fn state_rate(&mut self, rate_hz: u32) {
+        self.stated_hz = rate_hz;
+    }
+
     /// Packets that never came.
     pub fn lost(&self) -> u64 {
-        self.lost_before + self.source.as_ref().map_or(0, Source::lost)
+        self.totals().lost
+    }
+
+    /// Packets that the sequence numbers promised.
+    pub fn expected(&self) -> u64 {
+        self.totals().expected
+    }
+
+    /// Packets that came, duplicates left out.
+    pub fn received(&self) -> u64 {
+        self.totals().received
+    }
+
+    /// What came since the last call.
+    pub fn take_interval(&mut self) -> Interval {
+        let (now, marked) = (self.totals(), self.marked);
+        self.marked = now;
+        let interval = Interval {
+            expected: now.expected.saturating_sub(marked.expected),
+            received: now.received.saturating_sub(marked.received),
+            burst_ratio: 1.0,
+        };
+        let lost = interval.expected.saturating_sub(interval.received);
+        let bursts = now.bursts.saturating_sub(marked.bursts).max(1);
+        let burst_ratio = lost as f64 / bursts as f64 * (1.0 - interval.loss_ratio());
+        Interval { burst_ratio: burst_ratio.max(1.0), ..interval }
+    }
+
+    /// Longest time between two packets between which others were lost, in nanoseconds. Silence that
+    /// the source meant (it skips no number) is none.
+    pub fn gap_longest_ns(&self) -> u64 {
+        self.gap_longest_ns
+    }
+
+    /// Clock rate of the timestamps; 0 while it is unknown.
+    pub fn rate_hz(&self) -> u32 {
+        self.source.as_ref().map_or(0, |source| source.rate_hz)
     }
 
     pub fn duplicates(&self) -> u64 {
@@ -89,9 +179,19 @@ impl Quality {
         self.source.as_ref().map_or(0, |source| u64::from(source.jitter >> 4))
     }
 
+    fn totals(&self) -> Totals {
+        let Some(source) = &self.source else { return self.before };
+        Totals {
+            expected: self.before.expected + source.expected(),
+            received: self.before.received + source.received,
+            lost: self.before.lost + source.lost(),
+            bursts: self.before.bursts + source.bursts,
+        }
+    }
+
     fn restart(&mut self, seen: Seen, now_ns: u64) {
         let now = Instant { timestamp: seen.timestamp, arrival_ns: now_ns };
-        self.lost_before = self.lost();
+        self.before = self.totals();
         // Room below the first number, so that a packet just before it has a place.
         let first = u64::from(seen.seq) + CYCLE;
         self.source = Some(Source {
@@ -99,8 +199,9 @@ impl Quality {
             first,
             highest: first,
             received: 1,
+            bursts: 0,
             window: 1,
-            rate_hz: static_rate_hz(seen.payload_type).unwrap_or(0),
+            rate_hz: static_rate_hz(seen.payload_type).unwrap_or(self.stated_hz),
             anchor: now,
             last: now,
             jitter: 0,
@@ -109,8 +210,12 @@ impl Quality {
 }
 
 impl Source {
+    fn expected(&self) -> u64 {
+        self.highest - self.first + 1
+    }
+
     fn lost(&self) -> u64 {
-        (self.highest - self.first + 1).saturating_sub(self.received)
+        self.expected().saturating_sub(self.received)
     }
 
     fn advance(&mut self, step: u64) {
@@ -124,6 +229,15 @@ impl Source {
         let bit = 1u64.checked_shl(age as u32).unwrap_or(0);
         if self.window & bit != 0 {
             return false;
+        }
+        let has = |age: u64| self.window & 1u64.checked_shl(age as u32).unwrap_or(0) != 0;
+        let begins = self.highest - age < self.first;
+        // A run of missing numbers ends, splits, or only gets shorter.
+        match (has(age + 1) || begins, has(age - 1)) {
+            (true, true) if !begins => self.bursts = self.bursts.saturating_sub(1),
+            (false, false) => self.bursts += 1,
+            (true, false) if begins => self.bursts += 1,
+            _ => {}
         }
         self.window |= bit;
         self.received += 1;
@@ -170,6 +284,43 @@ impl Source {
     }
 }
 
+/// One direction of a call, for [`one_way`].
+#[derive(Clone, Copy, Debug)]
+pub struct Direction {
+    /// Time of its last accepted RTP packet; 0: none yet.
+    pub heard_ns: u64,
+    /// Since when it should be sending; `None` while it need not (held, or not answered).
+    pub due_since_ns: Option<u64>,
+}
+
+/// Which of two directions is silent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Silent {
+    First,
+    Second,
+}
+
+/// One direction has been silent for [`ONE_WAY_NS`] although it should send, while the other talks:
+/// what callers report as "he cannot hear me". When both are silent it is a timeout, and none of this.
+pub fn one_way(first: Direction, second: Direction, now_ns: u64) -> Option<Silent> {
+    match (first.is_silent(now_ns), second.is_silent(now_ns)) {
+        (true, false) if second.talks(now_ns) => Some(Silent::First),
+        (false, true) if first.talks(now_ns) => Some(Silent::Second),
+        _ => None,
+    }
+}
+
+impl Direction {
+    fn is_silent(self, now_ns: u64) -> bool {
+        let since = self.due_since_ns.map(|due_ns| due_ns.max(self.heard_ns));
+        since.is_some_and(|since| now_ns.saturating_sub(since) >= ONE_WAY_NS)
+    }
+
+    fn talks(self, now_ns: u64) -> bool {
+        self.heard_ns > 0 && now_ns.saturating_sub(self.heard_ns) < TALKING_NS
+    }
+}
+
 fn ticks(duration_ns: u64, rate_hz: u32) -> i64 {
     let rate = u64::from(rate_hz);
     let (seconds, rest) = (duration_ns / SECOND_NS, duration_ns % SECOND_NS);
@@ -199,93 +350,4 @@ const MISORDER_MIN: i64 = -63;
 const CYCLE: u64 = 1 << 16;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn seen(seq: u16) -> Seen {
-        Seen { ssrc: 7, seq, timestamp: u32::from(seq).wrapping_mul(160), payload_type: 0 }
-    }
-
-    /// Notes packets 20 ms apart and returns (lost, duplicates, reordered).
-    fn after(seqs: &[u16]) -> (u64, u64, u64) {
-        let mut quality = Quality::default();
-        for (n, seq) in seqs.iter().enumerate() {
-            quality.note(seen(*seq), n as u64 * 20_000_000);
-        }
-        (quality.lost(), quality.duplicates(), quality.reordered())
-    }
-
-    #[test]
-    fn loss_duplicates_and_reordering_are_told_apart() {
-        type Row = (&'static [u16], (u64, u64, u64));
-        let table: [Row; 9] = [
-            (&[1, 2, 3, 4], (0, 0, 0)),
-            (&[1, 2, 5], (2, 0, 0)),
-            (&[1, 3, 2, 4], (0, 0, 1)),
-            (&[1, 2, 2, 3], (0, 1, 0)),
-            (&[1, 3, 2, 2], (0, 1, 1)),
-            (&[5, 4, 6], (0, 0, 1)),
-            (&[65534, 65535, 0, 1], (0, 0, 0)),
-            (&[65535, 1, 0], (0, 0, 1)),
-            (&[1, 2, 30_000, 30_001], (0, 0, 0)),
-        ];
-        for (seqs, expected) in table {
-            assert_eq!(after(seqs), expected, "{seqs:?}");
-        }
-    }
-
-    #[test]
-    fn a_new_source_keeps_the_totals() {
-        let mut quality = Quality::default();
-        quality.note(seen(1), 0);
-        quality.note(seen(4), 0);
-        quality.note(Seen { ssrc: 8, ..seen(1000) }, 0);
-        quality.note(Seen { ssrc: 8, ..seen(1002) }, 0);
-        assert_eq!(quality.lost(), 3);
-    }
-
-    #[test]
-    fn a_steady_source_has_no_jitter_and_an_unsteady_one_approaches_its_own() {
-        let jitter = |shift_ns: fn(u64) -> u64| {
-            let mut quality = Quality::default();
-            for n in 0..2_000u64 {
-                quality.note(seen(n as u16), n * 20_000_000 + shift_ns(n));
-            }
-            quality.jitter()
-        };
-        assert_eq!(jitter(|_| 0), 0);
-        // Every other packet 5 ms late: |D| is 40 ticks for each, the mean converges to 40.
-        let unsteady = jitter(|n| (n % 2) * 5_000_000);
-        assert!((36..=40).contains(&unsteady), "{unsteady}");
-    }
-
-    #[test]
-    fn the_clock_rate_of_dynamic_types_is_measured() {
-        for rate in [8_000u32, 16_000, 48_000, 90_000] {
-            let mut quality = Quality::default();
-            let step = rate / 50;
-            for n in 0..400u64 {
-                let late_ns = (n % 2) * 5_000_000;
-                let timestamp = (n as u32).wrapping_mul(step).wrapping_sub(9_000);
-                let seen = Seen { ssrc: 1, seq: n as u16, timestamp, payload_type: 111 };
-                quality.note(seen, n * 20_000_000 + late_ns);
-            }
-            let expected = u64::from(rate) / 200;
-            let jitter = quality.jitter();
-            assert!(jitter * 10 >= expected * 9 && jitter <= expected, "{rate}: {jitter}");
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn any_sequence_of_headers_is_harmless(
-            headers in proptest::collection::vec((0..3u32, 0..u16::MAX, 0..u32::MAX, 0..128u8, 0..u64::MAX), 0..200)
-        ) {
-            let mut quality = Quality::default();
-            for (ssrc, seq, timestamp, payload_type, now_ns) in headers {
-                quality.note(Seen { ssrc, seq, timestamp, payload_type }, now_ns);
-                let _ = (quality.lost(), quality.jitter());
-            }
-        }
-    }
-}
+mod tests;

@@ -2,24 +2,32 @@
 //! discard, and one verdict.
 //!
 //! ```text
-//! flow? size? kind? source? gate? -> admit (unprotect) -> parse -> seal (protect) -> departure
+//! flow? size? kind? source? gate? -> admit (unprotect) -> parse -> listen -> renumber
+//!                                                         -> seal (protect) -> departure
 //! ```
 //! Cheap checks come first, and nothing about a flow changes before a packet is admitted, apart
-//! from the counts of refusals.
+//! from the counts of refusals. What one packet means for the flow of the opposite direction (its
+//! destination, the figures of its far side) is told after it, as [`News`].
 
+mod control_packets;
+
+use abi::Event;
 use rtp::demux::{Class, classify};
-use rtp::packet::RtpPacket;
-use rtp::rtcp::RtcpCompound;
+use rtp::packet::{PayloadType, RtpPacket, Seq, Ssrc};
+use rtp::rtcp::Translation;
 
 use crate::admit::{Admitted, FromSource};
-use crate::flow::{Flow, Flows, Gate, Lives};
-use crate::io::{Arrival, Batch, Buffers, Departure, Endpoint, Port, SocketId};
+use crate::continuity::{Header, Talker};
+use crate::flow::{Flow, Gate};
+use crate::flows::{Flows, Lives};
+use crate::io::{Arrival, Batch, Buffers, Departure, Port, SocketId};
+use crate::latch::{Approach, Confirmed};
 use crate::limits::PACKET_MAX;
 use crate::quality::Seen;
 use crate::tally::Tally;
 use crate::verdict::{Kind, Verdict};
 
-/// Relays the arrivals of a batch: leaves none, fills departures and discards.
+/// Relays the arrivals of a batch: leaves none, fills departures, discards and notices.
 pub fn relay(
     batch: &mut Batch,
     buffers: &mut Buffers,
@@ -27,12 +35,13 @@ pub fn relay(
     tally: &mut Tally,
     now_ns: u64,
 ) {
-    let Batch { arrivals, departures, discards, .. } = batch;
+    let Batch { arrivals, departures, discards, notices, ages_ns, .. } = batch;
     for arrival in arrivals.drain(..) {
         let body = buffers.body(arrival.buffer).unwrap_or_default();
-        let verdict = match relay_one(&arrival, body, flows, now_ns) {
+        let verdict = match relay_one(&arrival, body, flows, notices, now_ns) {
             Ok((departure, kind)) => {
                 tally.sent(departure.len);
+                ages_ns.extend(arrival.age_ns);
                 departures.push(departure);
                 Verdict::relayed(kind)
             }
@@ -56,54 +65,100 @@ pub fn book_failures(batch: &mut Batch, flows: &mut Flows, tally: &mut Tally) {
     }
 }
 
+/// What an admitted packet says beyond itself.
+#[derive(Default)]
+pub(crate) struct News {
+    /// The flow's source was learned anew.
+    learned: bool,
+    /// The source of its RTCP was.
+    learned_rtcp: bool,
+    /// A sender report passed: the middle of its NTP time, by which its receiver will answer.
+    report_sent: Option<u32>,
+}
+
+/// One arrival on its way, and what the relay knows about it.
+struct Passage<'a> {
+    arrival: &'a Arrival,
+    kind: Kind,
+    now_ns: u64,
+    news: News,
+    notices: &'a mut Vec<Event>,
+}
+
 fn relay_one(
     arrival: &Arrival,
     body: &mut [u8],
     flows: &mut Flows,
+    notices: &mut Vec<Event>,
     now_ns: u64,
 ) -> Result<(Departure, Kind), Verdict> {
-    let (flow, lives) = flows.look_up(arrival.socket.flow).ok_or(Verdict::NoFlow)?;
-    let passed = pass(arrival, body, flow, lives, now_ns);
+    let id = arrival.socket.flow;
+    let class = body.get(..arrival.len).map_or(Class::Other, classify);
+    // How the peer's packets are numbered, for reports about them; few packets are reports.
+    let reported = if class == Class::Rtcp { flows.translation_of_peer(id) } else { None };
+    let (flow, lives) = flows.look_up(id).ok_or(Verdict::NoFlow)?;
+    let mut passage = Passage { arrival, kind: Kind::Rtp, now_ns, news: News::default(), notices };
+    let passed = pass(&mut passage, class, body, flow, lives, reported);
     match &passed {
-        Ok((departure, _)) => flow.departed(departure.len),
+        Ok(departure) => flow.departed(departure.len),
         Err(verdict) => flow.refused(*verdict),
     }
-    passed
+    let Passage { kind, news, .. } = passage;
+    if news.learned {
+        let source = flow.source_rtp.source();
+        notices.extend(source.map(|source| Event::learned(id, source.socket_addr())));
+    }
+    let peer = flow.peer;
+    if news.learned || news.learned_rtcp {
+        flows.aim(peer);
+    }
+    if let Some(ntp) = news.report_sent
+        && let Some(peer) = flows.get_mut(peer)
+    {
+        peer.far.note_sr_relayed(ntp, now_ns);
+    }
+    passed.map(|departure| (departure, kind))
 }
 
 fn pass(
-    arrival: &Arrival,
+    passage: &mut Passage<'_>,
+    class: Class,
     body: &mut [u8],
     flow: &mut Flow,
     lives: &Lives,
-    now_ns: u64,
-) -> Result<(Departure, Kind), Verdict> {
-    if arrival.truncated || arrival.len > PACKET_MAX {
+    reported: Option<Translation>,
+) -> Result<Departure, Verdict> {
+    let arrival = passage.arrival;
+    if arrival.truncated || arrival.len > PACKET_MAX || arrival.len > body.len() {
         return Err(Verdict::Oversize);
     }
-    let kind = kind(body.get(..arrival.len).ok_or(Verdict::Oversize)?)?;
-    let from_source =
-        FromSource::check(expected_source(flow, arrival.socket.port, kind)?, arrival.source)?;
-    match flow.gate {
-        Gate::NotReady => return Err(Verdict::NotReady),
-        Gate::Held => return Err(Verdict::Direction),
-        Gate::Relaying => {}
+    passage.kind = if flow.udptl { Kind::Udptl } else { kind(class)? };
+    let from_source = FromSource::check(approach(flow, passage)?)?;
+    if flow.gate == Gate::NotReady {
+        return Err(Verdict::NotReady);
     }
-    let destination = flow.destination(kind).ok_or(Verdict::NotReady)?;
+    let mut admitted = flow.ingress.admit(from_source, passage.kind, body, arrival.len)?;
+    match passage.kind {
+        Kind::Rtp => media(flow, &mut admitted, passage)?,
+        Kind::Rtcp => control_packets::examine(flow, &mut admitted, passage, reported)?,
+        Kind::Udptl => datagram(flow, passage)?,
+    }
+    let destination = flow.aim.at(passage.kind, flow.mux_out).ok_or(Verdict::NotReady)?;
     if !lives.is_open(flow.peer) {
         return Err(Verdict::NotReady);
     }
-    let admitted = flow.ingress.admit(from_source, kind, body, arrival.len)?;
-    examine(flow, &admitted, kind, arrival.len, now_ns)?;
     let sealed = flow.egress.seal(admitted)?;
-    let port = if kind == Kind::Rtp || flow.mux_out { Port::Rtp } else { Port::Rtcp };
+    let port = match passage.kind {
+        Kind::Rtcp if !flow.mux_out => Port::Rtcp,
+        Kind::Rtp | Kind::Rtcp | Kind::Udptl => Port::Rtp,
+    };
     let from = SocketId { flow: flow.peer, port };
-    let origin = SocketId { flow: flow.id, port: port_of(kind) };
-    Ok((Departure::new(sealed, arrival.buffer, origin, from, destination), kind))
+    let origin = SocketId { flow: flow.id, port: port_of(passage.kind) };
+    Ok(Departure::new(sealed, arrival.buffer, origin, from, destination))
 }
 
-fn kind(packet: &[u8]) -> Result<Kind, Verdict> {
-    match classify(packet) {
+fn kind(class: Class) -> Result<Kind, Verdict> {
+    match class {
         Class::Rtp => Ok(Kind::Rtp),
         Class::Rtcp => Ok(Kind::Rtcp),
         Class::Runt => Err(Verdict::Runt),
@@ -111,49 +166,112 @@ fn kind(packet: &[u8]) -> Result<Kind, Verdict> {
     }
 }
 
-/// Who may send packets of `kind` to `port`, or that nobody may.
-fn expected_source(flow: &Flow, port: Port, kind: Kind) -> Result<Option<Endpoint>, Verdict> {
-    match (port, kind) {
-        (Port::Rtp, Kind::Rtp) => Ok(flow.source_rtp),
-        (Port::Rtp, Kind::Rtcp) if flow.mux_in => Ok(flow.source_rtp),
-        (Port::Rtcp, Kind::Rtcp) => Ok(flow.source_rtcp),
-        (Port::Rtp, Kind::Rtcp) | (Port::Rtcp, Kind::Rtp) => Err(Verdict::NotRtp),
+/// What the latch of the port that the packet came to says of its source.
+fn approach(flow: &Flow, passage: &Passage<'_>) -> Result<Approach, Verdict> {
+    let (source, now_ns) = (passage.arrival.source, passage.now_ns);
+    match (passage.arrival.socket.port, passage.kind) {
+        (Port::Rtp, Kind::Rtp | Kind::Udptl) => Ok(flow.source_rtp.check(source, now_ns)),
+        (Port::Rtp, Kind::Rtcp) if flow.mux_in => {
+            // Control packets never move the latch of the media.
+            match flow.source_rtp.check(source, now_ns) {
+                Approach::Candidate => Ok(Approach::Refused),
+                approach => Ok(approach),
+            }
+        }
+        (Port::Rtcp, Kind::Rtcp) => Ok(flow.source_rtcp.check(source, now_ns)),
+        (Port::Rtp, Kind::Rtcp) | (Port::Rtcp, Kind::Rtp | Kind::Udptl) => Err(Verdict::NotRtp),
     }
 }
 
-/// Books an admitted packet as accepted. What does not parse even now is not passed on.
-fn examine(
+/// An admitted RTP packet: books it, listens to it, renumbers it for the far side.
+fn media(
     flow: &mut Flow,
-    admitted: &Admitted<'_>,
-    kind: Kind,
-    len: usize,
-    now_ns: u64,
+    admitted: &mut Admitted<'_>,
+    passage: &mut Passage<'_>,
 ) -> Result<(), Verdict> {
-    match kind {
-        Kind::Rtp => {
-            let packet = RtpPacket::parse(admitted.bytes()).map_err(|_| Verdict::Malformed)?;
-            let seen = Seen {
-                ssrc: packet.ssrc().0,
-                seq: packet.seq().0,
-                timestamp: packet.timestamp(),
-                payload_type: packet.payload_type().value(),
-            };
-            flow.quality.note(seen, now_ns);
-        }
-        Kind::Rtcp => {
-            RtcpCompound::parse(admitted.bytes()).map_err(|_| Verdict::Malformed)?;
-        }
+    let now_ns = passage.now_ns;
+    let packet = RtpPacket::parse(admitted.bytes()).map_err(|_| Verdict::Malformed)?;
+    let seen = Seen {
+        ssrc: packet.ssrc().0,
+        seq: packet.seq().0,
+        timestamp: packet.timestamp(),
+        payload_type: packet.payload_type().value(),
+    };
+    match flow.source_rtp.confirm(passage.arrival.source, seen.ssrc, now_ns) {
+        Confirmed::Kept => {}
+        Confirmed::Learned => learned(flow, passage),
+        Confirmed::Refused => return Err(Verdict::OffPath),
     }
-    flow.accepted(len, now_ns);
+    flow.quality.note(seen, now_ns);
+    flow.accepted(passage.arrival.len, now_ns);
+    flow.accepted_media(now_ns);
+    if flow.hearing.is_on()
+        && let Some((digit, heard)) = flow.hearing.hear(&packet, now_ns)
+    {
+        let code = digit.code.value();
+        passage.notices.push(Event::digit(flow.id, code, digit.duration_ms, heard));
+    }
+    if flow.gate == Gate::Held {
+        return Err(Verdict::Direction);
+    }
+    if flow.is_talking() {
+        return Err(Verdict::Superseded);
+    }
+    let payload_type = flow.payloads.apply(seen.payload_type);
+    let header = Header {
+        ssrc: seen.ssrc,
+        seq: seen.seq,
+        timestamp: seen.timestamp,
+        marker: packet.marker(),
+    };
+    let rate_hz = flow.quality.rate_hz();
+    let renumbered = flow
+        .continuity
+        .follow(Talker::Far, header, rate_hz, now_ns)
+        .map_err(|_| Verdict::Superseded)?;
+    if renumbered != header || payload_type != seen.payload_type {
+        let mut out = admitted.header_mut().ok_or(Verdict::Malformed)?;
+        write_header(&mut out, renumbered);
+        out.set_payload_type(PayloadType::new(payload_type).ok_or(Verdict::Malformed)?);
+    }
     Ok(())
+}
+
+/// Writes what [`Continuity`](crate::continuity::Continuity) decides.
+pub(crate) fn write_header(out: &mut rtp::packet::RtpHeaderMut<'_>, header: Header) {
+    out.set_ssrc(Ssrc(header.ssrc));
+    out.set_seq(Seq(header.seq));
+    out.set_timestamp(header.timestamp);
+    out.set_marker(header.marker);
+}
+
+/// An admitted datagram that is not read (T.38 over UDPTL).
+fn datagram(flow: &mut Flow, passage: &mut Passage<'_>) -> Result<(), Verdict> {
+    let now_ns = passage.now_ns;
+    match flow.source_rtp.confirm(passage.arrival.source, 0, now_ns) {
+        Confirmed::Kept => {}
+        Confirmed::Learned => learned(flow, passage),
+        Confirmed::Refused => return Err(Verdict::OffPath),
+    }
+    flow.accepted(passage.arrival.len, now_ns);
+    flow.accepted_media(now_ns);
+    if flow.gate == Gate::Held { Err(Verdict::Direction) } else { Ok(()) }
+}
+
+/// The source of the media is known better: its RTCP is expected from there too.
+fn learned(flow: &mut Flow, passage: &mut Passage<'_>) {
+    flow.source_rtcp.accompany(&flow.source_rtp, passage.now_ns);
+    passage.news.learned = flow.source_rtp.learned().is_some();
 }
 
 fn port_of(kind: Kind) -> Port {
     match kind {
-        Kind::Rtp => Port::Rtp,
+        Kind::Rtp | Kind::Udptl => Port::Rtp,
         Kind::Rtcp => Port::Rtcp,
     }
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod two_way_tests;

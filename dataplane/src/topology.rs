@@ -13,7 +13,11 @@ use std::ops::RangeInclusive;
 
 use crate::config::Config;
 use crate::error::StartError;
-use crate::limits::{FLOWS_MAX, GATHER_US_MAX, NETWORKS_MAX, PORT_MIN, WORKERS_MAX};
+use crate::io::Dscp;
+use crate::limits::{
+    ADDRESSES_MAX, DSCP_MAX, FLOWS_MAX, GATHER_US_MAX, NETWORKS_MAX, PORT_MIN, SPIN_US_MAX,
+    WORKERS_MAX,
+};
 
 /// Index of a worker, in the order of the handover.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -51,10 +55,12 @@ pub struct Placement {
 /// The whole plan.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Topology {
-    pub networks: Vec<IpAddr>,
+    pub networks: Vec<Vec<IpAddr>>,
     pub placements: Vec<Placement>,
     pub flows_per_worker: u32,
     pub gather_us: u32,
+    pub spin_us: u32,
+    pub dscp: Dscp,
 }
 
 impl Topology {
@@ -77,11 +83,25 @@ impl Topology {
             })
             .collect();
         Ok(Topology {
-            networks: config.addresses.clone(),
+            networks: config.networks.clone(),
             placements,
             flows_per_worker: config.flows_per_worker,
             gather_us: config.gather_us,
+            spin_us: config.spin_us,
+            dscp: Dscp::new(config.dscp).unwrap_or(Dscp::EF),
         })
+    }
+
+    /// Media sockets that are open when every worker carries all the flows it may.
+    pub fn sockets_max(&self) -> u64 {
+        2 * u64::from(self.flows_per_worker) * self.placements.len() as u64
+    }
+
+    /// Media ports that one network has, on all its addresses; of the smallest one.
+    pub fn ports_min(&self) -> u64 {
+        let pairs: u64 = self.placements.iter().map(|p| u64::from(p.pairs.count)).sum();
+        let addresses = self.networks.iter().map(Vec::len).min().unwrap_or(0);
+        2 * pairs * addresses as u64
     }
 }
 
@@ -89,7 +109,12 @@ fn check_numbers(config: &Config) -> Result<(), StartError> {
     in_range("media.workers", config.workers as u64, 1, WORKERS_MAX as u64)?;
     in_range("media.flows_per_worker", config.flows_per_worker.into(), 2, FLOWS_MAX.into())?;
     in_range("media.gather_us", config.gather_us.into(), 0, GATHER_US_MAX.into())?;
-    in_range("media.address (count)", config.addresses.len() as u64, 1, NETWORKS_MAX as u64)?;
+    in_range("media.spin_us", config.spin_us.into(), 0, SPIN_US_MAX.into())?;
+    in_range("media.dscp", config.dscp.into(), 0, DSCP_MAX.into())?;
+    in_range("media networks (count)", config.networks.len() as u64, 1, NETWORKS_MAX as u64)?;
+    for network in &config.networks {
+        in_range("media.address (count)", network.len() as u64, 1, ADDRESSES_MAX as u64)?;
+    }
     in_range("media.ports (first)", (*config.ports.start()).into(), PORT_MIN.into(), 65534)
 }
 
@@ -199,12 +224,18 @@ mod tests {
     #[test]
     fn numbers_outside_their_limits_are_refused_by_name() {
         type Spoil = fn(&mut Config);
-        let table: [(&str, Spoil); 7] = [
+        let table: [(&str, Spoil); 11] = [
             ("media.workers", |c| c.workers = 0),
             ("media.workers", |c| c.workers = WORKERS_MAX + 1),
             ("media.flows_per_worker", |c| c.flows_per_worker = FLOWS_MAX + 1),
             ("media.gather_us", |c| c.gather_us = GATHER_US_MAX + 1),
-            ("media.address", |c| c.addresses.clear()),
+            ("media.spin_us", |c| c.spin_us = SPIN_US_MAX + 1),
+            ("media.dscp", |c| c.dscp = DSCP_MAX + 1),
+            ("media networks", |c| c.networks.clear()),
+            ("media.address", |c| c.networks = vec![vec![]]),
+            ("media.address", |c| {
+                c.networks = vec![vec![[127, 0, 0, 1].into(); ADDRESSES_MAX + 1]]
+            }),
             ("media.ports", |c| c.ports = 80..=90),
             ("media.ports", |c| c.ports = 10_000..=10_000),
         ];

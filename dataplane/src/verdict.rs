@@ -3,11 +3,13 @@
 
 use abi::Counter;
 
-/// What an RTP or RTCP packet is, once classified.
+/// What a packet is, once classified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     Rtp,
     Rtcp,
+    /// A T.38 datagram over UDPTL, which is not read.
+    Udptl,
 }
 
 /// The end of one packet.
@@ -71,6 +73,7 @@ impl Verdict {
         match kind {
             Kind::Rtp => Verdict::RelayedRtp,
             Kind::Rtcp => Verdict::RelayedRtcp,
+            Kind::Udptl => Verdict::RelayedUdptl,
         }
     }
 

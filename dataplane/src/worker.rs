@@ -7,21 +7,25 @@
 //! answers bad input with a count. Packets come first; commands are executed a few at a time.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 
-use abi::{Counter, Event, FlowTally, Host, WorkerState};
+use abi::{Counter, Event, Histogram, Host, WorkerState};
 use zeroize::Zeroize;
 
 use crate::clock;
-use crate::flow::Flows;
-use crate::io::{Backend, Batch, Wait};
+use crate::flows::Flows;
+use crate::io::{Backend, Batch, Dscp, Received, Wait};
 use crate::limits::{COMMANDS_PER_ROUND, HOUSEKEEPING_NS, SWEEP_FLOWS, UNSENT_MAX};
+use crate::pacer::Pacer;
 use crate::ports::Ports;
+use crate::prompt::Prompts;
 use crate::relay;
+use crate::residue;
 use crate::tally::Tally;
 
 /// The state of one worker thread.
@@ -36,12 +40,18 @@ pub struct Worker {
     pub(crate) unsent: VecDeque<Event>,
     /// Events were queued since the guest's bell rang last.
     pub(crate) events_waiting: bool,
-    batch: Batch,
+    pub(crate) batch: Batch,
+    pub(crate) pacer: Pacer,
+    pub(crate) prompts: Arc<Prompts>,
+    /// Where our own numbers begin, unknown to others.
+    pub(crate) seed: u64,
     signal: Arc<Signal>,
     gather_us: u32,
+    spin_us: u32,
+    pub(crate) dscp: Dscp,
     commands_waiting: bool,
     next_step_ns: u64,
-    sweep_from: u32,
+    pub(crate) sweep_from: u32,
 }
 
 /// What the supervising thread tells a worker; `bell` (the command bell) wakes it up to look.
@@ -69,6 +79,9 @@ pub struct Parts {
     pub signal: Arc<Signal>,
     pub flows: u32,
     pub gather_us: u32,
+    pub spin_us: u32,
+    pub dscp: Dscp,
+    pub prompts: Arc<Prompts>,
 }
 
 impl Worker {
@@ -82,8 +95,13 @@ impl Worker {
             unsent: VecDeque::with_capacity(UNSENT_MAX),
             events_waiting: false,
             batch: Batch::new(),
+            pacer: Pacer::new(parts.flows),
+            prompts: parts.prompts,
+            seed: RandomState::new().hash_one(0),
             signal: parts.signal,
             gather_us: parts.gather_us,
+            spin_us: parts.spin_us,
+            dscp: parts.dscp,
             commands_waiting: false,
             next_step_ns: 0,
             sweep_from: 0,
@@ -110,14 +128,16 @@ impl Worker {
     fn round(&mut self, before_ns: u64) -> io::Result<()> {
         let wait = self.wait(before_ns);
         let received = self.io.receive(&mut self.batch, wait)?;
-        let now_ns = clock::now_ns();
-        self.tally.add(Counter::Wakeups, 1);
-        self.tally.add(Counter::BuffersExhausted, received.buffers_exhausted);
+        let now_ns = received.now_ns;
+        self.account(&received);
 
-        relay::book_failures(&mut self.batch, &mut self.flows, &mut self.tally);
         let Worker { batch, io, flows, tally, .. } = self;
+        relay::book_failures(batch, flows, tally);
         relay::relay(batch, io.buffers(), flows, tally, now_ns);
+        self.talk(now_ns);
         self.io.transmit(&mut self.batch)?;
+        self.note_delays(now_ns);
+        self.pass_notices();
 
         if received.bell {
             self.io.silence_bell();
@@ -134,32 +154,83 @@ impl Worker {
         Ok(())
     }
 
+    /// Books where the time of a receive call went, and what it brought.
+    fn account(&mut self, received: &Received) {
+        let counts = [
+            (Counter::Wakeups, 1),
+            (Counter::BuffersExhausted, received.buffers_exhausted),
+            (Counter::SleepNs, received.sleep_ns),
+            (Counter::GatherNs, received.gather_ns),
+            (Counter::SpinNs, received.spin_ns),
+        ];
+        for (counter, count) in counts {
+            self.tally.add(counter, count);
+        }
+        let packets = self.batch.arrivals.len() as u64;
+        if packets > 0 {
+            self.host.histograms.note(Histogram::PacketsPerWakeup, packets);
+        }
+    }
+
+    /// The added delay of the packets whose receipt the kernel stamped.
+    fn note_delays(&mut self, now_ns: u64) {
+        if self.batch.ages_ns.is_empty() {
+            return;
+        }
+        let since_ns = clock::now_ns().saturating_sub(now_ns);
+        for age_ns in self.batch.ages_ns.drain(..) {
+            self.host.histograms.note(Histogram::AddedDelayUs, (age_ns + since_ns) / 1000);
+        }
+    }
+
+    /// Tells signaling what the packets of this round said.
+    fn pass_notices(&mut self) {
+        let mut notices = std::mem::take(&mut self.batch.notices);
+        for event in notices.drain(..) {
+            let counter = match event.kind {
+                abi::event::kind::DIGIT => Counter::DigitsHeard,
+                _ => Counter::SourcesLearned,
+            };
+            self.tally.add(counter, 1);
+            self.tell(&event);
+        }
+        self.batch.notices = notices;
+    }
+
     fn wait(&self, now_ns: u64) -> Wait {
-        let timeout_ns = self.next_step_ns.saturating_sub(now_ns);
+        let next_ns =
+            self.pacer.next_due_ns().map_or(self.next_step_ns, |due| due.min(self.next_step_ns));
+        let timeout_ns = next_ns.saturating_sub(now_ns);
         Wait {
             timeout_ns: if self.commands_waiting { 0 } else { timeout_ns },
             gather_us: self.gather_us,
+            spin_us: self.spin_us,
         }
     }
 
     fn take_commands(&mut self, now_ns: u64) -> io::Result<()> {
         self.commands_waiting = true;
         for _ in 0..COMMANDS_PER_ROUND {
-            // A guest that does not read its events is not served until it does; the next
-            // housekeeping step looks again.
-            let command = if self.flush_events() { self.host.commands.pop() } else { None };
-            let Some(mut command) = command else {
+            if !residue::leave_none(|| self.take_command(now_ns))? {
                 self.commands_waiting = false;
                 break;
-            };
-            let executed = self.execute(&command, now_ns);
-            command.zeroize();
-            executed?;
+            }
         }
         let open = u64::from(self.flows.open_count());
         self.tally.set(Counter::FlowsOpen, open);
         self.tally.set(Counter::PortsOpen, 2 * open);
         Ok(())
+    }
+
+    /// Executes the next command; false when there is none.
+    fn take_command(&mut self, now_ns: u64) -> io::Result<bool> {
+        // A guest that does not read its events is not served until it does; the next housekeeping
+        // step looks again.
+        let command = if self.flush_events() { self.host.commands.pop() } else { None };
+        let Some(mut command) = command else { return Ok(false) };
+        let executed = self.execute(&command, now_ns);
+        command.zeroize();
+        executed.map(|()| true)
     }
 
     /// One housekeeping step. Many flows are visited in slices, one per step, so that a full sweep
@@ -193,45 +264,5 @@ impl Worker {
             self.events_waiting = true;
         }
         true
-    }
-
-    fn sweep(&mut self, now_ns: u64) {
-        let mut reported = 0;
-        for flow in self.flows.sweep(self.sweep_from, SWEEP_FLOWS) {
-            publish(&mut self.host.flows, flow);
-            // A report that finds the ring full is made by the next sweep.
-            if flow.is_silent(now_ns) && self.host.events.push(&flow.timeout_event()).is_ok() {
-                flow.silence.reported = true;
-                reported += 1;
-            }
-        }
-        self.tally.add(Counter::Events, reported);
-        self.tally.add(Counter::MediaTimeouts, reported);
-        self.events_waiting |= reported > 0;
-        self.sweep_from += SWEEP_FLOWS;
-        if self.sweep_from >= self.flows.high_water() {
-            self.sweep_from = 0;
-        }
-    }
-}
-
-fn publish(table: &mut abi::FlowWriter, flow: &crate::flow::Flow) {
-    let (counts, quality) = (&flow.counts, &flow.quality);
-    let tallies = [
-        (FlowTally::LastPacketNs, counts.last_packet_ns),
-        (FlowTally::PacketsIn, counts.packets_in),
-        (FlowTally::BytesIn, counts.bytes_in),
-        (FlowTally::PacketsOut, counts.packets_out),
-        (FlowTally::BytesOut, counts.bytes_out),
-        (FlowTally::Lost, quality.lost()),
-        (FlowTally::Duplicates, quality.duplicates()),
-        (FlowTally::Reordered, quality.reordered()),
-        (FlowTally::Jitter, quality.jitter()),
-        (FlowTally::AuthFailures, counts.auth_failures),
-        (FlowTally::Replays, counts.replays),
-        (FlowTally::OffPath, counts.off_path),
-    ];
-    for (tally, value) in tallies {
-        table.set(flow.id.index, tally, value);
     }
 }

@@ -19,8 +19,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use abi::{Counter, Suite};
 use dataplane::Lease;
 use dataplane::admit::{Egress, Ingress};
-use dataplane::flow::{Flow, Flows, Gate};
+use dataplane::flow::{Flow, Gate};
+use dataplane::flows::Flows;
 use dataplane::io::{Arrival, Batch, BufferId, Buffers, Endpoint, Port, SocketId};
+use dataplane::latch::{Latch, Learning};
 use dataplane::limits::BATCH_MAX;
 use dataplane::relay::relay;
 use dataplane::tally::Tally;
@@ -160,8 +162,8 @@ fn relay_a_million() -> u64 {
         let mut flow = Flow::new(rig::id(index, 1), [0; 16], lease, 0);
         flow.gate = Gate::Relaying;
         flow.peer = rig::id(1 - index, 1);
-        flow.source_rtp = Some(endpoint(1));
-        flow.destination_rtp = Some(endpoint(2));
+        flow.source_rtp = Latch::new(Some(endpoint(1)), Learning::Off, false, 0);
+        flow.aim.state(Some(endpoint(2)), None);
         flows.insert(flow);
     }
     // Flow 0 protects, flow 1 gets what flow 0 made.
@@ -183,7 +185,9 @@ fn relay_a_million() -> u64 {
                 }
                 let socket = SocketId { flow, port: Port::Rtp };
                 let source = endpoint(1);
-                batch.arrivals.push(Arrival { socket, source, buffer, len, truncated: false });
+                let arrival =
+                    Arrival { socket, source, buffer, len, truncated: false, age_ns: None };
+                batch.arrivals.push(arrival);
             }
             relay(&mut batch, &mut buffers, &mut flows, &mut tally, now_ns);
             batch.departures.clear();

@@ -27,7 +27,11 @@ fn refusals_name_the_thing_the_cause_and_the_remedy() {
     let table: [(Spoil, u8, &[&str]); 6] = [
         (|c| c.workers = 0, 78, &["media.workers", "0 is outside 1 to 64"]),
         (|c| c.cores = vec![4095], 78, &["core 4095", "may not use", "choose among"]),
-        (|c| c.addresses = vec!["192.0.2.1".parse().unwrap()], 69, &["192.0.2.1", "ip address"]),
+        (
+            |c| c.networks = vec![vec!["192.0.2.1".parse().unwrap()]],
+            69,
+            &["192.0.2.1", "ip address"],
+        ),
         (|c| c.ports = 20_000..=20_000, 78, &["media.ports", "widen"]),
         (|c| c.socket = "/nonexistent/x.sock".into(), 73, &["/nonexistent/x.sock", "directory"]),
         (|c| c.flows_per_worker = 65_536, 71, &["open files", "131136", "LimitNOFILE"]),
@@ -39,7 +43,7 @@ fn refusals_name_the_thing_the_cause_and_the_remedy() {
         let error = refusal(config);
         let text = error.to_string();
         match checked {
-            Ok(()) => assert_eq!(code, 73, "only the handover socket is not checked beforehand"),
+            Ok(_) => assert_eq!(code, 73, "only the handover socket is not checked beforehand"),
             Err(checked) => assert_eq!(checked.to_string(), text),
         }
         assert!(words.iter().all(|word| text.contains(word)), "{text}");

@@ -9,6 +9,7 @@ mod journal;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,6 +45,17 @@ pub struct Record {
     ended_by: Option<String>,
     caller_suite: Option<&'static str>,
     callee_suite: Option<&'static str>,
+    /// Where media came from, where that was learned and not signalled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caller_source: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    callee_source: Option<SocketAddr>,
+    /// Digits that were heard, of both sides; absent when none was. Which ones is nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digits: Option<u32>,
+    /// What an operator should know of the media of this call.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<&'static str>,
     /// Media from caller to callee.
     forward: Option<Way>,
     /// Media from callee to caller.
@@ -82,6 +94,10 @@ impl Record {
             ended_by: None,
             caller_suite: None,
             callee_suite: None,
+            caller_source: None,
+            callee_source: None,
+            digits: None,
+            notes: Vec::new(),
             forward: None,
             backward: None,
             key,
@@ -137,6 +153,24 @@ impl Record {
     /// SRTP suites toward caller and callee; `None` is RTP.
     pub fn suites(&mut self, caller: Option<&'static str>, callee: Option<&'static str>) {
         (self.caller_suite, self.callee_suite) = (caller, callee);
+    }
+
+    /// Media of a side comes from `remote`, which it did not say. The last one counts.
+    pub fn learned(&mut self, from_caller: bool, remote: SocketAddr) {
+        let source = if from_caller { &mut self.caller_source } else { &mut self.callee_source };
+        *source = Some(remote);
+    }
+
+    /// A digit was heard.
+    pub fn digit(&mut self) {
+        self.digits = Some(self.digits.unwrap_or(0).saturating_add(1));
+    }
+
+    /// Notes something about the call's media, once; false when it was noted before.
+    pub fn note(&mut self, note: &'static str) -> bool {
+        let is_new = !self.notes.contains(&note);
+        self.notes.extend(is_new.then_some(note));
+        is_new
     }
 
     /// What was relayed.

@@ -22,6 +22,7 @@ use crate::gate::Gate;
 use crate::media::{Bells, Media};
 use crate::net::{Inbound, Net};
 use crate::route::Routes;
+use crate::trunk::nat::force_rport;
 use crate::trunk::{LiveTrunks, Origin, Registrations, TrunkId, TrunkTable};
 use crate::watch::{Bell, watch};
 use crate::{End, Entropy};
@@ -200,12 +201,17 @@ impl Shard {
         trunks: &TrunkTable,
         mut hop: Hop,
         origin: &Origin,
-        message: Message,
+        mut message: Message,
     ) {
-        if let Message::Request(request) = &message {
+        if let Message::Request(request) = &mut message {
             let dialog = self.world.endpoint.dialog_tag(request).and_then(TrunkId::from_tag);
             match self.gate.pass(trunks, &self.net, hop, origin, request, dialog) {
-                Some(trunk) => hop.tag = trunk.tag(),
+                Some(id) => {
+                    hop.tag = id.tag();
+                    if let Some(trunk) = trunks.get(id) {
+                        force_rport(trunk, hop, request);
+                    }
+                }
                 None => return,
             }
         }

@@ -12,18 +12,25 @@
 //! owns the ports. Flows found at attach belong to calls of a signalling process that died: they go
 //! on, and are released after a grace time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use abi::handover;
-use abi::{AttachError, Close, Command, Event, FlowId, Guest, Key, Open, Reason, Update};
+use abi::{
+    AttachError, Close, Command, Counter, Event, Family, FlowId, Guest, Open, Reason, Update,
+};
 use zeroize::Zeroize;
 
 /// Commands that may wait for room in one worker's ring: only releases wait, never keys.
 const BACKLOG_MAX: usize = 65_536;
+
+/// How often owners are compared with the flow table: a lost slot is no more than a lost slot.
+const AUDIT_PAUSE: Duration = Duration::from_secs(30);
+/// The same when an event was lost, and between two looks.
+const AUDIT_SOON: Duration = Duration::from_secs(1);
 
 /// Which call a flow belongs to; chosen by the caller of this module, never [`ORPHAN`].
 pub type Token = u64;
@@ -40,18 +47,6 @@ pub struct Pair {
     pub backward: FlowId,
 }
 
-/// How one side of the call sends and receives.
-pub struct Side {
-    /// Where it receives and sends from; none while it is on hold by `c=0.0.0.0` (RFC 3264 §8.4).
-    pub rtp: Option<SocketAddr>,
-    pub rtcp: Option<SocketAddr>,
-    pub rtcp_mux: bool,
-    /// Key with which this side encrypts what it sends to us; absent on a plain side.
-    pub receive: Option<Key>,
-    /// Key with which we encrypt what we send to this side; absent on a plain side.
-    pub send: Option<Key>,
-}
-
 /// What the data plane told.
 #[derive(Debug)]
 pub enum Notice {
@@ -63,8 +58,10 @@ pub enum Notice {
     Refused { token: Token, flow: FlowId, reason: Reason },
     /// A flow is gone; these are its final counts.
     Closed { token: Token, flow: FlowId, packets: u64, bytes: u64 },
-    /// No media arrived on a flow for the call's timeout.
+    /// No media arrived on a flow for its timeout.
     Silent { token: Token, flow: FlowId },
+    /// What else there is: digits, prompts, where media comes from, one-way audio.
+    Told { token: Token, notice: abi::Notice },
 }
 
 /// Why media cannot be had for a call.
@@ -79,10 +76,37 @@ pub enum MediaError {
 /// All workers of the data plane.
 pub struct Media {
     workers: Vec<Worker>,
-    owners: HashMap<(usize, FlowId), Token>,
+    owners: HashMap<(usize, FlowId), Owner>,
     orphans: Vec<(usize, FlowId)>,
     orphans_due: Option<Instant>,
     last_serial: u64,
+    audit: Audit,
+    /// Ends of flows that the data plane could not tell.
+    missed: VecDeque<Notice>,
+}
+
+/// Whom a flow belongs to.
+#[derive(Clone, Copy)]
+struct Owner {
+    token: Token,
+    /// It is being closed.
+    is_released: bool,
+}
+
+impl Owner {
+    fn new(token: Token) -> Self {
+        Self { token, is_released: false }
+    }
+}
+
+/// An event that finds its ring full is lost, and with it the end of a flow. So owners are compared
+/// with the flow table from time to time, and soon after a loss. What is gone at two looks in a row
+/// (all events were taken in between) has ended unseen.
+#[derive(Default)]
+struct Audit {
+    due: Option<Instant>,
+    lost: u64,
+    gone: HashSet<(usize, FlowId)>,
 }
 
 struct Worker {
@@ -143,7 +167,7 @@ impl Media {
             worker.generations.push(last.wrapping_add(1).max(1));
             match found {
                 Some(flow) => {
-                    self.owners.insert((index, flow.id), ORPHAN);
+                    self.owners.insert((index, flow.id), Owner::new(ORPHAN));
                     self.orphans.push((index, flow.id));
                 }
                 None => worker.free.push_back(slot),
@@ -152,11 +176,17 @@ impl Media {
         self.workers.push(worker);
     }
 
-    /// Asks for the ports of a call's two flows; [`Notice::Opened`] tells each.
+    /// Asks for the ports of a call's two flows, each on an address of the family that the side it
+    /// receives from has (caller, callee); [`Notice::Opened`] tells each.
     ///
     /// # Errors
     /// [`MediaError`] when no worker has room; nothing is leased then.
-    pub fn lease(&mut self, token: Token, call: [u8; 16]) -> Result<Pair, MediaError> {
+    pub fn lease(
+        &mut self,
+        token: Token,
+        call: [u8; 16],
+        families: [Family; 2],
+    ) -> Result<Pair, MediaError> {
         let (index, worker) = self
             .workers
             .iter_mut()
@@ -170,16 +200,9 @@ impl Media {
         let backward = worker.take_slot().ok_or(MediaError::NoSlots)?;
         let pair = Pair { worker: index, forward, backward };
         // Both before the first command: what is released must have an owner to become free again.
-        self.owners.extend([forward, backward].map(|flow| ((index, flow), token)));
-        for flow in [forward, backward] {
-            let open = Open {
-                token,
-                flow,
-                call,
-                network: 0,
-                family: abi::Family::Any,
-                rtcp_mux_in: false,
-            };
+        self.owners.extend([forward, backward].map(|flow| ((index, flow), Owner::new(token))));
+        for (flow, family) in [forward, backward].into_iter().zip(families) {
+            let open = Open { token, flow, call, network: 0, family, rtcp_mux_in: false };
             if let Err(full) = worker.push(&Command::open(&open)) {
                 self.release(&pair);
                 return Err(full);
@@ -188,41 +211,19 @@ impl Media {
         Ok(pair)
     }
 
-    /// Tells both flows of a call where media comes from and goes to, and lets it pass. Returns the
-    /// serial that both flows' [`Notice::Connected`] will carry.
+    /// Tells both flows of a call what to do from now on: from the caller, from the callee. Names
+    /// and peers of the flows are filled in here. Returns the serial that both flows'
+    /// [`Notice::Connected`] will carry.
     ///
     /// # Errors
     /// [`MediaError::RingFull`]; what was connected before stays.
-    pub fn connect(
-        &mut self,
-        pair: &Pair,
-        caller: &Side,
-        callee: &Side,
-        timeout: Duration,
-    ) -> Result<u64, MediaError> {
+    pub fn connect(&mut self, pair: &Pair, ways: [Update; 2]) -> Result<u64, MediaError> {
         self.last_serial += 1;
         let serial = self.last_serial;
         let worker = self.workers.get_mut(pair.worker).ok_or(MediaError::NoSlots)?;
-        let timeout_ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
-        let ways = [
-            (pair.forward, pair.backward, caller, callee),
-            (pair.backward, pair.forward, callee, caller),
-        ];
-        for (flow, peer, from, to) in ways {
-            let update = Update {
-                peer: Some(peer),
-                timeout_ms,
-                rtcp_mux_in: from.rtcp_mux,
-                rtcp_mux_out: to.rtcp_mux,
-                relay: to.rtp.is_some(),
-                source_rtp: from.rtp,
-                source_rtcp: from.rtcp,
-                destination_rtp: to.rtp,
-                destination_rtcp: to.rtcp,
-                unprotect: from.receive.clone(),
-                protect: to.send.clone(),
-                ..Update::new(serial, flow)
-            };
+        let names = [(pair.forward, pair.backward), (pair.backward, pair.forward)];
+        for ((flow, peer), way) in names.into_iter().zip(ways) {
+            let update = Update { token: serial, flow, peer: Some(peer), ..way };
             let mut command = Command::update(&update);
             let pushed = worker.push(&command);
             command.zeroize();
@@ -239,7 +240,11 @@ impl Media {
     }
 
     fn release_flow(&mut self, index: usize, flow: FlowId) {
-        let token = self.owners.get(&(index, flow)).copied().unwrap_or(0);
+        let owner = self.owners.get_mut(&(index, flow)).map(|owner| {
+            owner.is_released = true;
+            owner.token
+        });
+        let token = owner.unwrap_or(ORPHAN);
         let Some(worker) = self.workers.get_mut(index) else { return };
         let close = Command::close(&Close { token, flow });
         if worker.push(&close).is_err() && worker.backlog.len() < BACKLOG_MAX {
@@ -247,7 +252,8 @@ impl Media {
         }
     }
 
-    /// Retries releases that found a full ring, and releases orphans when their grace is over.
+    /// Retries releases that found a full ring, releases orphans when their grace is over, and looks
+    /// for flows whose end was not told. To be called when [`Media::poll`] has nothing more.
     pub fn tend(&mut self, now: Instant) {
         for worker in &mut self.workers {
             while let Some(command) = worker.backlog.pop_front() {
@@ -265,18 +271,65 @@ impl Media {
                 self.release_flow(worker, flow);
             }
         }
+        self.audit(now);
+    }
+
+    fn audit(&mut self, now: Instant) {
+        let counts = self.workers.iter().map(|w| w.guest.counters.get(Counter::EventsLost));
+        let lost: u64 = counts.fold(0, u64::wrapping_add);
+        let soon = now.checked_add(AUDIT_SOON);
+        if lost != self.audit.lost {
+            self.audit.lost = lost;
+            self.audit.due = self.audit.due.min(soon).or(soon);
+        }
+        if self.owners.is_empty() {
+            self.audit.due = None;
+            return;
+        }
+        let due = *self.audit.due.get_or_insert(now.checked_add(AUDIT_PAUSE).unwrap_or(now));
+        if due > now {
+            return;
+        }
+        let gone = self.owners.iter().filter(|(key, owner)| self.is_gone(key, owner));
+        let (ended, fresh): (HashSet<_>, HashSet<_>) =
+            gone.map(|(key, _)| *key).partition(|key| self.audit.gone.contains(key));
+        for (index, flow) in &ended {
+            tracing::warn!(%flow, "a flow ended and the event of it was lost");
+            let closed = self.closed(*index, *flow, 0, 0);
+            self.missed.extend(closed);
+        }
+        self.audit.gone = fresh;
+        self.audit.due =
+            if self.audit.gone.is_empty() { now.checked_add(AUDIT_PAUSE) } else { soon };
+    }
+
+    /// A flow that was opened and is no more. One whose OPEN still waits is not in the table yet;
+    /// if its CLOSE waits behind that, the slot may be used again: commands keep their order.
+    fn is_gone(&self, (index, flow): &(usize, FlowId), owner: &Owner) -> bool {
+        self.workers.get(*index).is_some_and(|worker| {
+            let flows = &worker.guest.flows;
+            let was_open = flows.generation(flow.index) == flow.generation;
+            let closing = owner.is_released && worker.backlog.is_empty();
+            flows.snapshot(flow.index).is_none() && (was_open || closing)
+        })
     }
 
     /// When [`Media::tend`] has work, if ever.
     pub fn due(&self, now: Instant) -> Option<Instant> {
+        if !self.missed.is_empty() {
+            return Some(now);
+        }
         if self.workers.iter().any(|w| !w.backlog.is_empty()) {
             return now.checked_add(Duration::from_millis(10));
         }
-        self.orphans_due
+        self.orphans_due.into_iter().chain(self.audit.due).min()
     }
 
     /// The next notice of any worker.
     pub fn poll(&mut self) -> Option<Notice> {
+        if let Some(missed) = self.missed.pop_front() {
+            return Some(missed);
+        }
         for index in 0..self.workers.len() {
             while let Some(event) = self.workers.get_mut(index)?.guest.events.pop() {
                 if let Some(notice) = self.notice(index, &event) {
@@ -288,8 +341,9 @@ impl Media {
     }
 
     fn notice(&mut self, index: usize, event: &Event) -> Option<Notice> {
-        let owner = |flow| self.owners.get(&(index, flow)).copied();
-        match event.decode().ok()? {
+        let owner = |flow| self.owners.get(&(index, flow)).map(|owner| owner.token);
+        let notice = event.decode().ok()?;
+        match notice {
             abi::Notice::Opened { flow, local_rtp, local_rtcp, .. } => {
                 Some(Notice::Opened { token: owner(flow)?, flow, rtp: local_rtp, rtcp: local_rtcp })
             }
@@ -304,12 +358,13 @@ impl Media {
                 self.closed(index, flow, packets, bytes)
             }
             abi::Notice::Timeout { flow, .. } => Some(Notice::Silent { token: owner(flow)?, flow }),
-            // What a call makes of these comes with the features that ask for them.
-            abi::Notice::Played { .. }
-            | abi::Notice::Dialled { .. }
-            | abi::Notice::Digit { .. }
-            | abi::Notice::Learned { .. }
-            | abi::Notice::OneWay { .. } => None,
+            abi::Notice::Played { flow, .. }
+            | abi::Notice::Dialled { flow, .. }
+            | abi::Notice::Digit { flow, .. }
+            | abi::Notice::Learned { flow, .. }
+            | abi::Notice::OneWay { flow, .. } => {
+                Some(Notice::Told { token: owner(flow)?, notice })
+            }
             abi::Notice::Updated { token: serial, flow } => {
                 Some(Notice::Connected { token: owner(flow)?, flow, serial })
             }
@@ -317,7 +372,7 @@ impl Media {
     }
 
     fn closed(&mut self, index: usize, flow: FlowId, packets: u64, bytes: u64) -> Option<Notice> {
-        let token = self.owners.remove(&(index, flow))?;
+        let Owner { token, .. } = self.owners.remove(&(index, flow))?;
         self.workers.get_mut(index)?.free.push_back(flow.index);
         Some(Notice::Closed { token, flow, packets, bytes })
     }
@@ -348,6 +403,8 @@ impl Media {
             orphans: Vec::new(),
             orphans_due: None,
             last_serial: 0,
+            audit: Audit::default(),
+            missed: VecDeque::new(),
         }
     }
 }

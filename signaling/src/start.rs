@@ -141,7 +141,7 @@ fn entropy() -> Result<Entropy, StartError> {
 
 fn settings(config: &Config) -> Settings {
     Settings {
-        advertise: config.media.advertise,
+        advertise: config.media.advertise.clone(),
         host: config.sip.host(),
         ending_limit: Settings::ENDING_LIMIT,
         lease_limit: Settings::LEASE_LIMIT,

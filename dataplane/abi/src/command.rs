@@ -10,7 +10,7 @@
 //! | UPDATE | the flow's whole configuration from now on | UPDATED, REFUSED |
 //! | CLOSE | release everything of this flow | CLOSED, REFUSED |
 //! | PLAY | say a prompt to where this flow sends, instead of what comes | UPDATED, REFUSED; later PLAYED |
-//! | STOP | say no more: prompt and digits | UPDATED, REFUSED; PLAYED, DIALLED of what was stopped |
+//! | STOP | end the prompt; digits go on | UPDATED, REFUSED; PLAYED of what was stopped |
 //! | DIAL | send one digit to where this flow sends, after those before it | UPDATED, REFUSED; later DIALLED |
 
 use bytemuck::{Pod, Zeroable};
@@ -172,7 +172,7 @@ impl Command {
         }
     }
 
-    /// Says no more.
+    /// Ends the prompt.
     #[must_use]
     pub fn stop(stop: &Stop) -> Self {
         Self { kind: kind::STOP, token: stop.token, flow: stop.flow, ..Self::zeroed() }

@@ -56,6 +56,7 @@ counters! {
     Wakeups "wakeups" Total "wakeups" "Times that the worker was woken.";
     BusyNs "busy_ns" Total "nanoseconds" "CPU time of the worker, waits by spinning included.";
     SleepNs "sleep_ns" Total "nanoseconds" "Time asleep until the first packet or timer.";
+    GatherNs "gather_ns" Total "nanoseconds" "Time that packets waited for company.";
     SpinNs "spin_ns" Total "nanoseconds" "Time spent looking for packets without sleeping.";
     Commands "commands" Total "commands" "Commands taken from signaling.";
     CommandFaults "command_faults" Total "commands" "Commands that were invalid.";

@@ -49,7 +49,7 @@ pub struct Event {
     pub remote: Address,
     pub duration_ms: u32,
     pub digit: u32,
-    /// PLAYED, DIALLED: 1 when it was said to its end. DIGIT: 1 for an event, 2 for a tone.
+    /// PLAYED: 1 when it was said to its end. DIGIT: 1 for an event, 2 for a tone.
     pub detail: u32,
     pub pad: u64,
 }
@@ -92,10 +92,10 @@ impl Event {
         Self { detail: complete.into(), ..Self::bare(kind::PLAYED, token, flow) }
     }
 
-    /// A digit was sent, `complete` when for its whole duration.
+    /// Every digit that was asked for was sent; the token is that of the last one.
     #[must_use]
-    pub fn dialled(token: u64, flow: FlowId, complete: bool) -> Self {
-        Self { detail: complete.into(), ..Self::bare(kind::DIALLED, token, flow) }
+    pub fn dialled(token: u64, flow: FlowId) -> Self {
+        Self::bare(kind::DIALLED, token, flow)
     }
 
     /// A digit (event code 0 to 15) arrived on a flow, once per digit.
@@ -136,7 +136,7 @@ impl Event {
             }
             kind::TIMEOUT => Notice::Timeout { flow, packets, bytes, at_ns },
             kind::PLAYED => Notice::Played { token, flow, complete: self.complete()? },
-            kind::DIALLED => Notice::Dialled { token, flow, complete: self.complete()? },
+            kind::DIALLED => Notice::Dialled { token, flow },
             kind::DIGIT => Notice::Digit {
                 flow,
                 digit: u8::try_from(self.digit).ok().filter(|d| *d <= DIGIT_MAX).ok_or(BadEvent)?,
@@ -176,7 +176,7 @@ pub enum Notice {
     Refused { token: u64, flow: FlowId, reason: Reason },
     Timeout { flow: FlowId, packets: u64, bytes: u64, at_ns: u64 },
     Played { token: u64, flow: FlowId, complete: bool },
-    Dialled { token: u64, flow: FlowId, complete: bool },
+    Dialled { token: u64, flow: FlowId },
     Digit { flow: FlowId, digit: u8, duration_ms: u32, heard: Heard },
     Learned { flow: FlowId, remote: SocketAddr },
     OneWay { flow: FlowId, packets: u64, bytes: u64, at_ns: u64 },
@@ -223,7 +223,7 @@ impl From<&Notice> for Event {
                 Self::timeout(flow, packets, bytes, at_ns)
             }
             Notice::Played { token, flow, complete } => Self::played(token, flow, complete),
-            Notice::Dialled { token, flow, complete } => Self::dialled(token, flow, complete),
+            Notice::Dialled { token, flow } => Self::dialled(token, flow),
             Notice::Digit { flow, digit, duration_ms, heard } => {
                 Self::digit(flow, digit, duration_ms, heard)
             }
@@ -332,7 +332,7 @@ mod tests {
             Event::closed(9, FLOW, 1, 2, 3),
             Event::timeout(FLOW, 1, 2, 3),
             Event::played(9, FLOW, true),
-            Event::dialled(9, FLOW, false),
+            Event::dialled(9, FLOW),
             Event::digit(FLOW, 11, 100, Heard::Event),
             Event::digit(FLOW, 0, 40, Heard::Tone),
             Event::learned(FLOW, rtp),

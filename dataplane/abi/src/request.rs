@@ -172,7 +172,7 @@ pub struct Play {
     pub looped: bool,
 }
 
-/// Say no more.
+/// End the prompt; digits go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stop {
     pub token: u64,

@@ -2,9 +2,9 @@
 //! received, transformed in place and sent.
 //!
 //! ```text
-//! |<- HEAD_ROOM 48 ->|<- payload, at most PACKET_MAX ->|<- TAIL_ROOM and slack ->|
+//! |<- HEAD_ROOM 80 ->|<- payload, at most PACKET_MAX ->|<- TAIL_ROOM and slack ->|
 //! | receive header,  | what came, later what is sent   | authentication tag      |
-//! | source / target  |                                 |                         |
+//! | address, stamp   |                                 |                         |
 //! ```
 //!
 //! The kernel knows the block by address. Between Rust and the kernel a buffer has one user at a

@@ -11,23 +11,28 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use abi::FlowId;
+use abi::{Event, FlowId};
 
 use crate::admit::Sealed;
-use crate::limits::BATCH_MAX;
+use crate::limits::{BATCH_MAX, DELAY_SAMPLE_FLOWS, SEND_BUFFERS};
 
+mod backend;
 #[expect(unsafe_code, reason = "memory that the kernel reads and writes")]
 pub mod buffer_ring;
 #[expect(unsafe_code, reason = "memory that the kernel reads and writes")]
 pub mod buffers;
+mod head;
+pub mod mmsg;
+mod restarts;
 pub mod socket;
+#[expect(unsafe_code, reason = "a socket option that no crate sets")]
+mod stamp;
 #[expect(unsafe_code, reason = "submissions carry addresses of packet memory")]
 pub mod uring;
 
+pub use backend::{Backend, BackendKind};
 pub use buffers::{BufferId, Buffers};
-
-/// The backend in use. There is one so far; the next makes this an enum.
-pub type Backend = uring::Uring;
+pub use socket::Dscp;
 
 /// Which port of a flow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +46,24 @@ pub enum Port {
 pub struct SocketId {
     pub flow: FlowId,
     pub port: Port,
+}
+
+impl SocketId {
+    /// Its place in a table of all sockets: `2i` is the RTP port of flow `i`, `2i + 1` its RTCP port.
+    fn place(self) -> u32 {
+        2 * self.flow.index + u32::from(self.port == Port::Rtcp)
+    }
+
+    /// The socket at `place`, in its life of `generation`.
+    fn at(place: u32, generation: u32) -> SocketId {
+        let port = if place.is_multiple_of(2) { Port::Rtp } else { Port::Rtcp };
+        SocketId { flow: FlowId { index: place / 2, generation }, port }
+    }
+
+    /// Whether the kernel stamps its packets.
+    fn is_sampled(self) -> bool {
+        self.port == Port::Rtp && self.flow.index.is_multiple_of(DELAY_SAMPLE_FLOWS)
+    }
 }
 
 /// A transport address in the form that compares fastest: IPv4 is mapped (`::ffff:a.b.c.d`).
@@ -82,6 +105,9 @@ pub struct Arrival {
     pub len: usize,
     /// The datagram was longer than the buffer.
     pub truncated: bool,
+    /// From the kernel's receipt to ours, in nanoseconds; told of one flow's RTP in
+    /// [`DELAY_SAMPLE_FLOWS`].
+    pub age_ns: Option<u64>,
 }
 
 /// A packet to send. Only a [`Sealed`] packet becomes one.
@@ -114,18 +140,27 @@ pub struct Batch {
     pub departures: Vec<Departure>,
     /// Buffers of packets that go nowhere.
     pub discards: Vec<BufferId>,
-    /// Sends of earlier rounds that the kernel refused, by origin.
+    /// Sends that the kernel refused, by origin; each backend tells them by the end of the next
+    /// receive call.
     pub failed: Vec<SocketId>,
+    /// What signaling is to be told of the packets.
+    pub notices: Vec<Event>,
+    /// Ages of the stamped packets that are relayed.
+    pub ages_ns: Vec<u64>,
 }
 
 impl Batch {
     pub fn new() -> Batch {
+        let outward = BATCH_MAX + usize::from(SEND_BUFFERS);
         Batch {
             arrivals: Vec::with_capacity(BATCH_MAX),
-            departures: Vec::with_capacity(BATCH_MAX),
+            departures: Vec::with_capacity(outward),
             // Each arrival may be discarded, and so may what never became one.
-            discards: Vec::with_capacity(2 * BATCH_MAX),
-            failed: Vec::with_capacity(BATCH_MAX),
+            discards: Vec::with_capacity(BATCH_MAX + outward),
+            failed: Vec::with_capacity(BATCH_MAX + outward),
+            // A packet may bring a digit and a newly learned source.
+            notices: Vec::with_capacity(2 * BATCH_MAX),
+            ages_ns: Vec::with_capacity(BATCH_MAX),
         }
     }
 
@@ -142,22 +177,45 @@ impl Default for Batch {
     }
 }
 
-/// How [`Backend`]s wait.
+/// How [`Backend`]s wait. After a round that brought packets a backend first polls, for at most
+/// `spin_us`; then it sleeps, and what comes within `gather_us` makes one wake-up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Wait {
-    /// Longest sleep, in nanoseconds; 0 takes what is there and returns.
+    /// Longest wait, in nanoseconds; 0 takes what is there and returns.
     pub timeout_ns: u64,
-    /// How long the first packet waits for company, in microseconds.
+    /// How long packets wait for company while the worker sleeps, in microseconds; 0: not at all.
     pub gather_us: u32,
+    /// How long to poll before sleeping, in microseconds; 0: not at all.
+    pub spin_us: u32,
 }
 
-/// What else a receive call found.
+impl Wait {
+    /// Takes what is there.
+    pub const NONE: Wait = Wait { timeout_ns: 0, gather_us: 0, spin_us: 0 };
+
+    /// Sleeps until something comes, at most so long.
+    pub const fn up_to(timeout_ns: u64) -> Wait {
+        Wait { timeout_ns, gather_us: 0, spin_us: 0 }
+    }
+}
+
+/// What else a receive call found, and where its time went.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Received {
     /// The doorbell of the command ring rang.
     pub bell: bool,
     /// Receives that ended because no buffer was left.
     pub buffers_exhausted: u64,
-    /// Completions were left behind for lack of room in the batch.
+    /// Packets were left behind for lack of room in the batch.
     pub backlog: bool,
+    /// CLOCK_MONOTONIC when the wait was over.
+    pub now_ns: u64,
+    /// Wall time of the wait, by regime, in nanoseconds. The kernel's work for us in it (sending,
+    /// copying) is not told apart; CPU time tells.
+    pub sleep_ns: u64,
+    pub gather_ns: u64,
+    pub spin_ns: u64,
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,25 +15,34 @@
 //! is finished when the enter returns, and only failures post a completion; their buffers
 //! are free from then on. A socket's descriptor is closed as soon as the file table holds it.
 //!
-//! User data names the operation and the flow with its generation, so a completion of a closed flow
-//! finds nothing.
+//! Zero-wait enters are repeated until one brings nothing: the kernel runs 20 pieces of work in
+//! each at most. While it polls, the worker looks at a flag in shared memory and enters when the
+//! kernel has set it.
 
 use std::io;
 use std::net::UdpSocket;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use abi::FlowId;
 use io_uring::types::{Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use super::buffer_ring::BufferRing;
-use super::{
-    Arrival, Batch, BufferId, Buffers, Departure, Endpoint, Port, Received, SocketId, Wait,
-};
+use super::head::{self, CONTROL_ROOM, NAME_AT, NAME_ROOM};
+use super::restarts::Restarts;
+use super::stamp::{self, Ages};
+use super::{Arrival, Batch, BufferId, Buffers, Departure, Received, SocketId, Wait};
+use crate::clock;
 use crate::limits::{
-    BUFFER_SIZE, BUFFERS, COMPLETIONS, GATHER_COUNT, HEAD_ROOM, SUBMISSIONS, TAIL_ROOM,
+    BATCH_MAX, BUFFER_SIZE, BUFFERS, COMPLETIONS, GATHER_COUNT, HEAD_ROOM, SEND_BUFFERS,
+    SUBMISSIONS, TAIL_ROOM,
 };
+use tag::Tag;
+
+mod setup;
+mod tag;
+
+pub use setup::probe;
 
 /// The backend of one worker. It must be made and used on that worker's thread.
 pub struct Uring {
@@ -41,7 +50,8 @@ pub struct Uring {
     ring: IoUring,
     buffer_ring: BufferRing,
     buffers: Buffers,
-    /// Only `msg_namelen` says anything: room for a source address in front of each payload.
+    /// Only the lengths say anything: room for a source address and a time stamp in front of each
+    /// payload.
     message: Box<libc::msghdr>,
     slots: Vec<Slot>,
     /// Slots whose receive ended for a reason that has passed, or will by the next round.
@@ -49,6 +59,12 @@ pub struct Uring {
     /// Slots whose receive failed; tried again when the worker says so.
     faulted: Vec<u32>,
     in_flight: Vec<BufferId>,
+    /// Free buffers for packets of our own; their ids follow those of the buffer ring.
+    spare: Vec<BufferId>,
+    /// Housekeeping steps so far.
+    step: u32,
+    /// The last round brought packets.
+    lively: bool,
     command_bell: OwnedFd,
     event_bell: OwnedFd,
     listening: bool,
@@ -64,6 +80,7 @@ struct Slot {
     generation: u32,
     armed: bool,
     queued: bool,
+    restarts: Restarts,
 }
 
 impl Uring {
@@ -73,12 +90,13 @@ impl Uring {
     /// # Errors
     /// What the kernel refused; `host::diagnose` knows what to tell the operator.
     pub fn new(flows: u32, command_bell: OwnedFd, event_bell: OwnedFd) -> io::Result<Uring> {
-        let ring = build(SUBMISSIONS, COMPLETIONS)?;
+        let ring = setup::build(SUBMISSIONS, COMPLETIONS)?;
         ring.submitter().register_files_sparse(2 * flows)?;
-        let mut buffers = Buffers::new(BUFFERS);
+        let mut buffers = Buffers::new(BUFFERS + SEND_BUFFERS);
         let mut buffer_ring = BufferRing::new(BUFFERS);
+        let mut spare = Vec::with_capacity(SEND_BUFFERS.into());
         for id in buffers.ids() {
-            offer(&mut buffer_ring, &mut buffers, id);
+            give_back(id, &mut buffer_ring, &mut buffers, &mut spare);
         }
         buffer_ring.publish();
         // SAFETY: the block lives as long as `buffer_ring`, which outlives the registration: it
@@ -91,9 +109,11 @@ impl Uring {
                 0,
             )?;
         }
+        setup::enable(&ring)?;
         // SAFETY: msghdr is plain old data for which all zeroes is a valid value.
         let mut message: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
         message.msg_namelen = NAME_ROOM as libc::socklen_t;
+        message.msg_controllen = CONTROL_ROOM;
         let places = 2 * flows as usize;
         Ok(Uring {
             min_wait: ring.params().is_feature_min_timeout(),
@@ -104,7 +124,10 @@ impl Uring {
             slots: vec![Slot::default(); places],
             ended: Vec::with_capacity(places),
             faulted: Vec::with_capacity(places),
-            in_flight: Vec::with_capacity(BUFFERS.into()),
+            in_flight: Vec::with_capacity((BUFFERS + SEND_BUFFERS).into()),
+            spare,
+            step: 0,
+            lively: false,
             command_bell,
             event_bell,
             listening: false,
@@ -118,6 +141,11 @@ impl Uring {
         &mut self.buffers
     }
 
+    /// A buffer for a packet of our own; it comes back when it was sent or discarded.
+    pub fn take_buffer(&mut self) -> Option<BufferId> {
+        self.spare.pop()
+    }
+
     /// Whether the kernel can gather (Linux 6.12); without it each packet may be its own wake-up.
     pub fn gathers(&self) -> bool {
         self.min_wait
@@ -128,7 +156,10 @@ impl Uring {
     /// # Errors
     /// Those of `io_uring_register(2)`; the socket is then closed.
     pub fn open(&mut self, id: SocketId, socket: UdpSocket) -> io::Result<()> {
-        let index = file_index(id);
+        let index = id.place();
+        if id.is_sampled() {
+            let _ = stamp::enable(&socket);
+        }
         self.ring.submitter().register_files_update(index, &[socket.as_raw_fd()])?;
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.generation = id.flow.generation;
@@ -141,7 +172,7 @@ impl Uring {
     /// # Errors
     /// Those of `io_uring_enter(2)` that mean a broken ring.
     pub fn close(&mut self, id: SocketId) -> io::Result<()> {
-        let index = file_index(id);
+        let index = id.place();
         let Some(slot) = self.slots.get_mut(index as usize) else { return Ok(()) };
         if slot.generation != id.flow.generation {
             return Ok(());
@@ -167,16 +198,18 @@ impl Uring {
             self.rearm_ended()?;
         }
         self.listen()?;
-        self.enter(wait)?;
-        self.recycle();
         let mut received = Received::default();
+        self.wait(wait, &mut received)?;
+        self.recycle();
         let mut completions = 0;
+        let mut ages = Ages::default();
         while batch.has_room() {
             let Some(completion) = self.ring.completion().next() else { break };
-            self.take(&completion, batch, &mut received);
+            self.take(&completion, batch, &mut received, &mut ages);
             completions += 1;
         }
         self.backlog = completions > 0 && !self.ring.completion().is_empty();
+        self.lively = !batch.arrivals.is_empty();
         received.backlog = self.backlog;
         Ok(received)
     }
@@ -191,7 +224,7 @@ impl Uring {
             self.in_flight.push(departure.buffer);
         }
         for id in batch.discards.drain(..) {
-            offer(&mut self.buffer_ring, &mut self.buffers, id);
+            give_back(id, &mut self.buffer_ring, &mut self.buffers, &mut self.spare);
         }
         self.buffer_ring.publish();
         Ok(())
@@ -219,12 +252,12 @@ impl Uring {
         let _ = abi::doorbell::silence(&self.command_bell);
     }
 
-    /// Starts again the receives that failed. To be called now and then, not per round: what made
-    /// them fail may last.
+    /// Starts again the receives that failed too often. To be called with each housekeeping step.
     ///
     /// # Errors
     /// Those of `io_uring_enter(2)` that mean a broken ring.
     pub fn retry_faulted(&mut self) -> io::Result<()> {
+        self.step = self.step.wrapping_add(1);
         while let Some(index) = self.faulted.pop() {
             self.rearm(index)?;
         }
@@ -234,11 +267,11 @@ impl Uring {
     fn send(&mut self, departure: &Departure) -> io::Result<()> {
         let Some(start) = self.buffers.address(departure.buffer) else { return Ok(()) };
         let Some(whole) = self.buffers.whole(departure.buffer) else { return Ok(()) };
-        let name_len = write_name(whole, departure.destination);
+        let name_len = head::write_name(whole, departure.destination);
         let len = departure.len.min(BUFFER_SIZE - HEAD_ROOM);
         // SAFETY: both offsets are inside the buffer of BUFFER_SIZE octets at `start`.
         let (name, payload) = unsafe { (start.add(NAME_AT), start.add(HEAD_ROOM)) };
-        let socket = Fixed(file_index(departure.socket));
+        let socket = Fixed(departure.socket.place());
         let send = opcode::Send::new(socket, payload.as_ptr(), len as u32)
             .flags(libc::MSG_DONTWAIT)
             .dest_addr(name.as_ptr().cast())
@@ -247,12 +280,18 @@ impl Uring {
         self.push(&quiet(send, Tag::Send(departure.origin)))
     }
 
-    fn take(&mut self, completion: &cqueue::Entry, batch: &mut Batch, received: &mut Received) {
+    fn take(
+        &mut self,
+        completion: &cqueue::Entry,
+        batch: &mut Batch,
+        received: &mut Received,
+        ages: &mut Ages,
+    ) {
         let (result, flags) = (completion.result(), completion.flags());
         match Tag::decode(completion.user_data()) {
             Some(Tag::Receive(id)) => {
                 if let Some(buffer) = cqueue::buffer_select(flags) {
-                    self.arrive(id, BufferId(buffer), result, batch);
+                    self.arrive(id, BufferId(buffer), result, batch, ages);
                 }
                 let exhausted = result == -libc::ENOBUFS;
                 received.buffers_exhausted += u64::from(exhausted);
@@ -271,11 +310,21 @@ impl Uring {
         }
     }
 
-    fn arrive(&mut self, id: SocketId, buffer: BufferId, result: i32, batch: &mut Batch) {
+    fn arrive(
+        &mut self,
+        id: SocketId,
+        buffer: BufferId,
+        result: i32,
+        batch: &mut Batch,
+        ages: &mut Ages,
+    ) {
         let arrival = self.buffers.whole(buffer).and_then(|whole| {
             let len = usize::try_from(result).ok()?.checked_sub(HEAD_ROOM)?;
-            let (source, truncated) = read_head(whole)?;
-            Some(Arrival { socket: id, source, buffer, len, truncated })
+            let (header, source) = (head::read_header(whole)?, head::read_name(whole)?);
+            let stamp_ns = head::read_stamp(whole, header.control_len);
+            let age_ns = stamp_ns.and_then(|stamp_ns| ages.age_ns(stamp_ns));
+            let truncated = header.truncated;
+            Some(Arrival { socket: id, source, buffer, len, truncated, age_ns })
         });
         match arrival {
             Some(arrival) => batch.arrivals.push(arrival),
@@ -285,14 +334,15 @@ impl Uring {
     }
 
     /// A receive is over. It starts again unless its socket was closed meanwhile.
-    fn end(&mut self, id: SocketId, soon: bool) {
-        let index = file_index(id);
+    fn end(&mut self, id: SocketId, passed: bool) {
+        let index = id.place();
         let Some(slot) = self.slots.get_mut(index as usize) else { return };
         if slot.generation != id.flow.generation || !slot.armed {
             return;
         }
         slot.armed = false;
         if !std::mem::replace(&mut slot.queued, true) {
+            let soon = passed || slot.restarts.allow(self.step);
             let list = if soon { &mut self.ended } else { &mut self.faulted };
             list.push(index);
         }
@@ -314,12 +364,11 @@ impl Uring {
     fn arm(&mut self, index: u32) -> io::Result<()> {
         let Some(slot) = self.slots.get_mut(index as usize) else { return Ok(()) };
         slot.armed = true;
-        let flow = FlowId { index: index / 2, generation: slot.generation };
-        let port = if index.is_multiple_of(2) { Port::Rtp } else { Port::Rtcp };
+        let id = SocketId::at(index, slot.generation);
         let receive =
             opcode::RecvMsgMulti::new(Fixed(index), &raw const *self.message, BUFFER_GROUP)
                 .build()
-                .user_data(Tag::Receive(SocketId { flow, port }).encode());
+                .user_data(Tag::Receive(id).encode());
         self.push(&receive)
     }
 
@@ -344,21 +393,81 @@ impl Uring {
         unsafe { self.ring.submission().push(entry) }.map_err(io::Error::other)
     }
 
-    fn enter(&mut self, wait: Wait) -> io::Result<()> {
-        let entered = if wait.timeout_ns == 0 {
-            let queued = self.ring.submission().len() as u32;
-            // SAFETY: no argument is passed, and every queued entry is valid (see `push`).
-            unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, 0, GET_EVENTS, None) }
+    /// Submits, and waits as told unless something is there; books the time.
+    fn wait(&mut self, wait: Wait, received: &mut Received) -> io::Result<()> {
+        let begun_ns = clock::now_ns();
+        let spin_ns = u64::from(wait.spin_us) * 1000;
+        let mut now_ns = begun_ns;
+        let mut found = wait.timeout_ns == 0 || self.backlog;
+        if found {
+            self.poll()?;
+            now_ns = clock::now_ns();
+        } else if spin_ns > 0 && self.lively {
+            found = self.spin(begun_ns.saturating_add(spin_ns.min(wait.timeout_ns)))?;
+            now_ns = clock::now_ns();
+            received.spin_ns = now_ns.saturating_sub(begun_ns);
+        }
+        let timeout_ns = wait.timeout_ns.saturating_sub(received.spin_ns);
+        if !found && timeout_ns > 0 {
+            let gather_us = if self.min_wait { wait.gather_us } else { 0 };
+            self.sleep(timeout_ns, gather_us)?;
+            received.now_ns = clock::now_ns();
+            let waited_ns = received.now_ns.saturating_sub(now_ns);
+            // The kernel gathers from the beginning of the wait on.
+            received.gather_ns = waited_ns.min(u64::from(gather_us) * 1000);
+            received.sleep_ns = waited_ns - received.gather_ns;
         } else {
-            let timeout = Timespec::from(Duration::from_nanos(wait.timeout_ns));
-            let args = SubmitArgs::new().timespec(&timeout);
-            if self.min_wait && wait.gather_us > 0 {
-                let args = args.min_wait_usec(wait.gather_us);
-                self.ring.submitter().submit_with_args(GATHER_COUNT, &args)
-            } else {
-                self.ring.submitter().submit_with_args(1, &args)
+            received.now_ns = now_ns;
+        }
+        Ok(())
+    }
+
+    fn sleep(&mut self, timeout_ns: u64, gather_us: u32) -> io::Result<()> {
+        let timeout = Timespec::from(Duration::from_nanos(timeout_ns));
+        let args = SubmitArgs::new().timespec(&timeout);
+        passing(if gather_us > 0 {
+            let args = args.min_wait_usec(gather_us);
+            self.ring.submitter().submit_with_args(GATHER_COUNT, &args)
+        } else {
+            self.ring.submitter().submit_with_args(1, &args)
+        })
+    }
+
+    /// Submits and takes what is there, until an enter brings nothing or a batch is full.
+    fn poll(&mut self) -> io::Result<()> {
+        let mut before = self.ring.completion().len();
+        loop {
+            self.enter()?;
+            let after = self.ring.completion().len();
+            if after == before || after >= BATCH_MAX {
+                return Ok(());
             }
-        };
+            before = after;
+        }
+    }
+
+    /// Polls until something is there (true) or `until_ns` has passed.
+    fn spin(&mut self, until_ns: u64) -> io::Result<bool> {
+        self.poll()?;
+        loop {
+            if !self.ring.completion().is_empty() {
+                return Ok(true);
+            }
+            if self.ring.submission().taskrun() {
+                self.poll()?;
+            } else if clock::now_ns() >= until_ns {
+                return Ok(false);
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Enters without waiting.
+    fn enter(&mut self) -> io::Result<()> {
+        let queued = self.ring.submission().len() as u32;
+        // SAFETY: no argument is passed, and every queued entry is valid (see `push`).
+        let entered =
+            unsafe { self.ring.submitter().enter::<libc::sigset_t>(queued, 0, GET_EVENTS, None) };
         passing(entered)
     }
 
@@ -372,7 +481,7 @@ impl Uring {
             return;
         }
         for id in self.in_flight.drain(..) {
-            offer(&mut self.buffer_ring, &mut self.buffers, id);
+            give_back(id, &mut self.buffer_ring, &mut self.buffers, &mut self.spare);
         }
         self.buffer_ring.publish();
     }
@@ -383,36 +492,6 @@ impl Drop for Uring {
         // The kernel tears rings down in the background. Without the buffer ring, whatever is
         // still armed finds no memory to write to.
         let _ = self.ring.submitter().unregister_buf_ring(BUFFER_GROUP);
-    }
-}
-
-/// Tries to make a small ring with everything that a worker needs; says whether it can gather.
-///
-/// # Errors
-/// As [`Uring::new`].
-pub fn probe() -> io::Result<bool> {
-    let ring = build(8, 16)?;
-    ring.submitter().register_files_sparse(2)?;
-    Ok(ring.params().is_feature_min_timeout())
-}
-
-fn build(submissions: u32, completions: u32) -> io::Result<IoUring> {
-    let with = |no_array: bool| {
-        let mut builder = IoUring::builder();
-        builder
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_submit_all()
-            .setup_cqsize(completions);
-        if no_array {
-            builder.setup_no_sqarray();
-        }
-        builder.build(submissions)
-    };
-    match with(true) {
-        // Linux before 6.6.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => with(false),
-        made => made,
     }
 }
 
@@ -428,19 +507,19 @@ fn passing(entered: io::Result<usize>) -> io::Result<()> {
     }
 }
 
-fn offer(buffer_ring: &mut BufferRing, buffers: &mut Buffers, id: BufferId) {
-    if let Some(address) = buffers.address(id) {
+/// Offers a receive buffer to the kernel, puts one for our own packets back.
+fn give_back(
+    id: BufferId,
+    buffer_ring: &mut BufferRing,
+    buffers: &mut Buffers,
+    spare: &mut Vec<BufferId>,
+) {
+    if id.0 >= BUFFERS {
+        spare.push(id);
+    } else if let Some(address) = buffers.address(id) {
         // The tail room is ours: a packet may always grow by what protection adds.
         buffer_ring.push(id, address, (BUFFER_SIZE - TAIL_ROOM) as u32);
     }
-}
-
-fn file_index(id: SocketId) -> u32 {
-    let port = match id.port {
-        Port::Rtp => 0,
-        Port::Rtcp => 1,
-    };
-    2 * id.flow.index + port
 }
 
 /// An entry whose success is not worth a completion.
@@ -448,100 +527,10 @@ fn quiet(entry: squeue::Entry, tag: Tag) -> squeue::Entry {
     entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(tag.encode())
 }
 
-/// Reads what the kernel put in front of a payload: `struct io_uring_recvmsg_out`, then the name.
-fn read_head(whole: &[u8; BUFFER_SIZE]) -> Option<(Endpoint, bool)> {
-    let (out, rest) = whole.split_first_chunk::<NAME_AT>()?;
-    let (_, flags) = out.split_last_chunk::<4>()?;
-    let truncated = u32::from_ne_bytes(*flags) & libc::MSG_TRUNC as u32 != 0;
-    let (family, rest) = rest.split_first_chunk::<2>()?;
-    let (port, rest) = rest.split_first_chunk::<2>()?;
-    let ip = match i32::from(u16::from_ne_bytes(*family)) {
-        libc::AF_INET => {
-            let ip = std::net::Ipv4Addr::from(*rest.first_chunk::<4>()?);
-            u128::from(ip.to_ipv6_mapped())
-        }
-        libc::AF_INET6 => {
-            let (_flow_info, rest) = rest.split_first_chunk::<4>()?;
-            u128::from_be_bytes(*rest.first_chunk::<16>()?)
-        }
-        _ => return None,
-    };
-    Some((Endpoint { ip, port: u16::from_be_bytes(*port) }, truncated))
-}
-
-/// Writes the destination where the source was, as `sockaddr_in` or `sockaddr_in6`.
-fn write_name(whole: &mut [u8; BUFFER_SIZE], to: Endpoint) -> libc::socklen_t {
-    let Some((_, name)) = whole.split_first_chunk_mut::<NAME_AT>() else { return 0 };
-    let Some(name) = name.first_chunk_mut::<NAME_ROOM>() else { return 0 };
-    *name = [0; NAME_ROOM];
-    let ip = to.ip.to_be_bytes();
-    let (family, address_at, address, len): (_, usize, &[u8], _) = match ip.last_chunk::<4>() {
-        Some(v4) if to.is_ipv4() => (libc::AF_INET, 4, v4, size_of::<libc::sockaddr_in>()),
-        _ => (libc::AF_INET6, 8, &ip, size_of::<libc::sockaddr_in6>()),
-    };
-    let fields: [(usize, &[u8]); 3] =
-        [(0, &(family as u16).to_ne_bytes()), (2, &to.port.to_be_bytes()), (address_at, address)];
-    for (at, octets) in fields {
-        for (place, octet) in name.iter_mut().skip(at).zip(octets) {
-            *place = *octet;
-        }
-    }
-    len as libc::socklen_t
-}
-
-/// What a completion is about, in 64 bits: kind, port, flow index, generation.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Tag {
-    Receive(SocketId),
-    Send(SocketId),
-    Cancel,
-    Bell,
-    Rung,
-}
-
-impl Tag {
-    fn encode(self) -> u64 {
-        let socket = |kind: u64, id: SocketId| {
-            kind << 60
-                | u64::from(id.port == Port::Rtcp) << 59
-                | u64::from(id.flow.index) << 32
-                | u64::from(id.flow.generation)
-        };
-        match self {
-            Tag::Receive(id) => socket(1, id),
-            Tag::Send(id) => socket(2, id),
-            Tag::Cancel => 3 << 60,
-            Tag::Bell => 4 << 60,
-            Tag::Rung => 5 << 60,
-        }
-    }
-
-    fn decode(word: u64) -> Option<Tag> {
-        let port = if word >> 59 & 1 == 0 { Port::Rtp } else { Port::Rtcp };
-        let index = (word >> 32) as u32 & INDEX_MASK;
-        let id = SocketId { flow: FlowId { index, generation: word as u32 }, port };
-        match word >> 60 {
-            1 => Some(Tag::Receive(id)),
-            2 => Some(Tag::Send(id)),
-            3 => Some(Tag::Cancel),
-            4 => Some(Tag::Bell),
-            5 => Some(Tag::Rung),
-            _ => None,
-        }
-    }
-}
-
-const INDEX_MASK: u32 = (1 << 27) - 1;
 const BUFFER_GROUP: u16 = 0;
-/// `struct io_uring_recvmsg_out`: name length, control length, payload length, flags.
-const NAME_AT: usize = 16;
-const NAME_ROOM: usize = HEAD_ROOM - NAME_AT;
 /// `IORING_ENTER_GETEVENTS`.
 const GET_EVENTS: u32 = 1;
 static ONE: u64 = 1;
-
-const _: () = assert!(NAME_ROOM >= size_of::<libc::sockaddr_in6>());
-const _: () = assert!(crate::limits::FLOWS_MAX < INDEX_MASK);
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,8 @@ use rtp::srtp::{MasterKey, Protect, Suite, Unprotect};
 use super::*;
 use crate::admit::{Egress, Ingress};
 use crate::flow::tests::{flow, id};
-use crate::io::BufferId;
+use crate::io::{BufferId, Endpoint};
+use crate::latch::{Latch, Learning};
 
 const PEER: &str = "192.0.2.1:4000";
 const PEER_RTCP: &str = "192.0.2.1:4001";
@@ -12,6 +13,10 @@ const FAR_RTCP: &str = "198.51.100.1:5001";
 
 fn endpoint(text: &str) -> Endpoint {
     text.parse::<std::net::SocketAddr>().unwrap().into()
+}
+
+fn signalled(text: &str) -> Latch {
+    Latch::new(Some(endpoint(text)), Learning::Off, false, 0)
 }
 
 fn key(suite: Suite) -> MasterKey {
@@ -37,6 +42,7 @@ fn protected(suite: Suite, packet: &[u8], kind: Kind) -> Vec<u8> {
     let len = match kind {
         Kind::Rtp => context.rtp(&mut buffer, packet.len()),
         Kind::Rtcp => context.rtcp(&mut buffer, packet.len()),
+        Kind::Udptl => unreachable!("has no protected form"),
     };
     buffer.truncate(len.unwrap());
     buffer
@@ -60,10 +66,9 @@ impl Bench {
         let flow = bench.flow();
         flow.gate = Gate::Relaying;
         flow.peer = id(1, 1);
-        flow.source_rtp = Some(endpoint(PEER));
-        flow.source_rtcp = Some(endpoint(PEER_RTCP));
-        flow.destination_rtp = Some(endpoint(FAR));
-        flow.destination_rtcp = Some(endpoint(FAR_RTCP));
+        flow.source_rtp = signalled(PEER);
+        flow.source_rtcp = signalled(PEER_RTCP);
+        flow.aim.state(Some(endpoint(FAR)), Some(endpoint(FAR_RTCP)));
         bench
     }
 
@@ -79,6 +84,7 @@ impl Bench {
             buffer: BufferId(2),
             len: packet.len(),
             truncated: false,
+            age_ns: None,
         };
         self.relay(arrival, packet)
     }
@@ -168,15 +174,28 @@ fn every_verdict_is_reached() {
         (Verdict::OffPath, nothing, Port::Rtp, "192.0.2.2:4000", vec![rtp(1)]),
         (Verdict::OffPath, nothing, Port::Rtp, PEER_RTCP, vec![rtp(1)]),
         (Verdict::OffPath, nothing, Port::Rtcp, PEER, vec![rtcp()]),
-        (Verdict::NotReady, |b| b.flow().source_rtp = None, Port::Rtp, PEER, vec![rtp(1)]),
+        (
+            Verdict::NotReady,
+            |b| b.flow().source_rtp = Latch::new(None, Learning::Off, false, 0),
+            Port::Rtp,
+            PEER,
+            vec![rtp(1)],
+        ),
         (Verdict::NotReady, |b| b.flow().gate = Gate::NotReady, Port::Rtp, PEER, vec![rtp(1)]),
-        (Verdict::NotReady, |b| b.flow().destination_rtp = None, Port::Rtp, PEER, vec![rtp(1)]),
+        (Verdict::NotReady, |b| b.flow().aim.state(None, None), Port::Rtp, PEER, vec![rtp(1)]),
         (Verdict::NotReady, |b| b.flow().peer = id(1, 2), Port::Rtp, PEER, vec![rtp(1)]),
         (Verdict::NotReady, |b| b.flow().peer = id(9, 1), Port::Rtp, PEER, vec![rtp(1)]),
         (Verdict::Direction, |b| b.flow().gate = Gate::Held, Port::Rtp, PEER, vec![rtp(1)]),
         (Verdict::Authentication, secure_in, Port::Rtp, PEER, vec![rtp(1)]),
         (Verdict::Replay, secure_in, Port::Rtp, PEER, vec![once.clone(), once]),
-        (Verdict::SsrcLimit, secure_out, Port::Rtp, PEER, (0..9).map(from_source).collect()),
+        (Verdict::SsrcLimit, secure_in, Port::Rtp, PEER, (0..9).map(protected_from).collect()),
+        (
+            Verdict::Superseded,
+            nothing,
+            Port::Rtp,
+            PEER,
+            vec![from_source(1, 10), from_source(2, 5), from_source(1, 9)],
+        ),
         (Verdict::IndexReused, secure_out, Port::Rtp, PEER, vec![rtp(1), rtp(1)]),
         (Verdict::Oversize, nothing, Port::Rtp, PEER, vec![[rtp(1), vec![0; 1400]].concat()]),
     ];
@@ -203,10 +222,14 @@ fn the_refusals_of_contexts_are_verdicts() {
     assert_eq!(Verdict::from(ProtectError::NoRoom), Verdict::Oversize);
 }
 
-fn from_source(ssrc: u8) -> Vec<u8> {
-    let mut packet = rtp(1);
+fn from_source(ssrc: u8, seq: u16) -> Vec<u8> {
+    let mut packet = rtp(seq);
     packet[11] = ssrc;
     packet
+}
+
+fn protected_from(ssrc: u8) -> Vec<u8> {
+    protected(Suite::AesCm128HmacSha1_80, &from_source(ssrc, 1), Kind::Rtp)
 }
 
 #[test]
@@ -218,6 +241,7 @@ fn a_truncated_or_unknown_packet_is_dropped_whatever_it_holds() {
         buffer: BufferId(0),
         len: 172,
         truncated: true,
+        age_ns: None,
     };
     assert_eq!(bench.relay(arrival, &rtp(1)).unwrap_err(), Verdict::Oversize);
     arrival.truncated = false;
@@ -263,6 +287,7 @@ fn every_pair_of_sides_translates() {
             let opened = match kind {
                 Kind::Rtp => context.rtp(&mut sent),
                 Kind::Rtcp => context.rtcp(&mut sent),
+                Kind::Udptl => unreachable!("has no protected form"),
             };
             assert_eq!(opened.unwrap().bytes(), plain, "{from:?} to {to:?}");
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use abi::handover::{self, Worker};
 use abi::{Close, Command, Counter, FlowId, FlowSnapshot, Guest, Key, Notice, Open, Suite, Update};
-use dataplane::{Config, StartError, Stop};
+use dataplane::{BackendChoice, Config, DSCP_DEFAULT, StartError, Stop};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 pub mod packet;
@@ -38,16 +38,29 @@ pub fn own_address() -> IpAddr {
     Ipv4Addr::new(127, 10 + (pid % 200) as u8, (pid / 200 % 250) as u8, next).into()
 }
 
+/// Test binaries whose names end in `mmsg` run the same tests over the other backend.
+fn backend() -> BackendChoice {
+    if env!("CARGO_CRATE_NAME").ends_with("mmsg") {
+        BackendChoice::Mmsg
+    } else {
+        BackendChoice::Uring
+    }
+}
+
 pub fn config(local: IpAddr, flows: u32, ports: RangeInclusive<u16>) -> Config {
     let name = format!("trunkline-{}-{local}.sock", std::process::id());
     Config {
         socket: std::env::temp_dir().join(name),
-        addresses: vec![local],
+        networks: vec![vec![local]],
         ports,
         workers: 1,
         cores: vec![],
         flows_per_worker: flows,
         gather_us: 200,
+        spin_us: 0,
+        dscp: DSCP_DEFAULT,
+        backend: backend(),
+        prompts: None,
         allowed_uid: rustix::process::geteuid().as_raw(),
     }
 }
@@ -58,16 +71,36 @@ impl Rig {
     }
 
     pub fn with(flows: u32, ports: RangeInclusive<u16>) -> Rig {
-        let local = own_address();
-        let config = config(local, flows, ports);
+        Rig::launch(config(own_address(), flows, ports), dataplane::run)
+    }
+
+    /// A data plane that `run` runs, on a thread of its own.
+    pub fn launch(
+        config: Config,
+        run: impl FnOnce(Config, Stop) -> Result<(), StartError> + Send + 'static,
+    ) -> Rig {
         let stop = Stop::new().unwrap();
         let thread = {
             let (config, stop) = (config.clone(), stop.clone());
-            std::thread::spawn(move || dataplane::run(config, stop))
+            std::thread::spawn(move || run(config, stop))
         };
-        let worker = Some(attach(&config.socket));
-        let events = VecDeque::new();
-        Rig { worker, local, config, stop, thread: Some(thread), tokens: 0, events }
+        let mut rig = Rig::attached(config);
+        rig.stop = stop;
+        rig.thread = Some(thread);
+        rig
+    }
+
+    /// Drives a data plane that another process runs.
+    pub fn attached(config: Config) -> Rig {
+        Rig {
+            worker: Some(attach(&config.socket)),
+            local: config.networks[0][0],
+            config,
+            stop: Stop::new().unwrap(),
+            thread: None,
+            tokens: 0,
+            events: VecDeque::new(),
+        }
     }
 
     pub fn guest(&mut self) -> &mut Guest {

@@ -87,6 +87,7 @@ fn suite_of(suite: abi::Suite) -> Suite {
         abi::Suite::AesCm128HmacSha1_32 => Suite::AesCm128HmacSha1_32,
         abi::Suite::AeadAes128Gcm => Suite::AeadAes128Gcm,
         abi::Suite::AeadAes256Gcm => Suite::AeadAes256Gcm,
-        other => panic!("{other:?} is not in the rig"),
+        abi::Suite::AesCm256HmacSha1_80 => Suite::AesCm256HmacSha1_80,
+        abi::Suite::AesCm256HmacSha1_32 => Suite::AesCm256HmacSha1_32,
     }
 }

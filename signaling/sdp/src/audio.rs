@@ -30,6 +30,22 @@ pub struct Audio {
     pub index: usize,
 }
 
+impl Audio {
+    /// The formats that `answer` takes of this offer, in the answer's order: each as the offer
+    /// numbers it and as the answer does. Numbers may differ (RFC 3264 §6.1): a side is sent what
+    /// it numbers itself.
+    pub fn agreed<'a>(&'a self, answer: &'a Self) -> Vec<(&'a Format, &'a Format)> {
+        let mut agreed: Vec<(&Format, &Format)> = Vec::new();
+        for accepted in &answer.formats {
+            let Some(offered) = accepted.find_in(&self.formats) else { continue };
+            if agreed.iter().all(|(known, _)| known.payload_type != offered.payload_type) {
+                agreed.push((offered, accepted));
+            }
+        }
+        agreed
+    }
+}
+
 /// Who sends (RFC 3264 §5.1), as the side that writes it sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {

@@ -4,7 +4,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::limits::{KEY_TEXT_MAX, LIFETIME_MAX, MKI_BYTES_MAX};
+use crate::limits::{KEY_TEXT_MAX, LIFETIME_MAX, MKI_BYTES_MAX, MKI_BYTES_NAMED_MAX};
 use crate::text::decimal;
 use crate::{Key, KeyLengthError, Suite};
 
@@ -14,18 +14,18 @@ pub struct Crypto {
     /// Names the line; the answer repeats it.
     pub tag: u32,
     pub suite: Suite,
-    /// The first master key of the line. A line with several keys has an `mki`.
     pub key: Key,
     /// Packets that the key may protect, 1 to 2^48; `None` is the default of the suite.
     pub lifetime: Option<u64>,
-    /// The packets carry a master key identifier. We do not, so such a line is never chosen.
+    /// The sender's packets carry a master key identifier. Ours never do.
     pub mki: Option<Mki>,
 }
 
-/// Master key identifier (RFC 3711 §3.1): its value and its length in bytes on the wire.
+/// Master key identifier (RFC 3711 §3.1): its value, and its length on the wire in bytes, 1 to
+/// [`MKI_BYTES_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mki {
-    pub value: u128,
+    pub value: u32,
     pub length: u8,
 }
 
@@ -46,14 +46,14 @@ pub enum CryptoError {
     Lifetime,
     #[error("the MKI is not value:length with a length of 1 to 128 bytes that holds the value")]
     Mki,
-    #[error("the line has several keys and not each has its own MKI of one common length")]
+    #[error("its MKI is longer than {MKI_BYTES_MAX} bytes, which is not supported")]
+    LongMki,
+    #[error("the line has several keys, which is not supported")]
     SeveralKeys,
     #[error("the parameter {0} is not supported")]
     Parameter(String),
     #[error("the suite {0} is not one of this trunk")]
     NotAllowed(Suite),
-    #[error("its packets carry an MKI, which is not supported")]
-    NeedsMki,
     #[error("its tag repeats that of an earlier line")]
     RepeatedTag,
 }
@@ -66,7 +66,7 @@ impl Crypto {
         let tag = tag.ok_or(CryptoError::Tag)?;
         let name = words.next().unwrap_or_default();
         let suite = Suite::parse(name).ok_or_else(|| CryptoError::Suite(nameable(name)))?;
-        let (key, lifetime, mki) = parse_keys(suite, words.next().unwrap_or_default())?;
+        let (key, lifetime, mki) = parse_key(suite, words.next().unwrap_or_default())?;
         words.try_for_each(check_parameter)?;
         Ok(Self { tag, suite, key, lifetime, mki })
     }
@@ -84,21 +84,12 @@ impl Crypto {
 
 type KeyParts = (Key, Option<u64>, Option<Mki>);
 
-/// `inline:...` once or several times, joined by `;` (RFC 4568 §6.1).
-fn parse_keys(suite: Suite, text: &str) -> Result<KeyParts, CryptoError> {
-    let mut parts = text.split(';').map(|part| parse_key(suite, part));
-    let first = parts.next().unwrap_or(Err(CryptoError::Method))?;
-    for other in parts {
-        match (first.2, other?.2) {
-            (Some(a), Some(b)) if a.length == b.length && a.value != b.value => {}
-            _ => return Err(CryptoError::SeveralKeys),
-        }
-    }
-    Ok(first)
-}
-
-/// `inline:key["|"lifetime]["|"mki:length]`.
+/// `inline:key["|"lifetime]["|"mki:length]` (RFC 4568 §6.1). Several, joined by `;`, would let the
+/// sender change from one to the other within the call; no trunk does.
 fn parse_key(suite: Suite, text: &str) -> Result<KeyParts, CryptoError> {
+    if text.contains(';') {
+        return Err(CryptoError::SeveralKeys);
+    }
     let (method, info) = text.split_once(':').ok_or(CryptoError::Method)?;
     if !method.eq_ignore_ascii_case("inline") {
         return Err(CryptoError::Method);
@@ -140,10 +131,11 @@ fn parse_mki(text: &str) -> Result<Mki, CryptoError> {
     let value: u128 = decimal(value).ok_or(CryptoError::Mki)?;
     let length: u8 = decimal(length).ok_or(CryptoError::Mki)?;
     let needed = (u128::BITS - value.leading_zeros()).div_ceil(8).max(1);
-    if length > MKI_BYTES_MAX || u32::from(length) < needed {
+    if length > MKI_BYTES_NAMED_MAX || u32::from(length) < needed {
         return Err(CryptoError::Mki);
     }
-    Ok(Mki { value, length })
+    let value = u32::try_from(value).map_err(|_| CryptoError::LongMki)?;
+    if length > MKI_BYTES_MAX { Err(CryptoError::LongMki) } else { Ok(Mki { value, length }) }
 }
 
 /// RFC 4568 §6.3: a parameter that is not understood makes the line unusable, unless a dash marks

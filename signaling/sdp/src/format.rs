@@ -25,6 +25,11 @@ impl Format {
         Codec::of_encoding(&self.encoding)
     }
 
+    /// DTMF events (RFC 4733).
+    pub fn is_event(&self) -> bool {
+        self.encoding.eq_ignore_ascii_case(EVENT)
+    }
+
     /// DTMF events (RFC 4733) and comfort noise (RFC 3389) travel beside a codec.
     pub fn is_companion(&self) -> bool {
         [EVENT, NOISE].iter().any(|name| self.encoding.eq_ignore_ascii_case(name))

@@ -3,9 +3,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::limits::MKI_BYTES_MAX;
 use crate::profile::Profile;
 use crate::{
-    Audio, Crypto, Description, Key, Local, Policy, Security, Suite, read_answer, read_offer,
+    Audio, Crypto, Description, Key, Local, Mki, Policy, Security, Suite, read_answer, read_offer,
     write_answer, write_offer,
 };
 
@@ -27,7 +28,7 @@ pub fn offer(data: &[u8]) {
     }
 }
 
-/// Any bytes as the answer to an offer of ours.
+/// Any bytes as the answer to an offer of ours; what it agrees to is in both.
 pub fn answer(data: &[u8]) {
     let Ok(answer) = Description::parse(data) else { return };
     if answer.media_lines() == 0 {
@@ -40,6 +41,9 @@ pub fn answer(data: &[u8]) {
         let Ok(audio) = read_answer(&answer, &ours, &policy) else { continue };
         check_audio(&audio, &policy);
         assert!(audio.cryptos.len() <= 1, "an answer chooses one key");
+        let Ok(asked) = read_offer(&ours, &policy) else { continue };
+        let agreed = asked.agreed(&audio);
+        assert!(agreed.iter().all(|(o, a)| o.is_same_as(a)), "a format answers its like");
     }
 }
 
@@ -58,7 +62,8 @@ fn check_audio(audio: &Audio, policy: &Policy) {
     let secure = matches!(policy.security, Security::Secure { .. });
     assert_eq!(audio.secure, secure, "the profile must be that of the policy");
     assert_eq!(audio.cryptos.is_empty(), !secure, "keys exactly where media is secure");
-    assert!(audio.cryptos.iter().all(|crypto| crypto.mki.is_none()), "no key with an MKI");
+    let short = |mki: Mki| (1..=MKI_BYTES_MAX).contains(&mki.length);
+    assert!(audio.cryptos.iter().all(|crypto| crypto.mki.is_none_or(short)), "MKIs are short");
     assert!(audio.formats.iter().any(|format| !format.is_companion()), "at least one codec");
     assert!(!audio.rtp.ip().is_multicast() && !audio.rtcp.ip().is_multicast());
     assert!(audio.rtp.port() != 0 && audio.rtcp.port() != 0);
@@ -93,7 +98,7 @@ fn check_answer(description: &Description, audio: &Audio, policy: &Policy) {
 }
 
 fn policies() -> [Policy; 2] {
-    [Security::Plain, Security::Secure { suites: Suite::ALL.to_vec() }].map(|security| Policy {
+    [Security::Plain, Security::secure(Suite::ALL.to_vec())].map(|security| Policy {
         security,
         allow: Vec::new(),
         disallow: Vec::new(),

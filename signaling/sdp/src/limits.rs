@@ -21,14 +21,17 @@ pub const FMTP_BYTES_MAX: usize = 512;
 /// Highest lifetime of an SRTP master key in packets (RFC 3711 §9.2).
 pub const LIFETIME_MAX: u64 = 1 << 48;
 
-/// Highest length of an MKI in bytes (RFC 4568 §6.1).
-pub const MKI_BYTES_MAX: u8 = 128;
+/// Highest length of an MKI in bytes that an `a=crypto` line may name (RFC 4568 §6.1).
+pub const MKI_BYTES_NAMED_MAX: u8 = 128;
 
-/// Characters of one base64 key before it is decoded: the longest suite needs 60.
+/// Highest length of an MKI in bytes that the data plane reads. Trunks send one, rarely four.
+pub const MKI_BYTES_MAX: u8 = 4;
+
+/// Characters of one base64 key before it is decoded: the longest suites need 64.
 pub const KEY_TEXT_MAX: usize = 64;
 
 /// Highest packetization time accepted, in milliseconds.
 pub const PTIME_MS_MAX: u32 = 1_000;
 
 const _: () = assert!(FORMATS_MAX == 1 << 7);
-const _: () = assert!(KEY_TEXT_MAX >= (32 + 12_usize).div_ceil(3) * 4);
+const _: () = assert!(KEY_TEXT_MAX >= (32 + 14_usize).div_ceil(3) * 4);

@@ -21,11 +21,17 @@ pub struct Policy {
 pub enum Security {
     /// RTP/AVP only.
     Plain,
-    /// RTP/SAVP only, with one of these suites; offered in this order.
-    Secure { suites: Vec<Suite> },
+    /// RTP/SAVP only: `suites` are accepted, and offered in this order; `unoffered` are accepted
+    /// when the peer offers them.
+    Secure { suites: Vec<Suite>, unoffered: Vec<Suite> },
 }
 
 impl Security {
+    /// RTP/SAVP with suites that are all offered, in this order.
+    pub const fn secure(suites: Vec<Suite>) -> Self {
+        Self::Secure { suites, unoffered: Vec::new() }
+    }
+
     pub(crate) fn profile(&self) -> Profile {
         match self {
             Self::Plain => Profile::Plain,
@@ -41,10 +47,20 @@ impl Security {
         }
     }
 
-    pub(crate) fn suites(&self) -> &[Suite] {
+    /// What we offer, in this order.
+    pub fn suites(&self) -> &[Suite] {
         match self {
             Self::Plain => &[],
-            Self::Secure { suites } => suites,
+            Self::Secure { suites, .. } => suites,
+        }
+    }
+
+    pub(crate) fn accepts(&self, suite: Suite) -> bool {
+        match self {
+            Self::Plain => false,
+            Self::Secure { suites, unoffered } => {
+                suites.contains(&suite) || unoffered.contains(&suite)
+            }
         }
     }
 }

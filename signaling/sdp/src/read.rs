@@ -145,10 +145,9 @@ fn usable_cryptos(line: &MediaLine, p: &Policy) -> Result<Vec<Crypto>, Reject> {
     for crypto in &line.cryptos {
         match crypto {
             Err(error) => skipped.push(error.clone()),
-            Ok(crypto) if !wanted.contains(&crypto.suite) => {
+            Ok(crypto) if !p.security.accepts(crypto.suite) => {
                 skipped.push(CryptoError::NotAllowed(crypto.suite));
             }
-            Ok(crypto) if crypto.mki.is_some() => skipped.push(CryptoError::NeedsMki),
             Ok(crypto) if usable.iter().any(|earlier| earlier.tag == crypto.tag) => {
                 skipped.push(CryptoError::RepeatedTag);
             }
@@ -157,9 +156,6 @@ fn usable_cryptos(line: &MediaLine, p: &Policy) -> Result<Vec<Crypto>, Reject> {
     }
     if !usable.is_empty() {
         return Ok(usable);
-    }
-    if skipped.contains(&CryptoError::NeedsMki) {
-        return Err(Reject::MkiOnly);
     }
     Err(Reject::NoCrypto { wanted: wanted.to_vec(), skipped })
 }

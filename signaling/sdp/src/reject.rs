@@ -35,12 +35,6 @@ pub enum Reject {
     NoCrypto { wanted: Vec<Suite>, skipped: Vec<CryptoError> },
 
     #[error(
-        "every usable a=crypto line asks for an MKI, which is not supported; \
-         switch the MKI (master key identifier) off at the peer"
-    )]
-    MkiOnly,
-
-    #[error(
         "the answer's a=crypto has tag {tag} with {suite}, which was not offered; \
          the peer must repeat the tag and suite of one offered line"
     )]
@@ -112,9 +106,6 @@ impl Reject {
                 306,
                 format!("Attribute not understood: no usable crypto; allowed {}", list(wanted)),
             ),
-            Self::MkiOnly => {
-                (306, String::from("Attribute not understood: crypto with MKI is not supported"))
-            }
             Self::ForeignCrypto { .. } | Self::EchoedKey => {
                 (306, String::from("Attribute not understood: crypto does not match the offer"))
             }

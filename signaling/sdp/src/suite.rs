@@ -1,21 +1,25 @@
 use std::fmt;
 
-/// An SRTP crypto-suite that the data plane implements (RFC 4568 §6.2, RFC 7714 §14.2).
+/// A crypto-suite that the data plane implements (RFC 4568 §6.2, RFC 6188 §4, RFC 7714 §14.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Suite {
     AeadAes256Gcm,
     AeadAes128Gcm,
+    AesCm256HmacSha1_80,
     AesCm128HmacSha1_80,
     AesCm128HmacSha1_32,
+    AesCm256HmacSha1_32,
 }
 
 impl Suite {
-    /// All suites, strongest first: the order in which they are offered by default.
-    pub const ALL: [Self; 4] = [
+    /// All suites: those that trunks offer, in their order, and the one that is accepted only.
+    pub const ALL: [Self; 6] = [
         Self::AeadAes256Gcm,
         Self::AeadAes128Gcm,
+        Self::AesCm256HmacSha1_80,
         Self::AesCm128HmacSha1_80,
         Self::AesCm128HmacSha1_32,
+        Self::AesCm256HmacSha1_32,
     ];
 
     /// The name registered for `a=crypto`.
@@ -23,8 +27,10 @@ impl Suite {
         match self {
             Self::AeadAes256Gcm => "AEAD_AES_256_GCM",
             Self::AeadAes128Gcm => "AEAD_AES_128_GCM",
+            Self::AesCm256HmacSha1_80 => "AES_256_CM_HMAC_SHA1_80",
             Self::AesCm128HmacSha1_80 => "AES_CM_128_HMAC_SHA1_80",
             Self::AesCm128HmacSha1_32 => "AES_CM_128_HMAC_SHA1_32",
+            Self::AesCm256HmacSha1_32 => "AES_256_CM_HMAC_SHA1_32",
         }
     }
 
@@ -36,7 +42,7 @@ impl Suite {
     /// Bytes of the master key.
     pub const fn key_len(self) -> usize {
         match self {
-            Self::AeadAes256Gcm => 32,
+            Self::AeadAes256Gcm | Self::AesCm256HmacSha1_80 | Self::AesCm256HmacSha1_32 => 32,
             Self::AeadAes128Gcm | Self::AesCm128HmacSha1_80 | Self::AesCm128HmacSha1_32 => 16,
         }
     }
@@ -45,7 +51,10 @@ impl Suite {
     pub const fn salt_len(self) -> usize {
         match self {
             Self::AeadAes256Gcm | Self::AeadAes128Gcm => 12,
-            Self::AesCm128HmacSha1_80 | Self::AesCm128HmacSha1_32 => 14,
+            Self::AesCm256HmacSha1_80
+            | Self::AesCm128HmacSha1_80
+            | Self::AesCm128HmacSha1_32
+            | Self::AesCm256HmacSha1_32 => 14,
         }
     }
 }

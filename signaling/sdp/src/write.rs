@@ -104,13 +104,10 @@ pub fn write_answer(
 
 /// What the far leg accepted, in its order, under the payload types of the offer.
 fn common_formats(chosen: &Audio, far: &Audio) -> Result<Vec<Format>, Reject> {
-    let mut formats: Vec<Format> = Vec::new();
-    for accepted in &far.formats {
-        let Some(offered) = accepted.find_in(&chosen.formats) else { continue };
-        if formats.iter().all(|format| format.payload_type != offered.payload_type) {
-            formats.push(Format { fmtp: accepted.fmtp.clone(), ..offered.clone() });
-        }
-    }
+    let agreed = chosen.agreed(far).into_iter();
+    let formats: Vec<_> = agreed
+        .map(|(offered, accepted)| Format { fmtp: accepted.fmtp.clone(), ..offered.clone() })
+        .collect();
     if formats.iter().all(Format::is_companion) {
         let (offered, allowed) = (names(&chosen.formats), names(&far.formats));
         return Err(Reject::NoCommonFormat { offered, allowed });

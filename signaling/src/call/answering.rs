@@ -84,7 +84,7 @@ impl Answering {
                 State::Answering(self)
             }
             Happening::Silent { flow } => {
-                common.both_silent(desk, flow);
+                common.fell_silent(desk, flow);
                 State::Answering(self)
             }
             Happening::Refused { reason } => {
@@ -124,7 +124,7 @@ impl Answering {
         if self.hung_up {
             return common.hang_up(desk, Party::Caller, Party::Callee, "hung up by the callee");
         }
-        State::Talking(Talking)
+        Talking::start(common, desk)
     }
 
     /// A callee that waits for its ACK gets one, so that it stops repeating its answer.
@@ -149,18 +149,17 @@ fn complete(
     ack: &Request,
 ) -> Result<Arming, String> {
     let body = headers::sdp_of(&ack.headers, &ack.body).ok_or("the ACK carries no answer")?;
-    let near =
-        negotiate::accept(&late.ours, body, &common.caller.policy).map_err(|e| e.to_string())?;
+    let near = negotiate::accept(&late.ours, body, &common.caller).map_err(|e| e.to_string())?;
     let (answer, far) = negotiate::answer(
         &late.description,
         &late.audio,
         &near.audio,
-        &common.callee.policy,
+        &common.callee,
         late.ports,
         common.origin(),
         desk.entropy,
     )
     .map_err(|e| e.to_string())?;
-    let serial = common.connect(desk, &near, &far);
+    let serial = common.connect(desk, &near, &far).map_err(|e| e.to_string())?;
     Ok(Arming { answer, serial })
 }

@@ -1,17 +1,19 @@
 //! What every state of a call needs.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use abi::FlowId;
 use sdp::Policy;
 use sip::endpoint::{ClientId, DialogId, Hop, ServerId};
 
 use super::ending::Ending;
-use super::negotiate::Agreed;
+use super::negotiate::{Agreed, Unusable};
+use super::ways::{self, Timeouts, ways};
 use super::{Desk, State};
 use crate::cdr::{Record, Way};
 use crate::media::{Pair, Token};
-use crate::trunk::TrunkId;
+use crate::secret::Pii;
+use crate::trunk::{TrunkId, Vantage};
 
 /// The two sides of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,6 +36,8 @@ pub struct Leg {
     pub trunk: TrunkId,
     pub policy: Policy,
     pub hop: Hop,
+    /// What is known of where its peer is.
+    pub vantage: Vantage,
     pub dialog: Option<DialogId>,
 }
 
@@ -46,15 +50,23 @@ pub struct Common {
     /// The number that the callee's trunk is asked for, after the route's rewriting.
     pub called: String,
     /// How long the callee may ring.
-    pub ring_limit: std::time::Duration,
-    pub rtp_timeout: std::time::Duration,
+    pub ring_limit: Duration,
+    pub timeouts: Timeouts,
     pub deadline: Option<Instant>,
-    /// The direction that fell silent last, and how many packets it had accepted by then.
-    pub silent: Option<(FlowId, Option<u64>)>,
+    silence: Silence,
     pub servers: Vec<ServerId>,
     pub clients: Vec<ClientId>,
     pub dialogs: Vec<DialogId>,
     flows: Flows,
+}
+
+/// Ways without media: from the caller, from the callee.
+#[derive(Default)]
+struct Silence {
+    /// Packets that a way had accepted when it fell silent.
+    packets: [Option<u64>; 2],
+    /// How long each may be silent; `None` is for ever.
+    patience: [Option<Duration>; 2],
 }
 
 /// The call's flows and how far they are closed.
@@ -80,10 +92,10 @@ impl Common {
             callee,
             cdr,
             called,
-            ring_limit: std::time::Duration::MAX,
-            rtp_timeout: std::time::Duration::ZERO,
+            ring_limit: Duration::MAX,
+            timeouts: Timeouts::default(),
             deadline: None,
-            silent: None,
+            silence: Silence::default(),
             servers: Vec::new(),
             clients: Vec::new(),
             dialogs: Vec::new(),
@@ -124,16 +136,70 @@ impl Common {
 
     /// Lets media pass between what both sides agreed to; the serial names this in the data plane's
     /// notices.
-    pub fn connect(&mut self, desk: &mut Desk<'_>, near: &Agreed, far: &Agreed) -> u64 {
+    ///
+    /// # Errors
+    /// [`Unusable`] when the two sides' formats cannot be joined; nothing was changed then.
+    pub fn connect(
+        &mut self,
+        desk: &mut Desk<'_>,
+        near: &Agreed,
+        far: &Agreed,
+    ) -> Result<u64, Unusable> {
+        let ways = ways(near, far, self.timeouts)?;
         self.cdr.suites(near.suite.map(sdp::Suite::name), far.suite.map(sdp::Suite::name));
+        self.note_media(near, far, &ways);
         let pair = self.flows.pair;
-        match desk.media.connect(&pair, &near.side, &far.side, self.rtp_timeout) {
-            Ok(serial) => serial,
+        match desk.media.connect(&pair, ways) {
+            Ok(serial) => Ok(serial),
             Err(error) => {
                 tracing::error!(call = self.id(), %error, "media not connected; the call ends");
                 desk.stop_soon(self.token, "the data plane takes no commands");
-                0
+                Ok(0)
             }
+        }
+    }
+
+    /// What an operator should know of a call whose media is not all that it could be.
+    fn note_media(&mut self, near: &Agreed, far: &Agreed, ways: &[abi::Update; 2]) {
+        for (agreed, note) in [(near, LOST_CALLER), (far, LOST_CALLEE)] {
+            if agreed.place.is_lost && self.cdr.note(note) {
+                tracing::warn!(call = self.id(), "{note}");
+            }
+        }
+        if !ways.iter().all(ways::has_events) && self.cdr.note(NO_EVENTS) {
+            tracing::debug!(call = self.id(), "{NO_EVENTS}");
+        }
+        let patience = |way: &abi::Update| {
+            (way.timeout_ms > 0).then(|| Duration::from_millis(way.timeout_ms.into()))
+        };
+        self.silence.patience = ways.each_ref().map(patience);
+    }
+
+    /// Takes what the data plane tells of a flow besides commands that were carried out.
+    pub fn told(&mut self, notice: &abi::Notice) {
+        match notice {
+            // Digits are PINs and card numbers: they are counted and never shown.
+            abi::Notice::Digit { .. } => {
+                self.cdr.digit();
+                tracing::debug!(call = self.id(), "digit");
+            }
+            abi::Notice::Learned { flow, remote } => {
+                let from_caller = self.is_forward(*flow);
+                tracing::debug!(
+                    call = self.id(),
+                    from = if from_caller { "caller" } else { "callee" },
+                    source = %Pii(remote.to_string()),
+                    "learned where media comes from"
+                );
+                self.cdr.learned(from_caller, *remote);
+            }
+            abi::Notice::OneWay { flow, .. } => {
+                let note = if self.is_forward(*flow) { ONE_WAY_CALLER } else { ONE_WAY_CALLEE };
+                if self.cdr.note(note) {
+                    tracing::warn!(call = self.id(), "{note}");
+                }
+            }
+            _ => {}
         }
     }
 
@@ -158,13 +224,28 @@ impl Common {
         }
     }
 
-    /// Notes that a direction fell silent; true when the other one did before and still is.
-    pub fn both_silent(&mut self, desk: &Desk<'_>, flow: FlowId) -> bool {
-        let both = self.silent.is_some_and(|(other, packets)| {
-            other != flow && desk.media.packets(self.pair(), other) == packets
-        });
-        self.silent = Some((flow, desk.media.packets(self.pair(), flow)));
-        both
+    /// Notes that a direction fell silent.
+    pub fn fell_silent(&mut self, desk: &Desk<'_>, flow: FlowId) {
+        let packets = desk.media.packets(self.pair(), flow).unwrap_or_default();
+        let [forward, backward] = &mut self.silence.packets;
+        let way = if flow == self.flows.pair.forward { forward } else { backward };
+        *way = Some(packets);
+    }
+
+    /// Whether both directions fell silent and neither has spoken since.
+    pub fn is_silent(&self, desk: &Desk<'_>) -> bool {
+        let pair = &self.flows.pair;
+        let still = |flow: FlowId, packets: Option<u64>| {
+            packets.is_some() && desk.media.packets(pair, flow) == packets
+        };
+        let [forward, backward] = self.silence.packets;
+        still(pair.forward, forward) && still(pair.backward, backward)
+    }
+
+    /// How long both directions may be silent; `None` is for ever.
+    pub fn patience(&self) -> Option<Duration> {
+        let [forward, backward] = self.silence.patience;
+        Some(forward?.max(backward?))
     }
 
     pub fn flows_closed(&self) -> bool {
@@ -228,3 +309,11 @@ impl Common {
         desk.write(&mut self.cdr);
     }
 }
+
+const LOST_CALLER: &str = "no media to the caller: it named a private address, and its trunk is on \
+                           a public one; set the trunk's nat to COMEDIA or AUTO";
+const LOST_CALLEE: &str = "no media to the callee: it named a private address, and its trunk is on \
+                           a public one; set the trunk's nat to COMEDIA or AUTO";
+const NO_EVENTS: &str = "telephone-event was not negotiated: digits pass as audio only";
+const ONE_WAY_CALLER: &str = "one-way audio: nothing from caller";
+const ONE_WAY_CALLEE: &str = "one-way audio: nothing from callee";

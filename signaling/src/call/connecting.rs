@@ -77,7 +77,7 @@ impl Connecting {
                 State::Connecting(self)
             }
             Happening::Silent { flow } => {
-                common.both_silent(desk, flow);
+                common.fell_silent(desk, flow);
                 State::Connecting(self)
             }
             _ => State::Connecting(self),

@@ -20,8 +20,9 @@ use crate::trunk::TrunkTable;
 
 /// What holds for all calls.
 pub struct Settings {
-    /// Address in session descriptions, where it is not the one the ports are bound to.
-    pub advertise: Option<IpAddr>,
+    /// Addresses in session descriptions, where they are not those the ports are bound to: at most
+    /// one of each family.
+    pub advertise: Vec<IpAddr>,
     /// Host in From and Contact.
     pub host: String,
     /// How long the end of a call may take: Timer F of its BYEs and a margin.

@@ -21,7 +21,7 @@ impl Cancelling {
 
     pub fn on(self, common: &mut Common, desk: &mut Desk<'_>, happening: Happening) -> State {
         match happening {
-            Happening::Response { client, dialog, response } if client == self.client => {
+            Happening::Response { client, dialog, response, .. } if client == self.client => {
                 if response.status.is_provisional() {
                     return State::Cancelling(self);
                 }

@@ -95,7 +95,8 @@ impl Inviting {
         happening: Happening,
     ) -> State {
         match happening {
-            Happening::Response { client, dialog, response } if client == self.client => {
+            Happening::Response { client, dialog, hop, response } if client == self.client => {
+                common.callee.vantage.answered(hop.remote.ip(), &response);
                 if response.status.is_provisional() {
                     self.ringing(common, desk, &response)
                 } else if response.status.is_success() {
@@ -148,7 +149,7 @@ impl Inviting {
                 State::Inviting(self)
             }
             Happening::Silent { flow } => {
-                common.both_silent(desk, flow);
+                common.fell_silent(desk, flow);
                 State::Inviting(self)
             }
             _ => State::Inviting(self),
@@ -190,20 +191,20 @@ impl Inviting {
         else {
             return Err(Unusable::NoOffer);
         };
-        let far = negotiate::accept(offered, answer, &common.callee.policy)?;
+        let far = negotiate::accept(offered, answer, &common.callee)?;
         let (body, near) = match self.near.take() {
             Some(near) => near,
             None => negotiate::answer(
                 description,
                 chosen,
                 &far.audio,
-                &common.caller.policy,
+                &common.caller,
                 self.caller,
                 common.origin(),
                 desk.entropy,
             )?,
         };
-        let told = Told { body: body.clone(), serial: common.connect(desk, &near, &far) };
+        let told = Told { body: body.clone(), serial: common.connect(desk, &near, &far)? };
         self.near = Some((body, near));
         self.told = Some(told.clone());
         self.armed = false;

@@ -35,7 +35,7 @@ impl Leasing {
     ) -> State {
         match happening {
             Happening::Opened { flow, rtp, rtcp } => {
-                let ports = negotiate::ports(desk.settings.advertise, rtp, rtcp);
+                let ports = negotiate::ports(&desk.settings.advertise, rtp, rtcp);
                 if common.is_forward(flow) {
                     self.caller = Some(ports);
                 } else {

@@ -22,11 +22,12 @@ mod leasing;
 mod negotiate;
 mod table;
 mod talking;
+mod ways;
 
 use std::net::SocketAddr;
 
 use abi::FlowId;
-use sip::endpoint::{Cause, ClientId, DialogId, ServerId};
+use sip::endpoint::{Cause, ClientId, DialogId, Hop, ServerId};
 use sip::wire::{Request, Response};
 
 pub use common::{Common, Party};
@@ -72,8 +73,10 @@ pub enum Happening {
     Closed { flow: FlowId, packets: u64, bytes: u64 },
     /// A flow had no media for the call's timeout.
     Silent { flow: FlowId },
+    /// What else the data plane tells of a flow: digits, prompts, where media comes from.
+    Told(abi::Notice),
     /// The callee's leg answered a request of ours.
-    Response { client: ClientId, dialog: Option<DialogId>, response: Response },
+    Response { client: ClientId, dialog: Option<DialogId>, hop: Hop, response: Response },
     /// A request of ours got no answer.
     Failed { client: ClientId, cause: Cause },
     /// The caller gave up before a final answer.
@@ -97,6 +100,10 @@ impl State {
             Happening::Closed { flow, packets, bytes } if !common.is_released() => {
                 common.closed(flow, packets, bytes);
                 Happening::Stop { reason: "the data plane lost a flow of the call" }
+            }
+            Happening::Told(notice) => {
+                common.told(&notice);
+                Happening::Told(notice)
             }
             happening => happening,
         };

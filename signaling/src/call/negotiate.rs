@@ -8,10 +8,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
-use sdp::{Audio, Description, Key, Local, Policy, Reject, SdpError, Security, Suite};
+use sdp::{Audio, Crypto, Description, Key, Local, Policy, Reject, SdpError, Suite};
 use sip::wire::StatusCode;
 
-use crate::media::Side;
+use super::common::Leg;
+use crate::trunk::nat::Place;
 
 /// The ports that the data plane leased for one leg, and the address peers are told.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +33,13 @@ pub struct Offered {
 /// What the other side of a leg agreed to.
 pub struct Agreed {
     pub audio: Audio,
-    pub side: Side,
+    /// It made the offer of this call; else the answer.
+    pub offered: bool,
+    pub place: Place,
+    /// Key with which it encrypts what it sends to us; absent on a plain leg.
+    pub receive: Option<abi::Key>,
+    /// Key with which we encrypt what we send to it; absent on a plain leg.
+    pub send: Option<abi::Key>,
     pub suite: Option<Suite>,
 }
 
@@ -47,6 +54,12 @@ pub enum Unusable {
     NoOffer,
     #[error("the answer carries no session description; the peer must describe its audio")]
     NoAnswer,
+    #[error(
+        "the answer gives more than {} payload types other numbers than the offer; \
+         the peer should repeat the numbers of the offer",
+        abi::format::PAYLOADS_MAX
+    )]
+    Renumbered,
     #[error("a key of our own has the wrong length: {0}; this is a defect, report it")]
     Key(sdp::KeyLengthError),
     #[error("a secure leg lacks a key, or a plain one has one; this is a defect, report it")]
@@ -59,7 +72,7 @@ impl Unusable {
         let code = match self {
             Self::Rejected(reject) => reject.status(),
             Self::Malformed(error) => error.status(),
-            Self::NoOffer | Self::NoAnswer => 488,
+            Self::NoOffer | Self::NoAnswer | Self::Renumbered => 488,
             Self::Key(_) | Self::Keyless => 500,
         };
         StatusCode::new(code).unwrap_or(StatusCode::NOT_ACCEPTABLE_HERE)
@@ -88,10 +101,7 @@ pub fn offer(
     origin: u64,
     entropy: Entropy<'_>,
 ) -> Result<Offered, Unusable> {
-    let suites = match &policy.security {
-        Security::Plain => Vec::new(),
-        Security::Secure { suites } => suites.clone(),
-    };
+    let suites = policy.security.suites().to_vec();
     let keys: Vec<Key> = suites.iter().map(|s| fresh(*s, entropy)).collect::<Result<_, _>>()?;
     let body = sdp::write_offer(far, policy, &local(ports, origin, &keys))?;
     let description = Description::parse(&body)?;
@@ -102,15 +112,14 @@ pub fn offer(
 ///
 /// # Errors
 /// [`Unusable`] when the answer is no answer to our offer.
-pub fn accept(offered: &Offered, answer: &[u8], policy: &Policy) -> Result<Agreed, Unusable> {
+pub fn accept(offered: &Offered, answer: &[u8], leg: &Leg) -> Result<Agreed, Unusable> {
     let description = Description::parse(answer)?;
-    let audio = sdp::read_answer(&description, &offered.description, policy)?;
+    let audio = sdp::read_answer(&description, &offered.description, &leg.policy)?;
     let suite = audio.cryptos.first().map(|c| c.suite);
     let ours = suite.and_then(|s| {
         offered.suites.iter().zip(&offered.keys).find(|(o, _)| **o == s).map(|(_, k)| (s, k))
     });
-    let side = side(&audio, ours)?;
-    Ok(Agreed { audio, side, suite })
+    agreed(audio, false, ours, leg)
 }
 
 /// Reads an offer of a peer.
@@ -131,16 +140,16 @@ pub fn answer(
     offer: &Description,
     chosen: &Audio,
     far: &Audio,
-    policy: &Policy,
+    leg: &Leg,
     ports: Ports,
     origin: u64,
     entropy: Entropy<'_>,
 ) -> Result<(Bytes, Agreed), Unusable> {
     let suite = chosen.cryptos.first().map(|c| c.suite);
     let keys: Vec<Key> = suite.iter().map(|s| fresh(*s, entropy)).collect::<Result<_, _>>()?;
-    let body = sdp::write_answer(offer, chosen, far, policy, &local(ports, origin, &keys))?;
-    let side = side(chosen, suite.zip(keys.first()))?;
-    Ok((Bytes::from(body), Agreed { audio: chosen.clone(), side, suite }))
+    let local = local(ports, origin, &keys);
+    let body = sdp::write_answer(offer, chosen, far, &leg.policy, &local)?;
+    Ok((Bytes::from(body), agreed(chosen.clone(), true, suite.zip(keys.first()), leg)?))
 }
 
 fn local(ports: Ports, origin: u64, keys: &[Key]) -> Local<'_> {
@@ -163,28 +172,37 @@ fn fresh(suite: Suite, entropy: Entropy<'_>) -> Result<Key, Unusable> {
 }
 
 /// A secure leg has both keys or is no leg: a missing key means plain RTP to the data plane.
-fn side(audio: &Audio, ours: Option<(Suite, &Key)>) -> Result<Side, Unusable> {
-    let receive = audio.cryptos.first().map(|c| wire_key(c.suite, &c.key)).transpose()?;
+fn agreed(
+    audio: Audio,
+    offered: bool,
+    ours: Option<(Suite, &Key)>,
+    leg: &Leg,
+) -> Result<Agreed, Unusable> {
+    let theirs = audio.cryptos.first();
+    let suite = theirs.map(|crypto| crypto.suite);
+    let receive = theirs.map(their_key).transpose()?;
     let send = ours.map(|(suite, key)| wire_key(suite, key)).transpose()?;
     if audio.secure != receive.is_some() || audio.secure != send.is_some() {
         return Err(Unusable::Keyless);
     }
-    Ok(Side {
-        rtp: reachable(audio.rtp),
-        rtcp: reachable(audio.rtcp),
-        rtcp_mux: audio.rtcp_mux,
-        receive,
-        send,
-    })
+    let place = leg.vantage.place(audio.rtp, audio.rtcp);
+    Ok(Agreed { audio, offered, place, receive, send, suite })
 }
 
-fn reachable(address: SocketAddr) -> Option<SocketAddr> {
-    (!address.ip().is_unspecified()).then_some(address)
+/// The peer's key, with the identifier that its packets name it by. Ours carry none.
+fn their_key(crypto: &Crypto) -> Result<abi::Key, Unusable> {
+    let key = wire_key(crypto.suite, &crypto.key)?;
+    match crypto.mki {
+        Some(mki) => key.with_mki(mki.value, mki.length).ok_or(Unusable::Keyless),
+        None => Ok(key),
+    }
 }
 
 /// The same key as the data plane is told.
 fn wire_key(suite: Suite, key: &Key) -> Result<abi::Key, Unusable> {
     let suite = match suite {
+        Suite::AesCm256HmacSha1_80 => abi::Suite::AesCm256HmacSha1_80,
+        Suite::AesCm256HmacSha1_32 => abi::Suite::AesCm256HmacSha1_32,
         Suite::AesCm128HmacSha1_80 => abi::Suite::AesCm128HmacSha1_80,
         Suite::AesCm128HmacSha1_32 => abi::Suite::AesCm128HmacSha1_32,
         Suite::AeadAes128Gcm => abi::Suite::AeadAes128Gcm,
@@ -193,37 +211,108 @@ fn wire_key(suite: Suite, key: &Key) -> Result<abi::Key, Unusable> {
     abi::Key::new(suite, key.key(), key.salt()).ok_or(Unusable::Keyless)
 }
 
-/// The address to tell a peer: the configured one, else the one the ports are bound to.
-pub fn ports(advertise: Option<IpAddr>, rtp: SocketAddr, rtcp: SocketAddr) -> Ports {
-    Ports { address: advertise.unwrap_or(rtp.ip()), rtp: rtp.port(), rtcp: rtcp.port() }
+/// The address to tell a peer: the configured one of this family, else the one the ports are bound
+/// to.
+pub fn ports(advertise: &[IpAddr], rtp: SocketAddr, rtcp: SocketAddr) -> Ports {
+    let configured = advertise.iter().copied().find(|ip| ip.is_ipv4() == rtp.is_ipv4());
+    Ports { address: configured.unwrap_or(rtp.ip()), rtp: rtp.port(), rtcp: rtcp.port() }
 }
 
 #[cfg(test)]
 mod tests {
+    use sdp::Security;
+    use sip::endpoint::{Hop, Transport};
+
     use super::*;
+    use crate::config;
+    use crate::trunk::Vantage;
 
-    const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
-        m=audio 4000 RTP/SAVP 8\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 \
-        inline:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd\r\n";
+    fn leg(security: Security) -> Leg {
+        let text = "[sip]\nudp = [\"192.0.2.1:5060\"]\n[[trunk]]\nname = \"t\"\n\
+                    host = \"192.0.2.1\"\n";
+        let config = config::parse(text, std::path::Path::new(".")).unwrap();
+        let trunk = &config.trunks[0];
+        let remote: SocketAddr = "192.0.2.1:5060".parse().unwrap();
+        Leg {
+            trunk: trunk.id,
+            policy: Policy { security, allow: Vec::new(), ..trunk.policy() },
+            hop: Hop { transport: Transport::Udp, remote, connection: 0, tag: 1 },
+            vantage: Vantage::new(trunk, remote.ip()),
+            dialog: None,
+        }
+    }
 
-    fn policy(security: Security) -> Policy {
-        let (allow, disallow) = (Vec::new(), Vec::new());
-        Policy { security, allow, disallow, disallow_all: false, rtcp_mux: false }
+    fn offer(suite: Suite, more: &str) -> String {
+        let key = match suite.key_len() + suite.salt_len() {
+            46 => "T09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PTw",
+            44 => "T09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT08",
+            30 => "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwd",
+            _ => "T09PT09PT09PT09PT09PT09PT09PT09PT09PTw",
+        };
+        format!(
+            "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+             m=audio 4000 RTP/SAVP 8\r\na=crypto:1 {suite} inline:{key}{more}\r\n"
+        )
     }
 
     #[test]
     fn a_secure_leg_without_a_key_is_no_leg() {
-        let suites = vec![Suite::AesCm128HmacSha1_80];
-        let (_, audio) = read(OFFER.as_bytes(), &policy(Security::Secure { suites })).unwrap();
-        let key = Key::new(Suite::AesCm128HmacSha1_80, &[7; 30]).unwrap();
-        let whole = side(&audio, Some((Suite::AesCm128HmacSha1_80, &key))).unwrap();
+        let suite = Suite::AesCm128HmacSha1_80;
+        let leg = leg(Security::secure(vec![suite]));
+        let (_, audio) = read(offer(suite, "").as_bytes(), &leg.policy).unwrap();
+        let key = Key::new(suite, &[7; 30]).unwrap();
+        let whole = agreed(audio.clone(), true, Some((suite, &key)), &leg).unwrap();
         assert!(whole.receive.is_some() && whole.send.is_some(), "positive control");
-        assert!(matches!(side(&audio, None), Err(Unusable::Keyless)), "nothing of ours to protect");
-        let wrong = side(&audio, Some((Suite::AeadAes256Gcm, &key)));
-        assert!(matches!(wrong, Err(Unusable::Keyless)), "a key of another suite");
-        let mut stripped = audio.clone();
+        let keyless = |audio: &Audio, ours| {
+            matches!(agreed(audio.clone(), true, ours, &leg), Err(Unusable::Keyless))
+        };
+        assert!(keyless(&audio, None), "nothing of ours to protect");
+        assert!(keyless(&audio, Some((Suite::AeadAes256Gcm, &key))), "a key of another suite");
+        let mut stripped = audio;
         stripped.cryptos.clear();
-        let ours = Some((Suite::AesCm128HmacSha1_80, &key));
-        assert!(matches!(side(&stripped, ours), Err(Unusable::Keyless)));
+        assert!(keyless(&stripped, Some((suite, &key))));
+    }
+
+    #[test]
+    fn every_suite_and_the_peers_mki_reach_the_data_plane() {
+        let leg = leg(Security::secure(Suite::ALL.to_vec()));
+        for suite in Suite::ALL {
+            for (more, mki) in [("", None), ("|2^31|1:1", Some((1, 1))), ("|7:4", Some((7, 4)))] {
+                let (_, audio) = read(offer(suite, more).as_bytes(), &leg.policy).unwrap();
+                let ours = Key::new(suite, &vec![7; suite.key_len() + suite.salt_len()]).unwrap();
+                let agreed = agreed(audio, true, Some((suite, &ours)), &leg).unwrap();
+                let (receive, send) = (agreed.receive.unwrap(), agreed.send.unwrap());
+                assert_eq!(receive.suite(), suite_of(suite));
+                assert_eq!(receive.suite(), send.suite());
+                assert_eq!(receive.mki(), mki, "{suite} {more}");
+                assert_eq!(send.mki(), None, "we name no key");
+            }
+        }
+    }
+
+    fn suite_of(suite: Suite) -> abi::Suite {
+        match suite.name() {
+            "AEAD_AES_256_GCM" => abi::Suite::AeadAes256Gcm,
+            "AEAD_AES_128_GCM" => abi::Suite::AeadAes128Gcm,
+            "AES_256_CM_HMAC_SHA1_80" => abi::Suite::AesCm256HmacSha1_80,
+            "AES_CM_128_HMAC_SHA1_80" => abi::Suite::AesCm128HmacSha1_80,
+            "AES_CM_128_HMAC_SHA1_32" => abi::Suite::AesCm128HmacSha1_32,
+            "AES_256_CM_HMAC_SHA1_32" => abi::Suite::AesCm256HmacSha1_32,
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn the_advertised_address_is_told_where_its_family_fits() {
+        let told = |advertise: &[&str], bound: &str| {
+            let bound = bound.parse().unwrap();
+            let advertise: Vec<_> = advertise.iter().map(|text| text.parse().unwrap()).collect();
+            ports(&advertise, bound, bound).address.to_string()
+        };
+        assert_eq!(told(&[], "192.0.2.1:4000"), "192.0.2.1");
+        assert_eq!(told(&["203.0.113.5"], "192.0.2.1:4000"), "203.0.113.5");
+        assert_eq!(told(&["203.0.113.5"], "[2001:db8::1]:4000"), "2001:db8::1");
+        let both = ["203.0.113.5", "2001:db8::5"];
+        assert_eq!(told(&both, "[2001:db8::1]:4000"), "2001:db8::5");
     }
 }

@@ -1,6 +1,8 @@
 //! All live calls of one shard, found by whatever names one of their parts.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use sip::endpoint::{ClientId, DialogId, Event, Hop, ServerId};
 use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
@@ -8,11 +10,12 @@ use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
 use super::common::Leg;
 use super::desk::Deadlines;
 use super::leasing::{Asked, Leasing};
+use super::ways::Timeouts;
 use super::{Common, Desk, Happening, Party, State, headers, negotiate};
 use crate::cdr::Record;
 use crate::media::{Notice, Token};
 use crate::route::Decision;
-use crate::trunk::{Direction, IncomingCallPolicy, Trunk, TrunkId};
+use crate::trunk::{Direction, IncomingCallPolicy, Trunk, TrunkId, Vantage};
 
 /// Which call each transaction and dialog belongs to, and when calls want to be woken.
 #[derive(Default)]
@@ -189,20 +192,28 @@ impl Calls {
         };
         self.last += 1;
         let token = self.last;
-        let pair = match desk.media.lease(token, cdr.key()) {
+        let far = target.remote.ip().to_canonical();
+        let families = [far_address(&asked, hop), far].map(abi::Family::of);
+        let pair = match desk.media.lease(token, cdr.key(), families) {
             Ok(pair) => pair,
             Err(error) => {
                 let refused = Refused::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
                 return self.refuse(desk, transaction, refused, cdr);
             }
         };
-        let leg =
-            |trunk: &Trunk, hop| Leg { trunk: trunk.id, policy: trunk.policy(), hop, dialog: None };
-        let (near, far) = (leg(caller, hop), leg(callee, target));
-        let timeout = caller.rtp_timeout.into_iter().chain(callee.rtp_timeout).min();
+        let leg = |trunk: &Trunk, hop: Hop| {
+            let vantage = Vantage::new(trunk, hop.remote.ip());
+            Leg { trunk: trunk.id, policy: trunk.policy(), hop, vantage, dialog: None }
+        };
+        let (mut near, far) = (leg(caller, hop), leg(callee, target));
+        near.vantage.asked(hop.remote.ip(), &asked.invite);
+        let shorter = |a: Option<Duration>, b: Option<Duration>| a.into_iter().chain(b).min();
         let mut common = Common::new(token, near, far, pair, cdr, decision.called);
         common.ring_limit = decision.ring_limit;
-        common.rtp_timeout = timeout.unwrap_or_default();
+        common.timeouts = Timeouts {
+            rtp: shorter(caller.rtp_timeout, callee.rtp_timeout),
+            hold: shorter(caller.hold_timeout, callee.hold_timeout),
+        };
         common.servers.push(transaction);
         desk.index.servers.insert(transaction, token);
         desk.set_deadline(&mut common, desk.settings.lease_limit);
@@ -217,11 +228,11 @@ impl Calls {
     /// What the endpoint tells of transactions and dialogs of calls.
     pub fn sip(&mut self, desk: &mut Desk<'_>, event: Event) {
         match event {
-            Event::Response { transaction, dialog, response, .. } => {
+            Event::Response { transaction, dialog, hop, response } => {
                 let Some(token) = desk.index.clients.get(&transaction).copied() else {
                     return end_stray(desk, dialog, &response);
                 };
-                let happening = Happening::Response { client: transaction, dialog, response };
+                let happening = Happening::Response { client: transaction, dialog, hop, response };
                 self.happen(desk, token, happening);
             }
             Event::Failed { transaction, cause } => {
@@ -276,6 +287,7 @@ impl Calls {
                 (token, Happening::Closed { flow, packets, bytes })
             }
             Notice::Silent { token, flow } => (token, Happening::Silent { flow }),
+            Notice::Told { token, notice } => (token, Happening::Told(notice)),
         };
         self.happen(desk, token, happening);
     }
@@ -369,6 +381,12 @@ impl Calls {
         }
         tracing::info!(call = common.id(), "call over");
     }
+}
+
+/// Where the caller's media is: at the address of its offer, else at that of its signalling.
+fn far_address(asked: &Asked, hop: Hop) -> IpAddr {
+    let offered = asked.offer.as_ref().map(|(_, audio)| audio.rtp.ip());
+    offered.filter(|ip| !ip.is_unspecified()).unwrap_or(hop.remote.ip()).to_canonical()
 }
 
 /// A request in the dialog of a fork that lost: nothing of it concerns the call.

@@ -8,6 +8,15 @@ use super::{Common, Desk, Happening, Party, State, headers};
 pub struct Talking;
 
 impl Talking {
+    /// Silence while the callee rang is no reason to end a call that has just been answered; if it
+    /// lasts, the data plane does not tell it again.
+    pub fn start(common: &mut Common, desk: &mut Desk<'_>) -> State {
+        if let Some(patience) = common.patience().filter(|_| common.is_silent(desk)) {
+            desk.set_deadline(common, patience);
+        }
+        State::Talking(Self)
+    }
+
     pub fn on(self, common: &mut Common, desk: &mut Desk<'_>, happening: Happening) -> State {
         match happening {
             Happening::Request { party, transaction, request } if request.method == Method::Bye => {
@@ -24,14 +33,20 @@ impl Talking {
             }
             // One silent direction may be a muted phone; two are a dead call.
             Happening::Silent { flow } => {
-                if common.both_silent(desk, flow) {
-                    return common.hang_up_both(desk, 408, "no media in either direction");
-                }
-                State::Talking(self)
+                common.fell_silent(desk, flow);
+                self.unless_silent(common, desk)
             }
+            Happening::Deadline => self.unless_silent(common, desk),
             Happening::Refused { reason } => common.hang_up_both(desk, 503, &reason.to_string()),
             Happening::Stop { reason } => common.hang_up_both(desk, 503, reason),
             _ => State::Talking(self),
         }
+    }
+
+    fn unless_silent(self, common: &mut Common, desk: &mut Desk<'_>) -> State {
+        if common.is_silent(desk) {
+            return common.hang_up_both(desk, 408, "no media in either direction");
+        }
+        State::Talking(self)
     }
 }

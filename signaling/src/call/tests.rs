@@ -10,3 +10,5 @@ mod forks;
 mod media;
 mod random;
 mod refused;
+mod silence;
+mod ways;

@@ -9,6 +9,7 @@
 //! configuration that loads is a configuration that is obeyed.
 
 mod error;
+pub mod media;
 mod route;
 mod rules;
 mod section;
@@ -25,7 +26,8 @@ use crate::route::Routes;
 use crate::trunk::{Trunk, TrunkTable};
 
 pub use error::{ConfigError, ConfigErrors};
-pub use sections::{Cdr, Log, LogFormat, Media, Run, Sip};
+pub use media::{Media, MediaBackend};
+pub use sections::{Cdr, Log, LogFormat, Run, Sip};
 
 use error::Findings;
 use section::Section;
@@ -111,7 +113,7 @@ fn read(
     check_tables(root, &mut findings);
     let sip = sections::sip(Section::new("[sip]", table(root, "sip"), base, &mut findings));
     let media =
-        sections::media(Section::new("[media]", table(root, "media"), base, &mut findings), &sip);
+        media::read(Section::new("[media]", table(root, "media"), base, &mut findings), &sip);
     let run = sections::run(Section::new("[run]", table(root, "run"), base, &mut findings));
     let cdr = sections::cdr(Section::new("[cdr]", table(root, "cdr"), base, &mut findings), &run);
     let log = sections::log(Section::new("[log]", table(root, "log"), base, &mut findings));

@@ -156,16 +156,24 @@ impl<'a, 'f> Section<'a, 'f> {
         found
     }
 
-    pub(super) fn address(&mut self, key: &'static str) -> Option<IpAddr> {
-        let text = self.string(key)?;
-        match text.value.parse() {
-            Ok(address) => Some(address),
-            Err(_) => {
-                let problem = format!("\"{}\" is no IP address", text.value);
-                self.error(key, problem, "write \"192.0.2.1\" or \"2001:db8::1\"");
-                None
+    /// One address, or a list of them.
+    pub(super) fn addresses(&mut self, key: &'static str) -> Option<Vec<IpAddr>> {
+        let texts = self.strings(key)?;
+        if texts.is_empty() {
+            self.error(key, "the list is empty", "name an address, or remove the field");
+            return None;
+        }
+        let mut found = Vec::with_capacity(texts.len());
+        for text in texts {
+            match text.value.parse() {
+                Ok(address) => found.push(address),
+                Err(_) => {
+                    let problem = format!("\"{}\" is no IP address", text.value);
+                    self.error(key, problem, "write \"192.0.2.1\" or \"2001:db8::1\"");
+                }
             }
         }
+        Some(found)
     }
 
     /// A path; relative ones count from the configuration file's directory.

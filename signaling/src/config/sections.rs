@@ -1,7 +1,6 @@
-//! The tables that occur once: `[sip]`, `[media]`, `[run]`, `[cdr]`, `[log]`.
+//! The tables that occur once: `[sip]`, `[run]`, `[cdr]`, `[log]`; `[media]` is in `media.rs`.
 
-use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -40,25 +39,6 @@ impl Sip {
             (None, None) => String::from("localhost"),
         }
     }
-}
-
-/// `[media]`: what the data plane works with.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Media {
-    /// Address that media ports are opened on.
-    pub address: IpAddr,
-    /// Address to write in session descriptions instead.
-    pub advertise: Option<IpAddr>,
-    /// Ports for RTP and RTCP.
-    pub ports: RangeInclusive<u16>,
-    /// Worker threads.
-    pub workers: u16,
-    /// Cores that workers are pinned to, one each; empty pins none.
-    pub cores: Vec<usize>,
-    /// How long a wake-up may wait for more packets, in microseconds.
-    pub gather_us: u32,
-    /// Flows per worker, two for each call.
-    pub flows: u32,
 }
 
 /// `[run]`: files of the running process.
@@ -144,75 +124,6 @@ pub(super) fn sip(mut section: Section<'_, '_>) -> Sip {
     Sip { udp, tcp, tls, tls_certificate, tls_key, tls_ca, advertise }
 }
 
-pub(super) fn media(mut section: Section<'_, '_>, sip: &Sip) -> Media {
-    let given = section.address("address");
-    let listeners = sip.udp.iter().chain(&sip.tls).chain(&sip.tcp);
-    let concrete = listeners.map(SocketAddr::ip).find(|ip| !ip.is_unspecified());
-    let address = given.or(concrete).unwrap_or(IpAddr::from([127, 0, 0, 1]));
-    let advertise = section.address("advertise");
-    if given.is_none() && concrete.is_none() {
-        let remedy = "write address = \"...\", the address that media is sent from";
-        section.error("address", "missing, and no SIP listener has an address to take", remedy);
-    }
-    for (key, ip) in [("address", Some(address)), ("advertise", advertise)] {
-        let unusable = ip.filter(|ip| ip.is_unspecified() || ip.is_multicast());
-        if let Some(ip) = unusable {
-            let remedy = "name one address of this host; peers must be able to send to it";
-            section.error(key, format!("{ip} cannot stand in a session description"), remedy);
-        }
-    }
-    let ports = ports(&mut section);
-    let cores: Vec<usize> = section
-        .integers("cores", 0..CORES_MAX)
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|core| usize::try_from(core).ok())
-        .collect();
-    let workers = section.integer("workers", 1..WORKERS_MAX + 1).map(|n| n.value);
-    if let (Some(workers), false) = (workers, cores.is_empty())
-        && workers != cores.len() as u64
-    {
-        let problem = format!("{workers} workers, but {} cores", cores.len());
-        section.error("workers", problem, "list one core per worker, or remove one of the fields");
-    }
-    let workers = workers.unwrap_or(cores.len().max(1) as u64);
-    let gather_us = section.integer("gather_us", 0..GATHER_US_MAX + 1).map(|n| n.value);
-    let flows = section.integer("flows", 2..FLOWS_MAX + 1).map(|n| n.value);
-    section.finish();
-    let flows = flows.and_then(|n| u32::try_from(n).ok());
-    let flows = flows.unwrap_or_else(|| flows_of(&ports, workers));
-    Media {
-        address,
-        advertise,
-        ports,
-        workers: u16::try_from(workers).unwrap_or(u16::MAX),
-        cores,
-        gather_us: gather_us.and_then(|n| u32::try_from(n).ok()).unwrap_or(GATHER_US_DEFAULT),
-        flows,
-    }
-}
-
-/// As many flows per worker as its share of the ports can serve: each takes one for RTP and one for
-/// RTCP.
-fn flows_of(ports: &RangeInclusive<u16>, workers: u64) -> u32 {
-    let pairs = ports.len() / 2;
-    let each = pairs / usize::try_from(workers.max(1)).unwrap_or(usize::MAX);
-    u32::try_from(each).unwrap_or(FLOWS_DEFAULT_MAX).clamp(2, FLOWS_DEFAULT_MAX)
-}
-
-fn ports(section: &mut Section<'_, '_>) -> RangeInclusive<u16> {
-    let Some(text) = section.string("ports") else { return PORTS_DEFAULT };
-    let bounds = text.value.split_once('-').and_then(|(first, last)| {
-        let (first, last) = (first.trim().parse::<u16>().ok()?, last.trim().parse().ok()?);
-        (first >= 1024 && last > first).then_some(first..=last)
-    });
-    bounds.unwrap_or_else(|| {
-        let problem = format!("\"{}\" is no range of ports", text.value);
-        section.error("ports", problem, "write \"30000-39999\": 1024 or more, lower one first");
-        PORTS_DEFAULT
-    })
-}
-
 pub(super) fn run(mut section: Section<'_, '_>) -> Run {
     let directory = section.path("directory");
     let grace = section.integer("orphan_grace", 0..ORPHAN_GRACE_SECONDS_MAX + 1);
@@ -244,21 +155,7 @@ const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 /// Listeners per transport.
 pub const LISTENERS_MAX: usize = 16;
-/// Worker threads at most.
-pub const WORKERS_MAX: u64 = 256;
-/// Core numbers stay below this.
-pub const CORES_MAX: u64 = 1024;
-/// Longest gathering, in microseconds: a quarter of a 20 ms packet interval.
-pub const GATHER_US_MAX: u64 = 5_000;
-/// Gathering unless the file says otherwise.
-pub const GATHER_US_DEFAULT: u32 = 200;
-/// Flows per worker at most.
-pub const FLOWS_MAX: u64 = 262_144;
-/// Flows per worker unless the file says otherwise, at most: 8,192 calls.
-pub const FLOWS_DEFAULT_MAX: u32 = 16_384;
 /// Longest grace of orphaned flows, in seconds.
 pub const ORPHAN_GRACE_SECONDS_MAX: u64 = 86_400;
 /// Grace of orphaned flows unless the file says otherwise: longer than most calls.
 pub const ORPHAN_GRACE_DEFAULT: Duration = Duration::from_secs(3_600);
-/// Media ports unless the file says otherwise.
-pub const PORTS_DEFAULT: RangeInclusive<u16> = 30_000..=39_999;

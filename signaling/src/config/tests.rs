@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -5,7 +6,7 @@ use sdp::{Codec, Security};
 use sip::endpoint::Transport;
 
 use super::*;
-use crate::trunk::{Direction, Host, IncomingCallPolicy, SecureRtp, TrunkId};
+use crate::trunk::{Cidr, Direction, Host, IncomingCallPolicy, LearnFrom, Nat, SecureRtp, TrunkId};
 
 const SIP: &str = "[sip]\nudp = [\"192.0.2.1:5060\"]\ntcp = [\"192.0.2.1:5060\"]\n\
                    tls = [\"192.0.2.1:5061\"]\ntls_certificate = \"gw.pem\"\n\
@@ -51,7 +52,8 @@ fn a_whole_configuration() {
     let text = format!(
         "{SIP}advertise = \"gw.example.com\"\n\
          [media]\naddress = \"192.0.2.1\"\nadvertise = \"203.0.113.5\"\nports = \"20000-20999\"\n\
-         workers = 2\ncores = [2, 3]\ngather_us = 100\nflows = 1_000\n\
+         workers = 2\ncores = [2, 3]\ngather_us = 100\nspin_us = 50\nflows = 1_000\n\
+         backend = \"mmsg\"\ndscp = \"cs3\"\nprompts = \"prompts\"\nuser = \"media\"\n\
          [run]\ndirectory = \"run\"\norphan_grace = 60\n[cdr]\nfile = \"/var/log/cdr.jsonl\"\n\
          mask = true\n[log]\nlevel = \"debug\"\nformat = \"json\"\n\
          [[trunk]]\nname = \"carrier\"\nhost = \"SIP.Carrier.example\"\nport = 5080\n\
@@ -70,8 +72,14 @@ fn a_whole_configuration() {
     assert_eq!(config.sip.host(), "gw.example.com");
     assert_eq!(config.sip.tls_key.as_deref(), Some(Path::new("/etc/trunkline/gw.key")));
     assert_eq!(config.media.ports, 20_000..=20_999);
-    assert_eq!((config.media.workers, config.media.cores), (2, vec![2, 3]));
-    assert_eq!((config.media.gather_us, config.media.flows), (100, 1_000));
+    assert_eq!((config.media.workers, config.media.cores.as_slice()), (2, [2, 3].as_slice()));
+    let media = &config.media;
+    assert_eq!((media.gather_us, media.spin_us, media.flows), (100, 50, 1_000));
+    assert_eq!(media.addresses, [IpAddr::from([192, 0, 2, 1])]);
+    assert_eq!(media.advertise, [IpAddr::from([203, 0, 113, 5])]);
+    assert_eq!((media.backend, media.dscp), (MediaBackend::Mmsg, 24));
+    assert_eq!(media.prompts.as_deref(), Some(Path::new("/etc/trunkline/prompts")));
+    assert_eq!(media.user.as_deref(), Some("media"));
     assert_eq!(config.run.handover_socket(), Path::new("/etc/trunkline/run/dataplane.sock"));
     assert_eq!(config.run.orphan_grace, Duration::from_secs(60));
     assert_eq!(config.cdr.file, Path::new("/var/log/cdr.jsonl"));
@@ -91,7 +99,7 @@ fn a_whole_configuration() {
     assert_eq!(carrier.policy().security, Security::Plain);
     let pbx = &config.trunks[1];
     assert_eq!((pbx.transport, pbx.secure_rtp), (Transport::Tls, SecureRtp::Required));
-    assert!(matches!(pbx.policy().security, Security::Secure { suites } if suites.len() == 4));
+    assert!(matches!(pbx.policy().security, Security::Secure { suites, .. } if suites.len() == 5));
     assert_eq!(pbx.server_names(), ["pbx.example"]);
     let route = config.routes.iter().next().unwrap();
     assert_eq!((route.from_trunk, route.destination), (Some(TrunkId(0)), TrunkId(1)));
@@ -109,12 +117,95 @@ fn defaults_are_those_of_the_specification() {
     assert_eq!(trunk.incoming_call_policy, IncomingCallPolicy::Allow);
     assert_eq!(trunk.direction, Direction::Both);
     assert_eq!(trunk.rtp_timeout, Some(Duration::from_secs(60)));
+    assert_eq!(trunk.hold_timeout, Some(Duration::from_secs(300)));
+    assert_eq!((trunk.nat, trunk.learn_from), (Nat::No, LearnFrom::Any));
     assert_eq!(trunk.max_concurrent_calls, None);
     let config = parse("[sip]\nudp = [\"192.0.2.1:5060\"]\n").unwrap();
-    assert_eq!(config.media.address.to_string(), "192.0.2.1");
+    let media = &config.media;
+    assert_eq!(media.addresses, [IpAddr::from([192, 0, 2, 1])]);
+    assert!(media.advertise.is_empty() && media.prompts.is_none() && media.user.is_none());
+    assert_eq!((media.gather_us, media.spin_us, media.dscp), (200, 0, 46));
+    assert_eq!((media.backend, media.flows), (MediaBackend::Auto, 5_000));
     assert_eq!(config.run.directory, Path::new(RUN_DIRECTORY_DEFAULT));
     assert_eq!(config.cdr.file, Path::new("/run/trunkline/cdr.jsonl"));
     assert_eq!((config.log.level.as_str(), config.log.format), ("info", LogFormat::Text));
+}
+
+/// A configuration with these fields in `[media]`.
+fn media(fields: &str) -> Result<Media, ConfigErrors> {
+    parse(&format!("[sip]\nudp = [\"192.0.2.1:5060\"]\n[media]\n{fields}")).map(|c| c.media)
+}
+
+#[test]
+fn media_takes_several_addresses_of_both_families() {
+    let fields = "address = [\"192.0.2.1\", \"2001:db8::1\", \"192.0.2.2\"]\n\
+                  advertise = \"2001:db8::5\"\nports = \"20000-20099\"\n";
+    let found = media(fields).unwrap();
+    let texts: Vec<String> = found.addresses.iter().map(IpAddr::to_string).collect();
+    assert_eq!(texts, ["192.0.2.1", "2001:db8::1", "192.0.2.2"]);
+    assert_eq!(found.flows, 100, "50 pairs on each of two addresses of the larger family");
+    let listeners = "[sip]\nudp = [\"0.0.0.0:5060\", \"192.0.2.1:5060\", \"[2001:db8::1]:5060\"]\n\
+                     tcp = [\"192.0.2.9:5060\"]\n";
+    let texts: Vec<String> =
+        parse(listeners).unwrap().media.addresses.iter().map(IpAddr::to_string).collect();
+    assert_eq!(texts, ["192.0.2.1", "2001:db8::1"], "the first listener of each family");
+}
+
+#[test]
+fn media_addresses_that_cannot_work_are_refused() {
+    let many: Vec<String> = (1..=17).map(|n| format!("\"192.0.2.{n}\"")).collect();
+    let many = format!("address = [{}]\n", many.join(","));
+    for (fields, reason) in [
+        ("address = \"0.0.0.0\"\n", "cannot stand in a session description"),
+        ("address = \"ff02::1\"\n", "cannot stand in a session description"),
+        ("address = \"fe80::1\"\n", "valid on one link only"),
+        ("address = \"::ffff:192.0.2.1\"\n", "is an IPv4 address"),
+        ("address = [\"192.0.2.1\", \"192.0.2.1\"]\n", "listed twice"),
+        ("address = []\n", "the list is empty"),
+        ("address = \"gw.example\"\n", "is no IP address"),
+        (&many, "17 addresses"),
+        ("advertise = \"2001:db8::5\"\n", "IPv6 address here, but none in address"),
+        ("advertise = [\"192.0.2.7\", \"192.0.2.8\"]\n", "2 IPv4 addresses"),
+        (
+            "address = [\"192.0.2.1\", \"192.0.2.2\"]\nadvertise = \"203.0.113.1\"\n",
+            "one IPv4 address cannot stand for 2",
+        ),
+    ] {
+        let errors = media(fields).unwrap_err().errors;
+        assert_eq!(errors.len(), 1, "{fields}: {errors:#?}");
+        assert!(errors[0].problem.contains(reason), "{fields}: {}", errors[0].problem);
+        assert!(!errors[0].remedy.is_empty());
+    }
+}
+
+#[test]
+fn media_numbers_and_names() {
+    for (text, code) in
+        [("\"EF\"", 46), ("\"cs5\"", 40), ("\"AF41\"", 34), ("\"DF\"", 0), ("63", 63), ("0", 0)]
+    {
+        assert_eq!(media(&format!("dscp = {text}\n")).unwrap().dscp, code, "{text}");
+    }
+    for (text, backend) in
+        [("auto", MediaBackend::Auto), ("uring", MediaBackend::Uring), ("mmsg", MediaBackend::Mmsg)]
+    {
+        assert_eq!(media(&format!("backend = \"{text}\"\n")).unwrap().backend, backend);
+    }
+    for (fields, reason) in [
+        ("dscp = 64\n", "64 is out of range"),
+        ("dscp = \"XX\"\n", "is no code point"),
+        ("dscp = true\n", "not a whole number"),
+        ("spin_us = 20001\n", "20001 is out of range"),
+        ("gather_us = 1001\n", "1001 is out of range"),
+        ("flows = 65537\n", "65537 is out of range"),
+        ("workers = 65\n", "65 is out of range"),
+        ("backend = \"xdp\"\n", "is not a value of this field"),
+        ("user = \"root\"\n", "other than root"),
+        ("prompts = \"\"\n", "the path is empty"),
+    ] {
+        let errors = media(fields).unwrap_err().errors;
+        assert_eq!(errors.len(), 1, "{fields}: {errors:#?}");
+        assert!(errors[0].problem.contains(reason), "{fields}: {}", errors[0].problem);
+    }
 }
 
 #[test]
@@ -185,7 +276,6 @@ fn values_that_are_not_carried_out_are_refused_by_name() {
         ("keepalive", "true", "false"),
         ("failover_group", "\"g1\"", "NONE"),
         ("create_subscriptions", "\"ALLOW\"", "DENY"),
-        ("nat", "\"COMEDIA\"", "NO"),
         ("audio_tones", "\"ON EARLY MEDIA\"", "NO AUDIO TONES"),
         ("send_media", "\"INBAND\"", "RFC2833"),
         ("dtmf_mode", "\"info\"", "rfc2833"),
@@ -222,6 +312,44 @@ fn values_that_mean_off_are_accepted() {
          secure = false\ndisallow = \"\"\nvirtual_phone_number = \"\"\nusername = \"\"\n\
          outbound_proxy = \"\"\n",
     ));
+}
+
+#[test]
+fn nat_and_where_media_is_learned_from() {
+    for (text, nat) in [
+        ("NO", Nat::No),
+        ("force_rport", Nat::ForceRport),
+        ("COMEDIA", Nat::Comedia),
+        ("Yes", Nat::Yes),
+        ("AUTO", Nat::Auto),
+    ] {
+        assert_eq!(first(trunk(&format!("nat = \"{text}\"\n"))).nat, nat);
+    }
+    refused("nat = \"route\"\n", "nat", "not a value of this field");
+    let network = |text| LearnFrom::Network(Cidr::parse(text).unwrap());
+    for (text, learn_from) in [
+        ("any", LearnFrom::Any),
+        ("Signalling", LearnFrom::Signalling),
+        ("198.51.100.0/24", network("198.51.100.0/24")),
+        ("2001:db8::/32", network("2001:db8::/32")),
+    ] {
+        let fields = format!("nat = \"COMEDIA\"\nlearn_from = \"{text}\"\n");
+        assert_eq!(first(trunk(&fields)).learn_from, learn_from);
+    }
+    refused("nat = \"AUTO\"\nlearn_from = \"near\"\n", "learn_from", "no IP address");
+    refused("nat = \"AUTO\"\nlearn_from = \"10.1.2.3/8\"\n", "learn_from", "host bits");
+    for nat in ["NO", "FORCE_RPORT"] {
+        let fields = format!("nat = \"{nat}\"\nlearn_from = \"any\"\n");
+        refused(&fields, "learn_from", "does not learn");
+    }
+}
+
+#[test]
+fn timeouts_of_media_in_seconds() {
+    let fields = "rtp_timeout = 20\nhold_timeout = 0\n";
+    let both = |fields| (first(trunk(fields)).rtp_timeout, first(trunk(fields)).hold_timeout);
+    assert_eq!(both(fields), (Some(Duration::from_secs(20)), None));
+    refused("hold_timeout = 86401\n", "hold_timeout", "out of range");
 }
 
 #[test]

@@ -16,8 +16,8 @@ use super::section::{At, Section, alternatives};
 use super::sections::Sip;
 use crate::secret::Secret;
 use crate::trunk::{
-    Cidr, Direction, Host, IncomingCallPolicy, Number, Proxy, SecureRtp, TlsSettings, Trunk,
-    TrunkId,
+    Cidr, Direction, Host, IncomingCallPolicy, LearnFrom, Nat, Number, Proxy, SecureRtp,
+    TlsSettings, Trunk, TrunkId,
 };
 
 /// A trunk with the lines of its fields, for rules that look at several fields or trunks.
@@ -47,6 +47,7 @@ pub(super) fn read(
     let (allow, disallow, disallow_all) = codecs(&mut section);
     let (username, password) = credentials(&mut section, environment);
     let register = register(&mut section, &username, &password);
+    let nat = nat(&mut section);
     let trunk = Trunk {
         id,
         name,
@@ -81,11 +82,10 @@ pub(super) fn read(
         tls: tls(&mut section, security.transport, sip),
         from_user: user(&mut section, "from_user"),
         from_domain: from_domain(&mut section),
-        rtp_timeout: match section.integer("rtp_timeout", 0..86_401).map(|n| n.value) {
-            Some(0) => None,
-            Some(seconds) => Some(Duration::from_secs(seconds)),
-            None => Some(RTP_TIMEOUT_DEFAULT),
-        },
+        nat,
+        learn_from: learn_from(&mut section, nat),
+        rtp_timeout: timeout(&mut section, "rtp_timeout", RTP_TIMEOUT_DEFAULT),
+        hold_timeout: timeout(&mut section, "hold_timeout", HOLD_TIMEOUT_DEFAULT),
     };
     let mut lines: HashMap<_, _> =
         RULED.into_iter().map(|key| (key, section.line_of(key))).collect();
@@ -123,9 +123,8 @@ fn refuse_absent_behaviour(section: &mut Section<'_, '_>) {
             section.unsupported(key, "true", "false");
         }
     }
-    let words: [(&'static str, &[&str], &[&str]); 7] = [
+    let words: [(&'static str, &[&str], &[&str]); 6] = [
         ("create_subscriptions", &["DEFAULT", "DENY"], &["ALLOW"]),
-        ("nat", &["NO"], &["FORCE_RPORT", "COMEDIA", "YES", "AUTO"]),
         ("audio_tones", &["NO AUDIO TONES", "none"], &["ON EARLY MEDIA", "ON ANSWERED CALLS"]),
         ("send_media", &["RFC2833", "SAME"], &["INFO", "SHORTINFO", "INBAND"]),
         ("dtmf_mode", &["rfc2833"], &["info", "shortinfo", "inband", "auto"]),
@@ -490,6 +489,55 @@ fn incoming_call_policy(section: &mut Section<'_, '_>) -> IncomingCallPolicy {
     }
 }
 
+fn nat(section: &mut Section<'_, '_>) -> Nat {
+    let words = ["NO", "FORCE_RPORT", "COMEDIA", "YES", "AUTO"];
+    match section.word("nat", &words).map(|word| word.value) {
+        Some(1) => Nat::ForceRport,
+        Some(2) => Nat::Comedia,
+        Some(3) => Nat::Yes,
+        Some(4) => Nat::Auto,
+        _ => Nat::No,
+    }
+}
+
+/// `"any"`, `"signalling"` or a network.
+fn learn_from(section: &mut Section<'_, '_>, nat: Nat) -> LearnFrom {
+    let Some(text) = section.string("learn_from") else { return LearnFrom::default() };
+    if matches!(nat, Nat::No | Nat::ForceRport) {
+        let remedy = "write nat = \"COMEDIA\", \"YES\" or \"AUTO\", or remove this field";
+        section.error("learn_from", "this trunk does not learn where media comes from", remedy);
+    }
+    let value = text.value.trim();
+    if value.eq_ignore_ascii_case("any") {
+        return LearnFrom::Any;
+    }
+    if value.eq_ignore_ascii_case("signalling") {
+        return LearnFrom::Signalling;
+    }
+    match Cidr::parse(value) {
+        Ok(network) => LearnFrom::Network(network),
+        Err(reason) => {
+            let problem = format!("\"{value}\": {reason}");
+            let remedy = "write \"any\", \"signalling\" or a network as \"192.0.2.0/24\"";
+            section.error("learn_from", problem, remedy);
+            LearnFrom::default()
+        }
+    }
+}
+
+/// Seconds; 0 is never.
+fn timeout(
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    default: Duration,
+) -> Option<Duration> {
+    match section.integer(key, 0..86_401).map(|n| n.value) {
+        Some(0) => None,
+        Some(seconds) => Some(Duration::from_secs(seconds)),
+        None => Some(default),
+    }
+}
+
 fn source_acl(section: &mut Section<'_, '_>) -> Vec<Cidr> {
     let mut networks = Vec::new();
     for text in section.strings("source_acl").unwrap_or_default() {
@@ -606,5 +654,7 @@ const RULED: [&str; 8] = [
 
 /// A call without media for this long is ended unless the trunk says otherwise.
 pub const RTP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
+/// The same while it is on hold.
+pub const HOLD_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
 /// Longest password.
 pub const PASSWORD_BYTES_MAX: usize = 256;

@@ -6,6 +6,7 @@
 //! to exactly one trunk, or it is not processed.
 
 pub mod attribution;
+pub mod nat;
 pub mod number;
 pub mod registration;
 pub mod registrations;
@@ -26,6 +27,7 @@ use sip::endpoint::Transport;
 use crate::secret::Secret;
 
 pub use attribution::{Called, Origin, PeerIdentity, Unattributed, attribute, belongs};
+pub use nat::{LearnFrom, Nat, Vantage};
 pub use number::Number;
 pub use registrations::Registrations;
 pub use source::Cidr;
@@ -114,8 +116,14 @@ pub struct Trunk {
     pub from_user: Option<String>,
     /// Host part of From toward the trunk.
     pub from_domain: Option<String>,
-    /// A call without media for this long is ended; `None` when off.
+    /// What lies between us and the peer.
+    pub nat: Nat,
+    /// From where media may be learned, if `nat` has it learned.
+    pub learn_from: LearnFrom,
+    /// A direction that should carry media and has none for this long is silent; `None` when off.
     pub rtp_timeout: Option<Duration>,
+    /// The same for a direction on hold.
+    pub hold_timeout: Option<Duration>,
 }
 
 impl Trunk {
@@ -136,7 +144,9 @@ impl Trunk {
     pub fn policy(&self) -> Policy {
         let security = match self.secure_rtp {
             SecureRtp::Off => Security::Plain,
-            SecureRtp::Required => Security::Secure { suites: SUITES.to_vec() },
+            SecureRtp::Required => {
+                Security::Secure { suites: SUITES.to_vec(), unoffered: UNOFFERED.to_vec() }
+            }
         };
         Policy {
             security,
@@ -187,12 +197,16 @@ impl Trunk {
 }
 
 /// Suites offered on secure trunks, strongest first.
-pub const SUITES: [Suite; 4] = [
+pub const SUITES: [Suite; 5] = [
     Suite::AeadAes256Gcm,
     Suite::AeadAes128Gcm,
+    Suite::AesCm256HmacSha1_80,
     Suite::AesCm128HmacSha1_80,
     Suite::AesCm128HmacSha1_32,
 ];
+
+/// Suites accepted when a peer offers them: who knows this one knows a better one of [`SUITES`].
+pub const UNOFFERED: [Suite; 1] = [Suite::AesCm256HmacSha1_32];
 
 /// A peer's host as configured.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

@@ -17,6 +17,13 @@ impl Cidr {
         Self { address, prefix: bits(address) }
     }
 
+    /// The network of `prefix` bits (as many as the address has, at most) that `address` is in.
+    pub fn around(address: IpAddr, prefix: u8) -> Self {
+        let address = address.to_canonical();
+        let prefix = prefix.min(bits(address));
+        Self { address: masked(address, prefix), prefix }
+    }
+
     /// Reads `192.0.2.0/24`, `2001:db8::/32` or a bare address; the error says what is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (address, prefix) = match text.split_once('/') {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use dataplane::Level;
 use serde::Serialize;
-use signaling::config::{self, Config};
+use signaling::config::{self, Config, Media};
 
 use crate::failure::{Failure, NEGATIVE};
 
@@ -49,16 +49,21 @@ const WARN: &str = "warn";
 const FAIL: &str = "fail";
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let mut findings = host();
+    let mut findings: Vec<Finding> = dataplane::probe().into_iter().map(Finding::from).collect();
     if let Some(file) = &arguments.config {
         match config::load(file) {
-            Ok(config) => installation(&config, &mut findings),
+            Ok(config) => {
+                findings.push(hardening(config.media.user.as_deref()));
+                installation(&config, &mut findings);
+            }
             Err(errors) => findings.push(Finding::fail(
                 "configuration",
                 errors.to_string(),
                 "correct the file; nothing starts before",
             )),
         }
+    } else {
+        findings.push(hardening(None));
     }
     let failed = findings.iter().filter(|f| f.level == FAIL).count();
     if arguments.json {
@@ -75,21 +80,15 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(NEGATIVE) })
 }
 
-fn host() -> Vec<Finding> {
-    let level = |level| match level {
-        Level::Ok => OK,
-        Level::Warn => WARN,
-        Level::Fail => FAIL,
-    };
-    let found = dataplane::probe().into_iter();
-    found
-        .map(|f| Finding {
-            name: f.name.into(),
-            level: level(f.level),
-            what: f.what,
-            remedy: f.remedy,
-        })
-        .collect()
+impl From<dataplane::Finding> for Finding {
+    fn from(found: dataplane::Finding) -> Self {
+        let level = match found.level {
+            Level::Ok => OK,
+            Level::Warn => WARN,
+            Level::Fail => FAIL,
+        };
+        Self { name: found.name.into(), level, what: found.what, remedy: found.remedy }
+    }
 }
 
 fn installation(config: &Config, findings: &mut Vec<Finding>) {
@@ -125,19 +124,28 @@ fn listener(name: &str, at: SocketAddr, error: Option<std::io::Error>) -> Findin
     }
 }
 
-fn media(config: &Config) -> Option<Finding> {
-    let plan = super::dataplane::plan(config);
-    Some(match dataplane::check(&plan) {
-        Ok(()) => {
-            let ports = &config.media.ports;
-            Finding::ok("media", format!("{} ports {ports:?}", config.media.address))
+fn media(config: &Config) -> Vec<Finding> {
+    match dataplane::check(&super::dataplane::plan(config)) {
+        Ok(warnings) => {
+            let Media { addresses, ports, .. } = &config.media;
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            let what = format!("{} ports {ports:?}", addresses.join(", "));
+            let ok = Finding::ok("media", what);
+            std::iter::once(ok).chain(warnings.into_iter().map(Finding::from)).collect()
         }
         Err(error) => {
             let text = error.to_string();
             let (what, remedy) = text.split_once("; ").unwrap_or((&text, ""));
-            Finding::fail("media", what, remedy)
+            vec![Finding::fail("media", what, remedy)]
         }
-    })
+    }
+}
+
+fn hardening(user: Option<&str>) -> Finding {
+    match dataplane::Hardening::forecast(user) {
+        Ok(found) => found.into(),
+        Err(error) => Finding::fail("hardening", error.to_string(), ""),
+    }
 }
 
 fn certificates(config: &Config) -> Option<Finding> {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -28,18 +29,28 @@ pub struct Place {
 
 impl Place {
     pub fn new() -> Self {
+        Self::with_pbx(|n| Ipv4Addr::new(127, 0, n, 3))
+    }
+
+    /// A place for a PBX that cannot be told to send from a certain address of loopback: the kernel
+    /// gives it this one.
+    pub fn with_pbx_anywhere() -> Self {
+        Self::with_pbx(|_| Ipv4Addr::LOCALHOST)
+    }
+
+    fn with_pbx(pbx: impl Fn(u8) -> Ipv4Addr) -> Self {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory =
             std::env::temp_dir().join(format!("trunkline-e2e-{}-{n}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
-        let host = |last| [std::net::IpAddr::from([127, 0, n, last])];
-        bench::certs::write(&directory, &host(1), &host(3)).unwrap();
+        let (gateway, pbx) = (Ipv4Addr::new(127, 0, n, 1), pbx(n));
+        bench::certs::write(&directory, &[gateway.into()], &[pbx.into()]).unwrap();
         Self {
             directory,
-            gateway: Ipv4Addr::new(127, 0, n, 1),
+            gateway,
             provider: Ipv4Addr::new(127, 0, n, 2),
-            pbx: Ipv4Addr::new(127, 0, n, 3),
+            pbx,
             stranger: Ipv4Addr::new(127, 0, n, 9),
             _turn: turn,
         }
@@ -102,6 +113,12 @@ destination = "provider"
         )
     }
 
+    /// The same with the PBX as insecure as the provider.
+    pub fn plain_config(&self) -> String {
+        let secure = "secure = true\nencryption = true\nsecure_rtp = \"required\"";
+        self.config().replace(secure, "").replace("transport = \"TLS\"", "transport = \"UDP\"")
+    }
+
     pub fn file(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
@@ -115,6 +132,20 @@ impl Drop for Place {
             let _left_behind = fs::remove_dir_all(&self.directory);
         }
     }
+}
+
+/// The media range of [`Place::config`].
+pub const MEDIA_PORTS: RangeInclusive<u16> = 20_000..=20_199;
+
+/// Bound UDP ports of an address.
+pub fn udp_ports(address: Ipv4Addr) -> Vec<u16> {
+    let hex = format!("{:08X}:", u32::from_ne_bytes(address.octets()));
+    fs::read_to_string("/proc/net/udp")
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(1)?.strip_prefix(&hex))
+        .map(|port| u16::from_str_radix(port, 16).unwrap())
+        .collect()
 }
 
 pub struct Gateway {

@@ -1,5 +1,6 @@
-//! The gateway as a user has it, between peers that nobody here wrote: SIPp on the insecure side,
-//! PJSIP on the secure side, tshark in between. `tools/test` installs them.
+//! The gateway as a user has it, between peers that nobody here wrote: SIPp on the insecure side, PJSIP,
+//! baresip, ffmpeg and libsrtp on the secure side, tshark in between; and between attackers, with
+//! rtpengine as the one on which their attacks succeed. `tools/test` installs them.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,12 +10,20 @@
     reason = "a test fails by a panic, in its helpers too"
 )]
 
+mod abuse;
+mod baresip;
 mod calls;
 mod capture;
+mod counters;
 mod failures;
+mod far;
+mod ffmpeg;
+mod foreign;
 mod gateway;
 mod lines;
 mod pbx;
 mod refusals;
+mod rtpengine;
 mod sipp;
+mod spray;
 mod survival;

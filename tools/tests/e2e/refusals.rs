@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use crate::gateway::{Gateway, Place};
+use crate::gateway::{Gateway, MEDIA_PORTS, Place, udp_ports};
 use crate::pbx::Pbx;
 use crate::sipp::Sipp;
 
@@ -36,17 +36,7 @@ fn offer(place: &Place) -> String {
 
 /// Bound UDP ports of the gateway's media range.
 fn media_ports(place: &Place) -> usize {
-    let hex = format!("{:08X}:", u32::from_ne_bytes(place.gateway.octets()));
-    std::fs::read_to_string("/proc/net/udp")
-        .unwrap()
-        .lines()
-        .filter_map(|line| line.split_whitespace().nth(1))
-        .filter(|local| local.starts_with(&hex))
-        .filter(|local| {
-            let port = u16::from_str_radix(&local[9..], 16).unwrap();
-            (20_000..20_200).contains(&port)
-        })
-        .count()
+    udp_ports(place.gateway).iter().filter(|port| MEDIA_PORTS.contains(port)).count()
 }
 
 /// Sends `message` from `from` and returns what comes back within half a second.

@@ -23,7 +23,7 @@ pub fn plain() -> Policy {
 }
 
 pub fn secure() -> Policy {
-    Policy { security: Security::Secure { suites: Suite::ALL.to_vec() }, ..plain() }
+    Policy { security: Security::secure(Suite::ALL.to_vec()), ..plain() }
 }
 
 pub fn allowing(policy: Policy, allow: &[Codec]) -> Policy {

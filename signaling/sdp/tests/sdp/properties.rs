@@ -72,9 +72,8 @@ fn offer() -> impl Strategy<Value = String> {
 }
 
 fn policy() -> impl Strategy<Value = Policy> {
-    let suites = subsequence(Suite::ALL.to_vec(), 1..=4).prop_shuffle();
-    let security =
-        prop_oneof![Just(Security::Plain), suites.prop_map(|suites| Security::Secure { suites })];
+    let suites = subsequence(Suite::ALL.to_vec(), 1..=6).prop_shuffle();
+    let security = prop_oneof![Just(Security::Plain), suites.prop_map(Security::secure)];
     let codecs = || subsequence(Codec::ALL.to_vec(), 0..=Codec::ALL.len()).prop_shuffle();
     let allow = prop_oneof![1 => Just(Vec::new()), 2 => codecs()];
     let disallow = prop_oneof![3 => Just(Vec::new()), 1 => codecs()];
@@ -143,7 +142,7 @@ proptest! {
         }
         let secure = policy.security != Security::Plain;
         prop_assert_eq!((audio.secure, audio.cryptos.is_empty()), (secure, !secure));
-        if let Security::Secure { suites } = &policy.security {
+        if let Security::Secure { suites, .. } = &policy.security {
             prop_assert!(audio.cryptos.iter().all(|crypto| suites.contains(&crypto.suite)));
         }
         // Codecs in the order of the policy, companions behind them.
@@ -188,7 +187,7 @@ proptest! {
                 });
             let keyed = match &policy.security {
                 Security::Plain => true,
-                Security::Secure { suites } => suites.iter().any(|suite| {
+                Security::Secure { suites, .. } => suites.iter().any(|suite| {
                     attributes.iter().any(|line| line.contains(&format!(" {suite} inline:")))
                 }),
             };

@@ -250,3 +250,52 @@ fn an_unchanged_origin_says_that_nothing_changed() {
     assert!(a.is_same_version(&same) && !a.is_same_version(&next));
     assert!(!parse("v=0\n").is_same_version(&parse("v=0\n")), "without o= nothing is known");
 }
+
+#[test]
+fn an_answer_may_number_formats_otherwise() {
+    type Formats = &'static [(u8, &'static str)];
+    type Numbers = &'static [(u8, u8)];
+    // RFC 3264 §6.1: formats of the offer; of the answer; offer's and answer's number of each pair.
+    let table: [(Formats, Formats, Numbers); 6] = [
+        (
+            &[(8, "PCMA/8000"), (101, "telephone-event/8000")],
+            &[(8, "PCMA/8000"), (96, "telephone-event/8000")],
+            &[(8, 8), (101, 96)],
+        ),
+        (&[(111, "opus/48000/2")], &[(96, "opus/48000/2")], &[(111, 96)]),
+        // Numbers that change places.
+        (
+            &[(96, "AMR/8000"), (97, "AMR-WB/16000")],
+            &[(96, "AMR-WB/16000"), (97, "AMR/8000")],
+            &[(97, 96), (96, 97)],
+        ),
+        // The answer's order counts, and what it leaves out.
+        (
+            &[(8, "PCMA/8000"), (0, "PCMU/8000"), (101, "telephone-event/8000")],
+            &[(0, "PCMU/8000")],
+            &[(0, 0)],
+        ),
+        // Two for one: the first counts.
+        (&[(96, "AMR/8000")], &[(97, "AMR/8000"), (98, "AMR/8000")], &[(96, 97)]),
+        // Another clock rate is another format.
+        (
+            &[(111, "opus/48000/2"), (101, "telephone-event/8000"), (110, "telephone-event/48000")],
+            &[(96, "opus/48000/2"), (97, "telephone-event/48000")],
+            &[(111, 96), (110, 97)],
+        ),
+    ];
+    let described = |formats: Formats| {
+        let numbers: Vec<_> = formats.iter().map(|(number, _)| number.to_string()).collect();
+        let media = format!("m=audio 5000 RTP/AVP {}", numbers.join(" "));
+        let maps = formats.iter().map(|(number, name)| format!("a=rtpmap:{number} {name}"));
+        let lines: Vec<_> = std::iter::once(media).chain(maps).collect();
+        parse(&with(&lines.iter().map(String::as_str).collect::<Vec<_>>()))
+    };
+    for (offered, answered, wanted) in table {
+        let offer = read_offer(&described(offered), &plain()).unwrap();
+        let answer = read_answer(&described(answered), &described(offered), &plain()).unwrap();
+        let numbers: Vec<_> =
+            offer.agreed(&answer).iter().map(|(o, a)| (o.payload_type, a.payload_type)).collect();
+        assert_eq!(numbers, wanted, "{offered:?} {answered:?}");
+    }
+}

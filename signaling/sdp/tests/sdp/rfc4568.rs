@@ -1,4 +1,4 @@
-//! SDES: `a=crypto` lines (RFC 4568, RFC 7714 §14) and the profiles that they go with.
+//! SDES: `a=crypto` lines (RFC 4568, RFC 6188 §4, RFC 7714 §14) and the profiles that they go with.
 
 use crate::common::*;
 use sdp::{
@@ -7,6 +7,7 @@ use sdp::{
 };
 
 const CM80: Suite = Suite::AesCm128HmacSha1_80;
+const CM256: Suite = Suite::AesCm256HmacSha1_80;
 const CM32: Suite = Suite::AesCm128HmacSha1_32;
 const G256: Suite = Suite::AeadAes256Gcm;
 const G128: Suite = Suite::AeadAes128Gcm;
@@ -17,18 +18,20 @@ const KEY2: &str = "NzB4d1BINUAvLEw6UzF3WSJ+PSdFcGdUJShpX1Zj";
 
 #[test]
 fn suites_have_the_lengths_of_their_rfcs() {
-    // RFC 4568 §6.2, RFC 7714 §12: name, key bytes, salt bytes.
+    // RFC 4568 §6.2, RFC 6188 §4, RFC 7714 §12: name, key bytes, salt bytes.
     let table = [
         ("AEAD_AES_256_GCM", 32, 12),
         ("AEAD_AES_128_GCM", 16, 12),
+        ("AES_256_CM_HMAC_SHA1_80", 32, 14),
         ("AES_CM_128_HMAC_SHA1_80", 16, 14),
         ("AES_CM_128_HMAC_SHA1_32", 16, 14),
+        ("AES_256_CM_HMAC_SHA1_32", 32, 14),
     ];
     for ((name, key, salt), suite) in table.into_iter().zip(Suite::ALL) {
         assert_eq!((suite.name(), suite.key_len(), suite.salt_len()), (name, key, salt));
         assert_eq!(Suite::parse(&name.to_lowercase()), Some(suite));
     }
-    for name in ["", "F8_128_HMAC_SHA1_80", "AES_256_CM_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_8"] {
+    for name in ["", "F8_128_HMAC_SHA1_80", "AES_192_CM_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_8"] {
         assert_eq!(Suite::parse(name), None, "{name}");
     }
 }
@@ -59,14 +62,9 @@ fn lines_that_are_read() {
         (format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|1048576"), 1, Some(1 << 20), None),
         (format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|281474976710656"), 1, Some(1 << 48), None),
         (format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|1:1"), 1, None, mki(1, 1)),
-        (format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|0:128"), 1, None, mki(0, 128)),
+        (format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|0:4"), 1, None, mki(0, 4)),
         (format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|2^20|1:4"), 1, Some(1 << 20), mki(1, 4)),
-        (
-            format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|2^20|1:4;inline:{KEY2}|2^20|2:4"),
-            1,
-            Some(1 << 20),
-            mki(1, 4),
-        ),
+        (format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}|4294967295:4"), 1, None, mki(u32::MAX, 4)),
         (format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY} WSH=64"), 1, None, None),
         (format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY} -MAYBE=1 WSH=1024"), 1, None, None),
     ];
@@ -144,6 +142,7 @@ fn lines_with_another_tag_suite_or_key_are_skipped() {
 fn lines_with_a_nonsensical_lifetime_or_mki_are_skipped() {
     let lifetime: Holds = |e| matches!(e, CryptoError::Lifetime);
     let mki = |e: &CryptoError| matches!(e, CryptoError::Mki);
+    let long = |e: &CryptoError| matches!(e, CryptoError::LongMki);
     assert_skipped([
         // Lifetime.
         (keyed("|"), lifetime),
@@ -171,14 +170,16 @@ fn lines_with_a_nonsensical_lifetime_or_mki_are_skipped() {
         (keyed("|:1"), mki),
         (keyed("|x:1"), mki),
         (keyed("|01:1"), mki),
+        // Longer than the data plane reads.
+        (keyed("|1:5"), long),
+        (keyed("|2^31|1:128"), long),
+        (keyed("|4294967296:5"), long),
     ]);
 }
 
 #[test]
 fn lines_with_several_keys_or_parameters_are_skipped() {
     let several: Holds = |e| matches!(e, CryptoError::SeveralKeys);
-    let method = |e: &CryptoError| matches!(e, CryptoError::Method);
-    let length = |e: &CryptoError| matches!(e, CryptoError::Length(_));
     let parameter = |e: &CryptoError| matches!(e, CryptoError::Parameter(_));
     assert_skipped([
         // Several keys.
@@ -186,9 +187,9 @@ fn lines_with_several_keys_or_parameters_are_skipped() {
         (keyed(&format!("|1:1;inline:{KEY2}")), several),
         (keyed(&format!(";inline:{KEY2}|1:1")), several),
         (keyed(&format!("|1:1;inline:{KEY2}|1:1")), several),
-        (keyed(&format!("|1:1;inline:{KEY2}|2:2")), several),
-        (keyed("|1:1;"), method),
-        (keyed("|1:1;inline:AAAA|2:1"), length),
+        (keyed(&format!("|2^20|1:4;inline:{KEY2}|2^20|2:4")), several),
+        (keyed("|1:1;"), several),
+        (keyed("|1:1;inline:AAAA|2:1"), several),
         // Parameters (§6.3).
         (keyed(" UNENCRYPTED_SRTP"), parameter),
         (keyed(" UNENCRYPTED_SRTCP"), parameter),
@@ -238,12 +239,14 @@ fn line(tag: u32, suite: Suite) -> String {
 #[test]
 fn the_first_usable_line_is_chosen() {
     let mki = format!("{}|1:1", line(1, CM80));
+    let long = format!("{}|1:5", line(1, CM80));
     // RFC 4568 §5.1.2: lines; tags that remain, the chosen first.
-    let table: [(&[String], &[u32]); 8] = [
+    let table: [(&[String], &[u32]); 9] = [
         (&[line(1, CM80)], &[1]),
         (&[line(7, CM32), line(3, G256)], &[7, 3]),
         (&[String::from("1 F8_128_HMAC_SHA1_80 inline:x"), line(2, CM80)], &[2]),
-        (&[mki.clone(), line(2, CM32)], &[2]),
+        (&[mki, line(2, CM32)], &[1, 2]),
+        (&[long, line(2, CM32)], &[2]),
         (&[format!("{} UNENCRYPTED_SRTP", line(1, CM80)), line(2, CM80)], &[2]),
         (&[format!("{}|2^99", line(1, CM80)), format!("{}|2^31", line(2, CM80))], &[2]),
         (&[line(1, CM80), line(1, CM32)], &[1]),
@@ -258,8 +261,7 @@ fn the_first_usable_line_is_chosen() {
 
 #[test]
 fn suites_outside_the_policy_are_not_usable() {
-    let only =
-        |suite| sdp::Policy { security: Security::Secure { suites: vec![suite] }, ..plain() };
+    let only = |suite| sdp::Policy { security: Security::secure(vec![suite]), ..plain() };
     let body = offer_of("RTP/SAVP", &[line(1, CM80), line(2, CM32)]);
     let audio = read_offer(&parse(&body), &only(CM32)).unwrap();
     assert_eq!((audio.cryptos[0].tag, audio.cryptos.len()), (2, 1));
@@ -270,15 +272,16 @@ fn suites_outside_the_policy_are_not_usable() {
 
 #[test]
 fn without_a_usable_line_the_offer_is_refused() {
-    let mki = format!("{}|2^31|1:1", line(1, CM80));
+    let mki = format!("{}|2^31|1:8", line(1, CM80));
     let several = format!("{}|1:1;inline:{}|2:1", line(2, CM80), inline(CM80, 9));
     // Lines, part of the reason.
     let mkis = [mki, several];
-    let table: [(&[String], &str); 5] = [
+    let table: [(&[String], &str); 6] = [
         (&[], "the peer has none"),
         (&[String::from("1 F8_128_HMAC_SHA1_80 inline:x")], "F8_128_HMAC_SHA1_80"),
         (&mkis[..1], "MKI"),
         (&mkis, "MKI"),
+        (&mkis[1..], "several keys"),
         (&[format!("{} UNENCRYPTED_SRTP", line(1, CM80))], "UNENCRYPTED_SRTP"),
     ];
     for (lines, part) in table {
@@ -390,9 +393,9 @@ fn an_offer_lists_every_suite_in_order() {
         .map(|(tag, suite)| format!("a=crypto:{tag} {suite} inline:{}", inline(suite, OURS)))
         .collect();
     assert_eq!(lines, wanted);
-    let result = write_offer(None, &secure(), &local(&our_keys()[..3]));
+    let result = write_offer(None, &secure(), &local(&our_keys()[..5]));
     assert_eq!(result.unwrap_err().status(), 500, "a key is missing");
-    let empty = sdp::Policy { security: Security::Secure { suites: Vec::new() }, ..plain() };
+    let empty = sdp::Policy { security: Security::secure(Vec::new()), ..plain() };
     assert_eq!(write_offer(None, &empty, &local(&[])).unwrap_err().status(), 500);
     let body = text(write_offer(None, &plain(), &local(&our_keys())).unwrap());
     assert!(!body.contains("crypto"), "a plain trunk sends no key: {body}");
@@ -400,17 +403,19 @@ fn an_offer_lists_every_suite_in_order() {
 
 #[test]
 fn the_key_of_an_answer_must_belong_to_the_offer() {
-    // RFC 4568 §5.1.4: we offer tags 1 to 4 in the order of the suites; lines of the answer.
-    let own = format!("3 {CM80} inline:{}", inline(CM80, OURS));
-    let table: [(&[String], Option<&str>); 9] = [
-        (&[line(3, CM80)], None),
+    // RFC 4568 §5.1.4: we offer tags 1 to 6 in the order of the suites; lines of the answer.
+    let own = format!("4 {CM80} inline:{}", inline(CM80, OURS));
+    let table: [(&[String], Option<&str>); 11] = [
+        (&[line(4, CM80)], None),
         (&[line(1, G256)], None),
-        (&[format!("{}|2^31", line(4, CM32))], None),
+        (&[line(3, CM256)], None),
+        (&[format!("{}|2^31", line(5, CM32))], None),
+        (&[format!("{}|1:1", line(4, CM80))], None),
         (&[], Some("the peer has none")),
-        (&[line(5, CM80)], Some("tag 5")),
+        (&[line(7, CM80)], Some("tag 7")),
         (&[line(1, CM80)], Some("tag 1")),
-        (&[format!("{}|1:1", line(3, CM80))], Some("MKI")),
-        (&[format!("{} UNENCRYPTED_SRTP", line(3, CM80))], Some("UNENCRYPTED_SRTP")),
+        (&[format!("{}|1:5", line(4, CM80))], Some("MKI")),
+        (&[format!("{} UNENCRYPTED_SRTP", line(4, CM80))], Some("UNENCRYPTED_SRTP")),
         (&[own], Some("very key that we sent")),
     ];
     let ours = parse(&text(write_offer(None, &secure(), &local(&our_keys())).unwrap()));
@@ -425,6 +430,49 @@ fn the_key_of_an_answer_must_belong_to_the_offer() {
             (result, _) => panic!("{lines:?}: {result:?}"),
         }
     }
+}
+
+#[test]
+fn lines_as_real_peers_write_them() {
+    // Value; tag, suite, lifetime, MKI.
+    let short = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+    let long = "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyAhIiMkJSYnKCkqKyw=";
+    let widest = "KywtLi8wMTIzNDU2Nzg5Ojs8PT4/QEFCQ0RFRkdISUpLTE1OT1BRUlNUVVZXWA";
+    let table = [
+        // AudioCodes with its MKI of one byte, and with the MKI switched off.
+        (format!("1 AES_CM_128_HMAC_SHA1_80 inline:{short}|2^31|1:1"), 1, CM80, Some(1 << 31), 1),
+        (format!("2 AES_CM_128_HMAC_SHA1_32 inline:{short}|2^31"), 2, CM32, Some(1 << 31), 0),
+        // FreeSWITCH: no padding, the registered name of AES-256.
+        (format!("5 AES_256_CM_HMAC_SHA1_80 inline:{widest}"), 5, CM256, None, 0),
+        // Twilio, CUCM.
+        (format!("1 AES_CM_128_HMAC_SHA1_80 inline:{short}"), 1, CM80, None, 0),
+        (format!("1 AEAD_AES_256_GCM inline:{long}|2^48"), 1, G256, Some(1 << 48), 0),
+        // Teams and Skype for Business; a decimal lifetime of Cisco gateways.
+        (format!("3 AES_CM_128_HMAC_SHA1_80 inline:{short}|2^31|1:4"), 3, CM80, Some(1 << 31), 4),
+        (format!("1 AES_CM_128_HMAC_SHA1_80 inline:{short}|2147483648"), 1, CM80, Some(1 << 31), 0),
+    ];
+    for (value, tag, suite, lifetime, mki_length) in table {
+        let body = offer_of("RTP/SAVP", std::slice::from_ref(&value));
+        let audio = read_offer(&parse(&body), &secure()).unwrap_or_else(|e| panic!("{value}: {e}"));
+        let [crypto] = audio.cryptos.as_slice() else { panic!("{value}") };
+        assert_eq!((crypto.tag, crypto.suite, crypto.lifetime), (tag, suite, lifetime), "{value}");
+        let mki = (mki_length > 0).then_some(Mki { value: 1, length: mki_length });
+        assert_eq!(crypto.mki, mki, "{value}");
+    }
+}
+
+#[test]
+fn a_suite_that_is_not_offered_is_accepted_all_the_same() {
+    let last = Suite::AesCm256HmacSha1_32;
+    let security = Security::Secure { suites: vec![CM80], unoffered: vec![last] };
+    let policy = sdp::Policy { security, ..plain() };
+    let chosen = read_offer(&parse(&offer_of("RTP/SAVP", &[line(9, last)])), &policy).unwrap();
+    assert_eq!((chosen.cryptos[0].tag, chosen.cryptos[0].suite), (9, last));
+    let ours = text(write_offer(None, &policy, &local(&our_keys())).unwrap());
+    assert_eq!(ours.matches("a=crypto").count(), 1, "{ours}");
+    let answer = parse(&offer_of("RTP/SAVP", &[line(1, last)]));
+    let refused = read_answer(&answer, &parse(&ours), &policy);
+    assert_eq!(refused, Err(Reject::ForeignCrypto { tag: 1, suite: last }));
 }
 
 #[test]

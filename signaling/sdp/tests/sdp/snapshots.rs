@@ -84,8 +84,10 @@ fn plain_provider_calls_a_secure_pbx() {
     a=fmtp:101 0-16
     a=crypto:1 AEAD_AES_256_GCM inline:T09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT08=
     a=crypto:2 AEAD_AES_128_GCM inline:T09PT09PT09PT09PT09PT09PT09PT09PT09PTw==
-    a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:T09PT09PT09PT09PT09PT09PT09PT09PT09PT09P
-    a=crypto:4 AES_CM_128_HMAC_SHA1_32 inline:T09PT09PT09PT09PT09PT09PT09PT09PT09PT09P
+    a=crypto:3 AES_256_CM_HMAC_SHA1_80 inline:T09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PTw==
+    a=crypto:4 AES_CM_128_HMAC_SHA1_80 inline:T09PT09PT09PT09PT09PT09PT09PT09PT09PT09P
+    a=crypto:5 AES_CM_128_HMAC_SHA1_32 inline:T09PT09PT09PT09PT09PT09PT09PT09PT09PT09P
+    a=crypto:6 AES_256_CM_HMAC_SHA1_32 inline:T09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PTw==
     a=ptime:20
     a=maxptime:150
     a=sendrecv
@@ -143,8 +145,10 @@ fn an_offer_that_lists_everything_once() {
     a=fmtp:103 0-16
     a=crypto:1 AEAD_AES_256_GCM inline:T09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT08=
     a=crypto:2 AEAD_AES_128_GCM inline:T09PT09PT09PT09PT09PT09PT09PT09PT09PTw==
-    a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:T09PT09PT09PT09PT09PT09PT09PT09PT09PT09P
-    a=crypto:4 AES_CM_128_HMAC_SHA1_32 inline:T09PT09PT09PT09PT09PT09PT09PT09PT09PT09P
+    a=crypto:3 AES_256_CM_HMAC_SHA1_80 inline:T09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PTw==
+    a=crypto:4 AES_CM_128_HMAC_SHA1_80 inline:T09PT09PT09PT09PT09PT09PT09PT09PT09PT09P
+    a=crypto:5 AES_CM_128_HMAC_SHA1_32 inline:T09PT09PT09PT09PT09PT09PT09PT09PT09PT09P
+    a=crypto:6 AES_256_CM_HMAC_SHA1_32 inline:T09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PT09PTw==
     a=rtcp:40007
     a=rtcp-mux
     a=sendrecv
@@ -152,7 +156,7 @@ fn an_offer_that_lists_everything_once() {
 }
 
 #[test]
-fn teams_offers_an_mki_first_and_a_shared_port() {
+fn teams_offers_an_mki_and_a_shared_port() {
     let policy = Policy { rtcp_mux: true, ..pbx() };
     let teams = parse(offer("teams"));
     let chosen = read_offer(&teams, &policy).unwrap();
@@ -170,7 +174,7 @@ fn teams_offers_an_mki_first_and_a_shared_port() {
     a=rtpmap:101 telephone-event/8000
     a=fmtp:101 0-16
     a=rtpmap:13 CN/8000
-    a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:T09PT09PT09PT09PT09PT09PT09PT09PT09PT09P
+    a=crypto:2 AES_CM_128_HMAC_SHA1_80 inline:T09PT09PT09PT09PT09PT09PT09PT09PT09PT09P
     a=ptime:20
     a=rtcp-mux
     a=sendrecv
@@ -278,7 +282,7 @@ fn two_profiles_in_one_offer() {
 
 #[test]
 fn reasons_as_people_read_them() {
-    let gcm = Security::Secure { suites: vec![Suite::AeadAes256Gcm] };
+    let gcm = Security::secure(vec![Suite::AeadAes256Gcm]);
     let refused = |name: &str, policy: &Policy| {
         let reject = read_offer(&parse(offer(name)), policy).unwrap_err();
         let (code, warning) = reject.warning().unwrap();

@@ -120,7 +120,7 @@ proptest! {
     ) {
         let (near, far) = (&policies()[near], &policies()[far]);
         let suite = Suite::AesCm128HmacSha1_80;
-        let mut audio = vec![format!("a=crypto:3 {suite} inline:{}", inline(suite, THEIRS))];
+        let mut audio = vec![format!("a=crypto:4 {suite} inline:{}", inline(suite, THEIRS))];
         audio.extend(shares.then(|| String::from("a=rtcp-mux")));
 
         // A speaks: what B is offered.
@@ -133,7 +133,7 @@ proptest! {
         // B answers, marked: what A, which offered in plain words, is told.
         let answer = description(proto(far), &head, &attributes, &[], &audio);
         let accepted = read_answer(&parse(&answer), &parse(&to_b), far).unwrap();
-        let bare = format!("a=crypto:3 {suite} inline:{}", inline(suite, 0x33));
+        let bare = format!("a=crypto:4 {suite} inline:{}", inline(suite, 0x33));
         let quiet = parse(&with(&[&format!("m=audio 5000 {} 8 101", proto(near)), &bare,
             "a=rtpmap:101 telephone-event/8000"]));
         let chosen = read_offer(&quiet, near).unwrap();

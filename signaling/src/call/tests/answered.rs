@@ -67,9 +67,9 @@ fn each_way_has_its_keys_and_addresses() {
         assert_eq!(back.peer, Some(forward));
         for way in [&update, &back] {
             assert!(way.relay);
-            assert_eq!(way.source_rtp, Some("10.99.88.77:7000".parse().unwrap()));
-            assert_eq!(way.destination_rtp, Some("10.99.88.77:7000".parse().unwrap()));
-            assert_eq!(way.source_rtcp, Some("10.99.88.77:7001".parse().unwrap()));
+            assert_eq!(way.source_rtp, Some("198.51.100.77:7000".parse().unwrap()));
+            assert_eq!(way.destination_rtp, Some("198.51.100.77:7000".parse().unwrap()));
+            assert_eq!(way.source_rtcp, Some("198.51.100.77:7001".parse().unwrap()));
         }
         let secure = |way: &abi::Update| (way.unprotect.is_some(), way.protect.is_some());
         let (plain_in, secure_in) = ((false, true), (true, false));

@@ -1,8 +1,9 @@
-//! What the data plane refuses, loses or does not answer, and media that falls silent.
+//! What the data plane refuses, loses or does not answer.
 
-use abi::{FlowId, Reason, Shape};
+use abi::{Reason, Shape};
 
 use super::rig::{Carrier, Pbx, Rig, configuration};
+use super::silence::flows;
 
 #[test]
 fn a_refused_open_refuses_the_call() {
@@ -76,7 +77,7 @@ fn a_data_plane_that_does_not_answer_an_open_refuses_the_call() {
     assert!(rig.pbx.invites.is_empty());
     rig.seconds(60);
     assert!(rig.calls.is_empty(), "the call does not wait for ever");
-    assert_eq!(rig.gateway.media.free_slots(), rig.gateway.media.slots() - 2, "nobody knows");
+    assert_eq!(rig.gateway.media.free_slots(), rig.gateway.media.slots(), "nor do its slots");
     rig.plane.stopped = false;
     rig.finish_one(503);
 }
@@ -138,64 +139,6 @@ fn a_flow_that_vanished_ends_the_call() {
     assert!(rig.calls.is_empty(), "nothing is waited for");
     let record = rig.finish_one(503);
     assert_eq!(record["ended_by"], "gateway");
-}
-
-/// Forward, then backward, of the only call.
-fn flows(rig: &Rig) -> [FlowId; 2] {
-    let updates = &rig.plane.updates;
-    [updates[updates.len() - 2].flow, updates[updates.len() - 1].flow]
-}
-
-#[test]
-fn silence_in_both_directions_ends_the_call() {
-    for order in [[0, 1], [1, 0]] {
-        let mut rig = Rig::new("silence");
-        rig.talk(Carrier);
-        let flows = flows(&rig);
-        rig.plane.fall_silent(flows[order[0]]);
-        rig.seconds(5);
-        assert_eq!(rig.calls.len(), 1, "one direction may be a muted phone");
-        rig.plane.fall_silent(flows[order[1]]);
-        rig.turn();
-        assert_eq!((rig.carrier.byes, rig.pbx.byes), (1, 1));
-        let record = rig.finish_one(408);
-        assert_eq!(record["ended_by"], "gateway");
-        assert_eq!(record["reason"], "no media in either direction");
-    }
-}
-
-#[test]
-fn silence_in_one_direction_does_not() {
-    let mut rig = Rig::new("half-silence");
-    rig.talk(Carrier);
-    let [forward, backward] = flows(&rig);
-    rig.plane.fall_silent(forward);
-    rig.seconds(60);
-    rig.plane.fall_silent(forward);
-    rig.seconds(60);
-    assert_eq!(rig.calls.len(), 1);
-    // The first one speaks again before the other one falls silent.
-    rig.plane.receive(forward, 1);
-    rig.plane.fall_silent(backward);
-    rig.seconds(60);
-    assert_eq!((rig.calls.len(), rig.carrier.byes), (1, 0));
-    // And now it is silent once more.
-    rig.plane.fall_silent(forward);
-    rig.turn();
-    assert_eq!((rig.carrier.byes, rig.pbx.byes), (1, 1));
-    rig.finish_one(408);
-}
-
-#[test]
-fn the_shorter_timeout_of_both_trunks_is_told() {
-    for (carrier, pbx, told) in [(20, 30, 20_000), (0, 30, 30_000), (0, 0, 0)] {
-        let line = |seconds: u32| format!("rtp_timeout = {seconds}");
-        let mut rig = Rig::with("timeout", &line(carrier), &line(pbx), "");
-        rig.talk(Carrier);
-        assert!(rig.plane.updates.iter().all(|update| update.timeout_ms == told));
-        rig.hang_up(Carrier);
-        rig.finish_one(200);
-    }
 }
 
 #[test]

@@ -227,7 +227,7 @@ impl Peer {
     }
 
     /// An INVITE for `number` with or without an offer. Everything in it that tells where the peer
-    /// is holds the word `canary` or the address 10.99.88.77.
+    /// is holds the word `canary` or the address 198.51.100.77.
     pub fn invite(&mut self, number: &str, offer: Option<String>) -> Request {
         self.calls += 1;
         let uri = format!("sip:{number}@{};canary=uri", self.gateway);
@@ -235,9 +235,9 @@ impl Peer {
         let headers = &mut request.headers;
         headers.push(HeaderName::From, "\"A. Caller\" <sip:+4940111@canary.example;canary=from>");
         headers.push(HeaderName::To, format!("<sip:{number}@canary.example>"));
-        headers.push(HeaderName::CallId, format!("canary-{}@10.99.88.77", self.calls));
+        headers.push(HeaderName::CallId, format!("canary-{}@198.51.100.77", self.calls));
         headers.push(HeaderName::RecordRoute, "<sip:canary-proxy.example;lr>");
-        headers.push(HeaderName::from("P-Asserted-Identity"), "<sip:canary@10.99.88.77>");
+        headers.push(HeaderName::from("P-Asserted-Identity"), "<sip:canary@198.51.100.77>");
         headers.push(HeaderName::from("X-Canary"), "canary");
         headers.push(HeaderName::Subject, "canary");
         if let Some(offer) = offer {
@@ -279,7 +279,7 @@ pub fn message(bytes: &Bytes) -> Message {
 
 fn description(profile: &str, more: &str) -> String {
     format!(
-        "v=0\r\no=canary 9977 1 IN IP4 10.99.88.77\r\ns=canary\r\nc=IN IP4 10.99.88.77\r\nt=0 0\r\n\
+        "v=0\r\no=canary 9977 1 IN IP4 198.51.100.77\r\ns=canary\r\nc=IN IP4 198.51.100.77\r\nt=0 0\r\n\
          m=audio 7000 {profile} 8 0\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\n{more}\
          a=x-canary:1\r\na=sendrecv\r\n"
     )

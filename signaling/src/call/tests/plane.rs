@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use abi::handover::{Link, Listener, Offer};
 use abi::{
-    Command, Event, FlowId, FlowSnapshot, FlowTally, Host, Open, Reason, Request, Shape, Update,
-    doorbell,
+    Command, Counter, Event, FlowId, FlowSnapshot, FlowTally, Host, Open, Reason, Request, Shape,
+    Update, doorbell,
 };
 
 use crate::media::Media;
@@ -32,6 +32,10 @@ pub struct Plane {
     pub refuse_update: Option<Reason>,
     /// Every configuration that was asked for.
     pub updates: Vec<Update>,
+    /// Every lease that was asked for.
+    pub opens: Vec<Open>,
+    /// The event ring is full: nothing is told.
+    pub deaf: bool,
 }
 
 struct Flow {
@@ -70,6 +74,8 @@ impl Plane {
             refuse_open: None,
             refuse_update: None,
             updates: Vec::new(),
+            opens: Vec::new(),
+            deaf: false,
         };
         (plane, media)
     }
@@ -88,12 +94,22 @@ impl Plane {
                 Request::Close(close) => self.close(close.token, close.flow),
                 other => Event::updated(other.token(), other.flow()),
             };
-            self.host.events.push(&answer).expect("room for an event");
+            self.tell(&answer);
         }
         any
     }
 
+    /// Tells signaling, or loses what there is to tell.
+    pub fn tell(&mut self, event: &Event) {
+        if self.deaf {
+            self.host.counters.add(Counter::EventsLost, 1);
+        } else {
+            self.host.events.push(event).expect("room for an event");
+        }
+    }
+
     fn open(&mut self, open: &Open) -> Event {
+        self.opens.push(*open);
         if let Some(reason) = self.refuse_open {
             return Event::refused(open.token, open.flow, reason);
         }
@@ -168,13 +184,13 @@ impl Plane {
     /// Nothing arrived on a flow for its time-out.
     pub fn fall_silent(&mut self, id: FlowId) {
         let packets = self.flows[&id.index].packets;
-        self.host.events.push(&Event::timeout(id, packets, packets * 160, 1)).unwrap();
+        self.tell(&Event::timeout(id, packets, packets * 160, 1));
     }
 
     /// A flow ends that nobody asked to close.
     pub fn vanish(&mut self, id: FlowId) {
         self.forget(id);
-        self.host.events.push(&Event::closed(0, id, 7, 1_120, 1)).unwrap();
+        self.tell(&Event::closed(0, id, 7, 1_120, 1));
     }
 
     fn forget(&mut self, id: FlowId) {

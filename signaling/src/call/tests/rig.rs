@@ -127,7 +127,7 @@ impl Rig {
             trunks: config.trunk_table(),
             routes: config.routes.clone(),
             settings: Settings {
-                advertise: None,
+                advertise: Vec::new(),
                 host: config.sip.host(),
                 ending_limit: Settings::ENDING_LIMIT,
                 lease_limit: Settings::LEASE_LIMIT,
@@ -531,10 +531,10 @@ impl Rig {
             if let Message::Request(request) = message(bytes)
                 && request.method == Method::Invite
             {
-                assert!(!text.contains("canary") && !text.contains("10.99.88.77"), "{text}");
+                assert!(!text.contains("canary") && !text.contains("198.51.100.77"), "{text}");
             }
             let (_, body) = text.split_once("\r\n\r\n").unwrap_or_default();
-            assert!(!body.contains("canary") && !body.contains("10.99.88.77"), "{text}");
+            assert!(!body.contains("canary") && !body.contains("198.51.100.77"), "{text}");
         }
     }
 }

@@ -1,0 +1,93 @@
+//! PLAY, STOP and DIAL: what a flow says by itself.
+
+use abi::{Codec, Dial, Event, Play, Reason, Stop};
+
+use crate::dtmf::DigitCode;
+use crate::flow::{Flow, Formats};
+use crate::g711::Law;
+use crate::prompt;
+use crate::voice::{How, Ptime, Voice};
+use crate::worker::Worker;
+
+impl Worker {
+    pub(crate) fn play(&mut self, play: &Play, now_ns: u64) -> Event {
+        let Some(flow) = self.flows.get_mut(play.flow) else {
+            return Event::refused(play.token, play.flow, self.absence(play.flow));
+        };
+        let Some(codec) = flow.formats.sent.and_then(|format| speakable(format.codec)) else {
+            return Event::refused(play.token, play.flow, Reason::NoFormat);
+        };
+        let Some(audio) = self.prompts.audio(play.prompt.as_str(), codec).cloned() else {
+            return Event::refused(play.token, play.flow, Reason::NoPrompt);
+        };
+        let voice = voice(flow, self.seed);
+        let replaced = voice.play(audio, play.looped, play.token, now_ns);
+        let due_ns = voice.due_ns();
+        self.pace(play.flow, due_ns);
+        if let Some(finished) = replaced {
+            self.say_finished(play.flow, finished);
+        }
+        Event::updated(play.token, play.flow)
+    }
+
+    pub(crate) fn stop_talking(&mut self, stop: Stop, now_ns: u64) -> Event {
+        let Some(flow) = self.flows.get_mut(stop.flow) else {
+            return Event::refused(stop.token, stop.flow, self.absence(stop.flow));
+        };
+        let stopped = flow.voice.as_mut().and_then(|voice| voice.stop());
+        if let Some(finished) = stopped {
+            self.say_finished(stop.flow, finished);
+        }
+        self.speak(stop.flow, now_ns);
+        Event::updated(stop.token, stop.flow)
+    }
+
+    pub(crate) fn dial(&mut self, dial: &Dial, now_ns: u64) -> Event {
+        let Some(flow) = self.flows.get_mut(dial.flow) else {
+            return Event::refused(dial.token, dial.flow, self.absence(dial.flow));
+        };
+        let (Some(how), Some(code)) = (how(&flow.formats), DigitCode::new(dial.digit)) else {
+            return Event::refused(dial.token, dial.flow, Reason::NoFormat);
+        };
+        let voice = voice(flow, self.seed);
+        if voice.dial(code, dial.duration_ms.into(), how, dial.token, now_ns).is_err() {
+            return Event::refused(dial.token, dial.flow, Reason::Capacity);
+        }
+        let due_ns = voice.due_ns();
+        self.pace(dial.flow, due_ns);
+        Event::updated(dial.token, dial.flow)
+    }
+}
+
+/// The flow's voice, made when it is first asked for.
+fn voice(flow: &mut Flow, seed: u64) -> &mut Voice {
+    let ptime = flow.formats.sent.and_then(|format| Ptime::new(format.ptime_ms.into()));
+    // RFC 3550 §5.1 wants both unpredictable; the seed is, and slots differ.
+    let [a, b, c, d, e, f, ..] = seed.wrapping_mul(u64::from(flow.id.index) * 2 + 1).to_le_bytes();
+    flow.voice.get_or_insert_with(|| {
+        let (seq, timestamp) = (u16::from_le_bytes([a, b]), u32::from_le_bytes([c, d, e, f]));
+        Box::new(Voice::new(ptime.unwrap_or(Ptime::DEFAULT), seq, timestamp))
+    })
+}
+
+/// How the far side takes digits: as events where it named a type for them, else as tones.
+fn how(formats: &Formats) -> Option<How> {
+    if let Some(events) = formats.events_sent {
+        let (payload_type, clock_hz) = (events.payload_type, events.rate_hz);
+        return Some(How::Events { payload_type, clock_hz });
+    }
+    match formats.sent?.codec {
+        Codec::Pcmu => Some(How::Tones(Law::Mu)),
+        Codec::Pcma => Some(How::Tones(Law::A)),
+        _ => None,
+    }
+}
+
+fn speakable(codec: Codec) -> Option<prompt::Codec> {
+    match codec {
+        Codec::Pcmu => Some(prompt::Codec::Pcmu),
+        Codec::Pcma => Some(prompt::Codec::Pcma),
+        Codec::G722 => Some(prompt::Codec::G722),
+        _ => None,
+    }
+}

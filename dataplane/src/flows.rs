@@ -1,0 +1,186 @@
+//! The slab of flows, reserved at start.
+//!
+//! The guest chooses the slot; a slot's generation tells its lives apart. Only a higher generation
+//! opens a slot, so whatever still names an old life (a late completion, a repeated command)
+//! finds nothing.
+
+use abi::FlowId;
+use rtp::rtcp::Translation;
+
+use crate::flow::Flow;
+
+/// All flows of a worker.
+pub struct Flows {
+    slots: Vec<Option<Flow>>,
+    /// Small enough to stay in the cache: the relay asks it about the peer of every packet.
+    lives: Lives,
+    open: u32,
+    /// Slots at and above it were never used.
+    high_water: u32,
+}
+
+/// The latest generation of each slot, and whether it is open.
+pub struct Lives(Vec<Life>);
+
+#[derive(Clone, Copy, Default)]
+struct Life {
+    latest: u32,
+    open: bool,
+}
+
+impl Lives {
+    pub fn is_open(&self, id: FlowId) -> bool {
+        let life = self.0.get(id.index as usize);
+        life.is_some_and(|life| life.open && life.latest == id.generation)
+    }
+}
+
+/// Why a slot does not open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SlotError {
+    /// The index is beyond the slab.
+    Beyond,
+    /// The generation is not newer than the slot's latest.
+    Stale,
+    /// An older life is still open.
+    Occupied(FlowId),
+}
+
+impl Flows {
+    pub fn new(capacity: u32) -> Flows {
+        Flows {
+            slots: (0..capacity).map(|_| None).collect(),
+            lives: Lives(vec![Life::default(); capacity as usize]),
+            open: 0,
+            high_water: 0,
+        }
+    }
+
+    pub fn open_count(&self) -> u32 {
+        self.open
+    }
+
+    pub fn high_water(&self) -> u32 {
+        self.high_water
+    }
+
+    /// May `id` open its slot?
+    ///
+    /// # Errors
+    /// [`SlotError`].
+    pub fn vacancy(&self, id: FlowId) -> Result<(), SlotError> {
+        let life = self.lives.0.get(id.index as usize).ok_or(SlotError::Beyond)?;
+        match (id.generation > life.latest, life.open) {
+            (false, _) => Err(SlotError::Stale),
+            (true, true) => {
+                Err(SlotError::Occupied(FlowId { index: id.index, generation: life.latest }))
+            }
+            (true, false) => Ok(()),
+        }
+    }
+
+    /// Puts a flow into its slot, which [`Flows::vacancy`] has granted.
+    pub fn insert(&mut self, flow: Flow) {
+        let (index, generation) = (flow.id.index, flow.id.generation);
+        let place = (self.slots.get_mut(index as usize), self.lives.0.get_mut(index as usize));
+        if let (Some(slot), Some(life)) = place {
+            *slot = Some(flow);
+            *life = Life { latest: generation, open: true };
+            self.open += 1;
+            self.high_water = self.high_water.max(index + 1);
+        }
+    }
+
+    /// Did a newer life than `id` take the slot?
+    pub fn is_stale(&self, id: FlowId) -> bool {
+        self.lives.0.get(id.index as usize).is_some_and(|life| life.latest > id.generation)
+    }
+
+    /// Takes a flow out. Its contexts and keys wipe themselves when `used` has looked at it.
+    pub fn remove<R>(&mut self, id: FlowId, used: impl FnOnce(&Flow) -> R) -> Option<R> {
+        let result = used(self.get_mut(id)?);
+        if let Some(slot) = self.slots.get_mut(id.index as usize) {
+            // In place: a moved flow would leave its keys behind on the stack.
+            *slot = None;
+        }
+        if let Some(life) = self.lives.0.get_mut(id.index as usize) {
+            life.open = false;
+        }
+        self.open -= 1;
+        Some(result)
+    }
+
+    pub fn get_mut(&mut self, id: FlowId) -> Option<&mut Flow> {
+        self.look_up(id).map(|(flow, _)| flow)
+    }
+
+    /// A flow and, beside it, the lives of all.
+    pub fn look_up(&mut self, id: FlowId) -> Option<(&mut Flow, &Lives)> {
+        if !self.lives.is_open(id) {
+            return None;
+        }
+        let flow = self.slots.get_mut(id.index as usize)?.as_mut()?;
+        Some((flow, &self.lives))
+    }
+
+    /// How the packets of the flow's peer were renumbered; `None` when they were not.
+    pub fn translation_of_peer(&mut self, id: FlowId) -> Option<Translation> {
+        let peer = self.get_mut(id)?.peer;
+        self.get_mut(peer)?.continuity.translation()
+    }
+
+    /// Points a flow to where its peer finds the far side, as far as it does.
+    pub fn aim(&mut self, id: FlowId) {
+        let Some(flow) = self.get_mut(id) else { return };
+        let peer = flow.peer;
+        let Some((rtp, rtcp)) = self.get_mut(peer).map(|peer| (peer.source_rtp, peer.source_rtcp))
+        else {
+            return;
+        };
+        if let Some(flow) = self.get_mut(id) {
+            flow.aim.follow(&rtp, &rtcp);
+        }
+    }
+
+    /// The flow in a slot, whatever its generation.
+    pub fn at_mut(&mut self, index: u32) -> Option<&mut Flow> {
+        self.slots.get_mut(index as usize)?.as_mut()
+    }
+
+    /// When the peer of the flow in a slot last heard media; `None` without a flow or a peer.
+    pub fn peer_heard_ns(&mut self, index: u32) -> Option<u64> {
+        let peer = self.at_mut(index)?.peer;
+        self.get_mut(peer).map(|peer| peer.counts.last_media_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::tests::{flow, id};
+
+    #[test]
+    fn a_slot_opens_for_newer_generations_only() {
+        let mut flows = Flows::new(2);
+        assert_eq!(flows.vacancy(id(2, 1)), Err(SlotError::Beyond));
+        assert_eq!(flows.vacancy(id(0, 3)), Ok(()));
+        flows.insert(flow(id(0, 3)));
+        assert_eq!(flows.vacancy(id(0, 3)), Err(SlotError::Stale));
+        assert_eq!(flows.vacancy(id(0, 4)), Err(SlotError::Occupied(id(0, 3))));
+        assert_eq!(flows.remove(id(0, 3), |flow| flow.id), Some(id(0, 3)));
+        assert_eq!(flows.vacancy(id(0, 3)), Err(SlotError::Stale));
+        assert_eq!(flows.vacancy(id(0, 4)), Ok(()));
+    }
+
+    #[test]
+    fn an_old_name_finds_nothing() {
+        let mut flows = Flows::new(1);
+        flows.insert(flow(id(0, 1)));
+        flows.remove(id(0, 1), |_| ());
+        flows.insert(flow(id(0, 2)));
+        assert!(flows.get_mut(id(0, 1)).is_none());
+        assert!(flows.get_mut(id(0, 2)).is_some());
+        assert!(flows.remove(id(0, 1), |_| ()).is_none());
+        assert_eq!(flows.open_count(), 1);
+    }
+}

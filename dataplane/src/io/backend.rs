@@ -1,0 +1,156 @@
+//! The ways packets come and go, behind one name.
+
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::OwnedFd;
+
+use super::mmsg::Mmsg;
+use super::uring::Uring;
+use super::{Batch, BufferId, Buffers, Received, SocketId, Wait};
+
+/// Which backend.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BackendKind {
+    /// io_uring: one enter per round.
+    Uring,
+    /// epoll, recvmmsg and sendmmsg: for hosts that forbid io_uring.
+    Mmsg,
+}
+
+/// The backend of one worker. It must be made and used on that worker's thread.
+pub enum Backend {
+    Uring(Uring),
+    Mmsg(Mmsg),
+}
+
+impl Backend {
+    /// Makes a backend with room for `flows` flows. `command_bell` wakes the worker, `event_bell` is
+    /// what [`Backend::ring_bell`] rings.
+    ///
+    /// # Errors
+    /// What the kernel refused; `environment::diagnose` knows what to tell the operator.
+    pub fn new(
+        kind: BackendKind,
+        flows: u32,
+        command_bell: OwnedFd,
+        event_bell: OwnedFd,
+    ) -> io::Result<Backend> {
+        Ok(match kind {
+            BackendKind::Uring => Backend::Uring(Uring::new(flows, command_bell, event_bell)?),
+            BackendKind::Mmsg => Backend::Mmsg(Mmsg::new(flows, command_bell, event_bell)?),
+        })
+    }
+
+    /// The packet memory, for the relay.
+    pub fn buffers(&mut self) -> &mut Buffers {
+        match self {
+            Backend::Uring(ring) => ring.buffers(),
+            Backend::Mmsg(mmsg) => mmsg.buffers(),
+        }
+    }
+
+    /// A buffer for a packet of our own, or `None` when all are on their way. It comes back as every
+    /// buffer does: as a departure's or among the discards.
+    pub fn take_buffer(&mut self) -> Option<BufferId> {
+        match self {
+            Backend::Uring(ring) => ring.take_buffer(),
+            Backend::Mmsg(mmsg) => mmsg.take_buffer(),
+        }
+    }
+
+    /// Whether it can gather; without, each packet may be its own wake-up.
+    pub fn gathers(&self) -> bool {
+        match self {
+            Backend::Uring(ring) => ring.gathers(),
+            Backend::Mmsg(_) => true,
+        }
+    }
+
+    /// Starts receiving from a socket.
+    ///
+    /// # Errors
+    /// When the kernel has no room for it; the socket is then closed.
+    pub fn open(&mut self, id: SocketId, socket: UdpSocket) -> io::Result<()> {
+        match self {
+            Backend::Uring(ring) => ring.open(id, socket),
+            Backend::Mmsg(mmsg) => mmsg.open(id, socket),
+        }
+    }
+
+    /// Stops receiving and closes the socket. Packets that wait in it are gone. An id of another life
+    /// of the flow closes nothing.
+    ///
+    /// # Errors
+    /// Those that mean a broken backend, here and below.
+    pub fn close(&mut self, id: SocketId) -> io::Result<()> {
+        match self {
+            Backend::Uring(ring) => ring.close(id),
+            Backend::Mmsg(mmsg) => {
+                mmsg.close(id);
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits, and fills `batch` with what came.
+    ///
+    /// # Errors
+    /// As [`Backend::close`]. Interruption and time-out are none.
+    pub fn receive(&mut self, batch: &mut Batch, wait: Wait) -> io::Result<Received> {
+        match self {
+            Backend::Uring(ring) => ring.receive(batch, wait),
+            Backend::Mmsg(mmsg) => mmsg.receive(batch, wait),
+        }
+    }
+
+    /// Takes the departures to be sent, by the next receive call at the latest, and the discards'
+    /// buffers back.
+    ///
+    /// # Errors
+    /// As [`Backend::close`].
+    pub fn transmit(&mut self, batch: &mut Batch) -> io::Result<()> {
+        match self {
+            Backend::Uring(ring) => ring.transmit(batch),
+            Backend::Mmsg(mmsg) => {
+                mmsg.transmit(batch);
+                Ok(())
+            }
+        }
+    }
+
+    /// Wakes the guest, who cannot make us wait.
+    ///
+    /// # Errors
+    /// As [`Backend::close`].
+    pub fn ring_bell(&mut self) -> io::Result<()> {
+        match self {
+            Backend::Uring(ring) => ring.ring_bell(),
+            Backend::Mmsg(mmsg) => {
+                mmsg.ring_bell();
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes back the rings of the command bell.
+    pub fn silence_bell(&self) {
+        match self {
+            Backend::Uring(ring) => ring.silence_bell(),
+            Backend::Mmsg(mmsg) => mmsg.silence_bell(),
+        }
+    }
+
+    /// Starts again the receives that failed too often. To be called with each housekeeping step.
+    ///
+    /// # Errors
+    /// As [`Backend::close`].
+    pub fn retry_faulted(&mut self) -> io::Result<()> {
+        match self {
+            Backend::Uring(ring) => ring.retry_faulted(),
+            Backend::Mmsg(mmsg) => {
+                mmsg.retry_faulted();
+                Ok(())
+            }
+        }
+    }
+}

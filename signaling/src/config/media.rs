@@ -1,0 +1,265 @@
+//! `[media]`: what the data plane works with.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use super::section::Section;
+use super::sections::Sip;
+
+/// The section's values.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Media {
+    /// Addresses that media ports are opened on, of either family; the first is the usual one. At
+    /// least one.
+    pub addresses: Vec<IpAddr>,
+    /// Addresses to write in session descriptions instead: at most one of each family.
+    pub advertise: Vec<IpAddr>,
+    /// Ports for RTP and RTCP, on every address.
+    pub ports: RangeInclusive<u16>,
+    /// Worker threads.
+    pub workers: u16,
+    /// Cores that workers are pinned to, one each; empty pins none.
+    pub cores: Vec<usize>,
+    /// How long a wake-up may wait for more packets, in microseconds.
+    pub gather_us: u32,
+    /// How long a worker polls before it sleeps, in microseconds.
+    pub spin_us: u32,
+    /// Flows per worker, two for each call.
+    pub flows: u32,
+    /// How packets are received and sent.
+    pub backend: MediaBackend,
+    /// Differentiated services code point of media packets (RFC 2474).
+    pub dscp: u8,
+    /// Directory of the announcements.
+    pub prompts: Option<PathBuf>,
+    /// User that the data plane becomes when it is started as root.
+    pub user: Option<String>,
+}
+
+/// How the data plane receives and sends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MediaBackend {
+    /// What the host allows, the fastest first.
+    Auto,
+    /// io_uring.
+    Uring,
+    /// recvmmsg and sendmmsg.
+    Mmsg,
+}
+
+pub(super) fn read(mut section: Section<'_, '_>, sip: &Sip) -> Media {
+    let addresses = addresses(&mut section, sip);
+    let advertise = advertise(&mut section, &addresses);
+    let ports = ports(&mut section);
+    let (workers, cores) = workers(&mut section);
+    let mut number = |key, range| {
+        let found = section.integer(key, range).map(|n| n.value);
+        found.and_then(|n| u32::try_from(n).ok())
+    };
+    let gather_us = number("gather_us", 0..GATHER_US_MAX + 1);
+    let spin_us = number("spin_us", 0..SPIN_US_MAX + 1);
+    let flows = number("flows", 2..FLOWS_MAX + 1);
+    let backend = match section.word("backend", &["auto", "uring", "mmsg"]).map(|w| w.value) {
+        Some(1) => MediaBackend::Uring,
+        Some(2) => MediaBackend::Mmsg,
+        _ => MediaBackend::Auto,
+    };
+    let dscp = dscp(&mut section);
+    let prompts = section.path("prompts");
+    let user = section.string("user").map(|text| text.value);
+    if user.as_deref().is_some_and(|name| name.is_empty() || name == "root") {
+        let remedy = "name a user without privileges, or remove the field";
+        section.error("user", "the data plane needs a user other than root", remedy);
+    }
+    section.finish();
+    Media {
+        flows: flows.unwrap_or_else(|| flows_of(&ports, &addresses, workers)),
+        addresses,
+        advertise,
+        ports,
+        workers: u16::try_from(workers).unwrap_or(u16::MAX),
+        cores,
+        gather_us: gather_us.unwrap_or(GATHER_US_DEFAULT),
+        spin_us: spin_us.unwrap_or(0),
+        backend,
+        dscp,
+        prompts,
+        user,
+    }
+}
+
+/// The addresses given, else those of the SIP listeners: the first of each family.
+fn addresses(section: &mut Section<'_, '_>, sip: &Sip) -> Vec<IpAddr> {
+    let given = section.addresses("address");
+    if let Some(given) = given {
+        check_addresses(section, "address", &given);
+        if given.len() > ADDRESSES_MAX {
+            let problem = format!("{} addresses", given.len());
+            section.error("address", problem, format!("keep at most {ADDRESSES_MAX}"));
+        }
+        return given;
+    }
+    let listeners = sip.udp.iter().chain(&sip.tls).chain(&sip.tcp);
+    let mut concrete: Vec<IpAddr> = Vec::new();
+    for ip in listeners.map(SocketAddr::ip).filter(|ip| !ip.is_unspecified()) {
+        if !concrete.iter().any(|taken| taken.is_ipv4() == ip.is_ipv4()) {
+            concrete.push(ip);
+        }
+    }
+    if concrete.is_empty() {
+        let remedy = "write address = \"...\", the address that media is sent from";
+        section.error("address", "missing, and no SIP listener has an address to take", remedy);
+    }
+    concrete
+}
+
+/// At most one address of each family, standing for the one media address of that family: behind
+/// it, two addresses with the same ports could not be told apart.
+fn advertise(section: &mut Section<'_, '_>, addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let given = section.addresses("advertise").unwrap_or_default();
+    check_addresses(section, "advertise", &given);
+    for (is_ipv4, family) in [(true, "IPv4"), (false, "IPv6")] {
+        let of_family = |all: &[IpAddr]| all.iter().filter(|ip| ip.is_ipv4() == is_ipv4).count();
+        let problem = match (of_family(&given), of_family(addresses)) {
+            (0, _) | (1, 1) => continue,
+            (1, 0) if addresses.is_empty() => continue,
+            (1, 0) => format!("there is an {family} address here, but none in address"),
+            (1, several) => format!("one {family} address cannot stand for {several} of address"),
+            (several, _) => format!("{several} {family} addresses"),
+        };
+        let remedy = "give one for each family of which address has exactly one";
+        section.error("advertise", problem, remedy);
+    }
+    given
+}
+
+fn check_addresses(section: &mut Section<'_, '_>, key: &'static str, given: &[IpAddr]) {
+    for (index, ip) in given.iter().enumerate() {
+        let problem = match ip {
+            _ if ip.is_unspecified() || ip.is_multicast() => {
+                format!("{ip} cannot stand in a session description")
+            }
+            IpAddr::V6(six) if six.to_ipv4_mapped().is_some() => format!("{ip} is an IPv4 address"),
+            IpAddr::V6(six) if six.is_unicast_link_local() => {
+                format!("{ip} is valid on one link only")
+            }
+            _ if given.iter().take(index).any(|earlier| earlier == ip) => {
+                format!("{ip} is listed twice")
+            }
+            _ => continue,
+        };
+        let remedy = "name addresses that peers can send to, each once: \"192.0.2.1\" or \
+                      [\"192.0.2.1\", \"2001:db8::1\"]";
+        section.error(key, problem, remedy);
+    }
+}
+
+/// Number of workers, and their cores.
+fn workers(section: &mut Section<'_, '_>) -> (u64, Vec<usize>) {
+    let cores: Vec<usize> = section
+        .integers("cores", 0..CORES_MAX)
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|core| usize::try_from(core).ok())
+        .collect();
+    let workers = section.integer("workers", 1..WORKERS_MAX + 1).map(|n| n.value);
+    if let (Some(workers), false) = (workers, cores.is_empty())
+        && workers != cores.len() as u64
+    {
+        let problem = format!("{workers} workers, but {} cores", cores.len());
+        section.error("workers", problem, "list one core per worker, or remove one of the fields");
+    }
+    (workers.unwrap_or(cores.len().max(1) as u64), cores)
+}
+
+/// A number, or one of the names of RFC 2474, RFC 2597, RFC 3246, RFC 5865 and RFC 8622.
+fn dscp(section: &mut Section<'_, '_>) -> u8 {
+    let Some(value) = section.value("dscp") else { return DSCP_DEFAULT };
+    let Some(name) = value.get_ref().as_str() else {
+        let number = section.integer("dscp", 0..DSCP_MAX + 1).map(|n| n.value);
+        return number.and_then(|n| u8::try_from(n).ok()).unwrap_or(DSCP_DEFAULT);
+    };
+    let found = DSCP_NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+    found.map_or_else(
+        || {
+            let remedy = "use EF, CS0 to CS7, AF11 to AF43, VA, LE, DF or a number from 0 to 63";
+            section.error("dscp", format!("\"{name}\" is no code point"), remedy);
+            DSCP_DEFAULT
+        },
+        |(_, code)| *code,
+    )
+}
+
+/// As many flows per worker as its share of the ports can serve: each takes one for RTP and one for
+/// RTCP. Calls whose legs share a family use the ports of that one.
+fn flows_of(ports: &RangeInclusive<u16>, addresses: &[IpAddr], workers: u64) -> u32 {
+    let four = addresses.iter().filter(|ip| ip.is_ipv4()).count();
+    let places = four.max(addresses.len() - four).max(1);
+    let pairs = ports.len() / 2 * places;
+    let each = pairs / usize::try_from(workers.max(1)).unwrap_or(usize::MAX);
+    u32::try_from(each).unwrap_or(FLOWS_DEFAULT_MAX).clamp(2, FLOWS_DEFAULT_MAX)
+}
+
+fn ports(section: &mut Section<'_, '_>) -> RangeInclusive<u16> {
+    let Some(text) = section.string("ports") else { return PORTS_DEFAULT };
+    let bounds = text.value.split_once('-').and_then(|(first, last)| {
+        let (first, last) = (first.trim().parse::<u16>().ok()?, last.trim().parse().ok()?);
+        (first >= 1024 && last > first).then_some(first..=last)
+    });
+    bounds.unwrap_or_else(|| {
+        let problem = format!("\"{}\" is no range of ports", text.value);
+        section.error("ports", problem, "write \"30000-39999\": 1024 or more, lower one first");
+        PORTS_DEFAULT
+    })
+}
+
+/// Worker threads at most, as in the data plane.
+pub const WORKERS_MAX: u64 = 64;
+/// Core numbers stay below this.
+pub const CORES_MAX: u64 = 1024;
+/// Media addresses at most, as in the data plane.
+pub const ADDRESSES_MAX: usize = 16;
+/// Longest gathering, in microseconds, as in the data plane.
+pub const GATHER_US_MAX: u64 = 1_000;
+/// Gathering unless the file says otherwise.
+pub const GATHER_US_DEFAULT: u32 = 200;
+/// Longest polling, in microseconds, as in the data plane.
+pub const SPIN_US_MAX: u64 = 20_000;
+/// Flows per worker at most, as in the data plane.
+pub const FLOWS_MAX: u64 = 65_536;
+/// Code points have six bits.
+pub const DSCP_MAX: u64 = 63;
+/// Expedited forwarding, which RFC 4594 §4.1 asks for voice.
+pub const DSCP_DEFAULT: u8 = 46;
+/// Flows per worker unless the file says otherwise, at most: 8,192 calls.
+pub const FLOWS_DEFAULT_MAX: u32 = 16_384;
+/// Media ports unless the file says otherwise.
+pub const PORTS_DEFAULT: RangeInclusive<u16> = 30_000..=39_999;
+
+const DSCP_NAMES: [(&str, u8); 24] = [
+    ("EF", 46),
+    ("VA", 44),
+    ("LE", 1),
+    ("DF", 0),
+    ("CS0", 0),
+    ("CS1", 8),
+    ("CS2", 16),
+    ("CS3", 24),
+    ("CS4", 32),
+    ("CS5", 40),
+    ("CS6", 48),
+    ("CS7", 56),
+    ("AF11", 10),
+    ("AF12", 12),
+    ("AF13", 14),
+    ("AF21", 18),
+    ("AF22", 20),
+    ("AF23", 22),
+    ("AF31", 26),
+    ("AF32", 28),
+    ("AF33", 30),
+    ("AF41", 34),
+    ("AF42", 36),
+    ("AF43", 38),
+];
