@@ -9,7 +9,7 @@ mod pump;
 mod socket;
 pub mod tone;
 
-pub(crate) use key::{SUITES, SrtpKey, suite_name, suite_of_name};
+pub use key::{SUITES, SrtpKey, suite_name, suite_of_name};
 pub(crate) use leg::{LegCounts, LegError, LegKeys, LegSetup};
 pub use payload::Way;
 pub(crate) use pump::{MediaEvent, MediaMark, Pump};

@@ -1,0 +1,6 @@
+//! The subcommands.
+
+pub mod compare;
+pub mod crypto;
+pub mod media;
+pub mod selftest;
