@@ -107,7 +107,10 @@ fn pbx_with_pbx_over_tls_and_srtp_in_all_suites() {
     assert_exact(&report);
     // Both legs of a call are secure here: each call counts twice.
     let expected = crate::media::SUITES.map(|suite| {
-        let calls = (0..CALLS).filter(|call| (call / 2) % crate::media::SUITES.len() as u32 == rank(suite)).count() as u32 * 2;
+        let calls = (0..CALLS)
+            .filter(|call| (call / 2) % crate::media::SUITES.len() as u32 == rank(suite))
+            .count() as u32
+            * 2;
         (crate::media::suite_name(suite).to_owned(), calls)
     });
     assert_eq!(report.suites, expected.into());
