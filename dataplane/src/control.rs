@@ -99,9 +99,7 @@ impl Worker {
         let (token, id) = (update.token, update.flow);
         match configure::configure(&mut self.flows, update, now_ns) {
             Ok(()) => {
-                if let Some(flow) = self.flows.get_mut(id) {
-                    self.host.flows.publish(id.index, &flow.snapshot());
-                }
+                self.publish_way(id);
                 Event::updated(token, id)
             }
             Err(Reason::NoSuchFlow) => Event::refused(token, id, self.absence(id)),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 
-use abi::{Counter, Event, Histogram, Host, WorkerState};
+use abi::{Counter, Event, FlowId, Histogram, Host, WorkerState};
 use zeroize::Zeroize;
 
 use crate::clock;
@@ -189,12 +189,26 @@ impl Worker {
         for event in notices.drain(..) {
             let counter = match event.kind {
                 abi::event::kind::DIGIT => Counter::DigitsHeard,
-                _ => Counter::SourcesLearned,
+                _ => {
+                    self.publish_way(event.flow);
+                    Counter::SourcesLearned
+                }
             };
             self.tally.add(counter, 1);
             self.tell(&event);
         }
         self.batch.notices = notices;
+    }
+
+    /// Writes into the flow table where the packets of a flow come from, and where those of its peer
+    /// go to.
+    pub(crate) fn publish_way(&mut self, id: FlowId) {
+        let peer = self.flows.get_mut(id).map_or(FlowId::NONE, |flow| flow.peer);
+        for id in [id, peer] {
+            if let Some(flow) = self.flows.get_mut(id) {
+                self.host.flows.publish(id.index, &flow.snapshot());
+            }
+        }
     }
 
     fn wait(&self, now_ns: u64) -> Wait {
