@@ -80,3 +80,81 @@ fn publish(table: &mut FlowWriter, flow: &Flow) {
         table.set(flow.id.index, tally, value);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use abi::{Guest, Host, Shape};
+    use rtp::packet::Ssrc;
+    use rtp::rtcp::ReportBlock;
+
+    use super::*;
+    use crate::flow::tests::{flow, id};
+    use crate::limits::{ONE_WAY_NS, RATING_NS, TALKING_NS};
+    use crate::quality::Seen;
+
+    const MS: u64 = 1_000_000;
+
+    /// A direction that should send since 1 s; its peer heard media `ago_ns` before `now_ns`.
+    fn told(flow: &Flow, now_ns: u64, ago_ns: u64) -> bool {
+        is_one_way(flow, Some(now_ns - ago_ns), now_ns)
+    }
+
+    #[test]
+    fn one_way_audio_is_told_of_the_silent_direction_once() {
+        let mut flow = flow(id(0, 1));
+        flow.silence.since_ns = 1000 * MS;
+        let over_ns = 1000 * MS + ONE_WAY_NS;
+        assert!(!told(&flow, over_ns, 0), "nothing is to be relayed yet");
+        flow.gate = Gate::Held;
+        assert!(!told(&flow, over_ns, 0), "it is held");
+        flow.gate = Gate::Relaying;
+        assert!(!told(&flow, over_ns - 1, 0), "it may still come");
+        assert!(told(&flow, over_ns, 0));
+        assert!(told(&flow, over_ns, TALKING_NS - 1));
+        assert!(!told(&flow, over_ns, TALKING_NS), "both are silent");
+        assert!(!is_one_way(&flow, None, over_ns), "there is no other direction");
+        flow.silence.one_way_reported = true;
+        assert!(!told(&flow, over_ns, 0), "it was told");
+        // Control packets are no media: they neither end the silence nor arm the report again.
+        flow.accepted(100, over_ns);
+        assert!(!told(&flow, over_ns + ONE_WAY_NS, 0));
+        flow.accepted_media(over_ns);
+        assert!(!told(&flow, over_ns + ONE_WAY_NS - 1, 0));
+        assert!(told(&flow, over_ns + ONE_WAY_NS, 0), "silent again");
+    }
+
+    #[test]
+    fn the_flow_table_shows_rate_round_trip_losses_and_rating() {
+        let mut host = Host::create(0, Shape { flows: 2, commands: 4, events: 4 }).unwrap();
+        let guest = Guest::attach(host.fd().try_clone_to_owned().unwrap()).unwrap();
+        let mut flow = flow(id(1, 1));
+        host.flows.publish(1, &flow.snapshot());
+        let table = || guest.flows.snapshot(1).unwrap();
+        publish(&mut host.flows, &flow);
+        let (rate, rtt, lost) = (table().rate_hz, table().rtt_us, table().far_lost);
+        assert_eq!((rate, rtt, lost, table().mos), (0, 0, 0, 0), "nothing is known");
+        flow.rating.judge(&mut flow.quality, None, 0, 1);
+        let packets = RATING_NS / (20 * MS);
+        for n in 0..=packets {
+            let (seq, timestamp) = (n as u16, n as u32 * 160);
+            flow.quality.note(Seen { ssrc: 1, seq, timestamp, payload_type: 8 }, n * 20 * MS);
+        }
+        let now_ns = RATING_NS + 20 * MS;
+        flow.far.note_sr_relayed(7, now_ns - 80 * MS);
+        let block = ReportBlock {
+            ssrc: Ssrc(2),
+            highest_seq: 100,
+            fraction_lost: 3,
+            cumulative_lost: 4,
+            jitter: 50,
+            last_sr: 7,
+            delay_since_last_sr: 0,
+        };
+        flow.far.note_report(&block, now_ns);
+        flow.rating.judge(&mut flow.quality, None, 80_000, now_ns);
+        publish(&mut host.flows, &flow);
+        let (rate, rtt, lost) = (table().rate_hz, table().rtt_us, table().far_lost);
+        assert_eq!((rate, rtt, lost, table().far_jitter), (8000, 80_000, 4, 50));
+        assert!((400..=450).contains(&table().mos), "{}", table().mos);
+    }
+}

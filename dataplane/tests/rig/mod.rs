@@ -170,7 +170,19 @@ impl Rig {
 
     /// The local RTP and RTCP addresses of a new flow.
     pub fn open(&mut self, flow: FlowId) -> (SocketAddr, SocketAddr) {
-        match self.try_open(flow) {
+        self.open_on(flow, 0, abi::Family::Any)
+    }
+
+    /// The same, on one network and of one family.
+    pub fn open_on(
+        &mut self,
+        flow: FlowId,
+        network: u32,
+        family: abi::Family,
+    ) -> (SocketAddr, SocketAddr) {
+        let token = self.token();
+        let open = Open { token, flow, call: [7; 16], network, family, rtcp_mux_in: false };
+        match self.ask(&Command::open(&open)) {
             Notice::Opened { local_rtp, local_rtcp, .. } => (local_rtp, local_rtcp),
             other => panic!("{other:?}"),
         }
@@ -198,6 +210,10 @@ impl Rig {
             Notice::Closed { packets, bytes, .. } => (packets, bytes),
             other => panic!("{other:?}"),
         }
+    }
+
+    pub fn histogram(&self, histogram: abi::Histogram) -> Vec<u64> {
+        self.worker.as_ref().unwrap().guest.histograms.counts(histogram).to_vec()
     }
 
     pub fn counter(&self, counter: Counter) -> u64 {

@@ -1,0 +1,4 @@
+//! `mixed.rs` over the backend without io_uring; the rig goes by this binary's name.
+
+#[path = "mixed.rs"]
+mod mixed;
