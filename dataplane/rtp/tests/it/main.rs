@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod bodies;
 #[cfg(test)]
+mod corpus;
+#[cfg(test)]
 mod generate;
 #[cfg(test)]
 mod libsrtp;
