@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use abi::{Event, FlowId, FlowSnapshot, FlowState, Format, PayloadMap, TelephoneEvent};
+use abi::{Codec, Event, FlowId, FlowSnapshot, FlowState, Format, PayloadMap, TelephoneEvent};
 
 use crate::admit::{Egress, Ingress};
 use crate::aim::Aim;
@@ -13,6 +13,7 @@ use crate::io::Endpoint;
 use crate::keys::Keys;
 use crate::latch::{Latch, Learning};
 use crate::ports::Lease;
+use crate::prompt;
 use crate::quality::Quality;
 use crate::rating::Rating;
 use crate::verdict::Verdict;
@@ -59,6 +60,34 @@ pub struct Formats {
     pub received: Option<Format>,
     pub sent: Option<Format>,
     pub events_sent: Option<TelephoneEvent>,
+}
+
+impl Formats {
+    /// The codec in which prompts can be said.
+    pub fn speakable(&self) -> Option<prompt::Codec> {
+        match self.sent?.codec {
+            Codec::Pcmu => Some(prompt::Codec::Pcmu),
+            Codec::Pcma => Some(prompt::Codec::Pcma),
+            Codec::G722 => Some(prompt::Codec::G722),
+            _ => None,
+        }
+    }
+
+    /// What the far side calls the payload type of something that we say: its own number for the
+    /// codec instead of the static one.
+    pub fn agreed(&self, payload_type: u8) -> u8 {
+        let of_audio = |codec: prompt::Codec| codec.payload_type() == payload_type;
+        let of_events = |events: TelephoneEvent| events.payload_type == payload_type;
+        match self.sent {
+            Some(sent)
+                if self.speakable().is_some_and(of_audio)
+                    && !self.events_sent.is_some_and(of_events) =>
+            {
+                sent.payload_type
+            }
+            _ => payload_type,
+        }
+    }
 }
 
 /// Whether packets of a flow may pass.

@@ -20,7 +20,7 @@ use crate::admit::{Admitted, FromSource};
 use crate::continuity::{Header, Talker};
 use crate::flow::{Flow, Gate};
 use crate::flows::{Flows, Lives};
-use crate::io::{Arrival, Batch, Buffers, Departure, Port, SocketId};
+use crate::io::{Arrival, Batch, Buffers, Departure, Origin, Port, Sent, SocketId};
 use crate::latch::{Approach, Confirmed};
 use crate::limits::PACKET_MAX;
 use crate::quality::Seen;
@@ -58,7 +58,7 @@ pub fn relay(
 /// Takes back the booking of packets that the kernel refused to send.
 pub fn book_failures(batch: &mut Batch, flows: &mut Flows, tally: &mut Tally) {
     for origin in batch.failed.drain(..) {
-        tally.send_failed(origin.port);
+        tally.send_failed(origin.sent);
         if let Some(flow) = flows.get_mut(origin.flow) {
             flow.counts.packets_out = flow.counts.packets_out.saturating_sub(1);
         }
@@ -153,7 +153,7 @@ fn pass(
         Kind::Rtp | Kind::Rtcp | Kind::Udptl => Port::Rtp,
     };
     let from = SocketId { flow: flow.peer, port };
-    let origin = SocketId { flow: flow.id, port: port_of(passage.kind) };
+    let origin = Origin { flow: flow.id, sent: Sent::Relayed(passage.kind) };
     Ok(Departure::new(sealed, arrival.buffer, origin, from, destination))
 }
 
@@ -262,13 +262,6 @@ fn datagram(flow: &mut Flow, passage: &mut Passage<'_>) -> Result<(), Verdict> {
 fn learned(flow: &mut Flow, passage: &mut Passage<'_>) {
     flow.source_rtcp.accompany(&flow.source_rtp, passage.now_ns);
     passage.news.learned = flow.source_rtp.learned().is_some();
-}
-
-fn port_of(kind: Kind) -> Port {
-    match kind {
-        Kind::Rtp | Kind::Udptl => Port::Rtp,
-        Kind::Rtcp => Port::Rtcp,
-    }
 }
 
 #[cfg(test)]

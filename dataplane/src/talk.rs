@@ -14,7 +14,7 @@ use crate::admit::Admitted;
 use crate::continuity::{Header, Talker};
 use crate::flow::Flow;
 use crate::flows::Lives;
-use crate::io::{BufferId, Departure, Port, SocketId};
+use crate::io::{BufferId, Departure, Origin, Port, Sent, SocketId};
 use crate::limits::VOICE_PAYLOAD_MAX;
 use crate::relay::write_header;
 use crate::verdict::Verdict;
@@ -69,7 +69,7 @@ impl Worker {
     /// A packet that cannot be sent now is lost, as on any network: the voice goes on in time.
     fn send_own(&mut self, id: FlowId, packet: Packet, payload: &[u8], now_ns: u64) {
         let Some(buffer) = self.io.take_buffer() else {
-            return self.tally.count(Verdict::SendFailed);
+            return self.tally.add(Counter::SaidFailed, 1);
         };
         let Some((flow, lives)) = self.flows.look_up(id) else {
             return self.batch.discards.push(buffer);
@@ -84,6 +84,7 @@ impl Worker {
             }
             Err(verdict) => {
                 flow.refused(verdict);
+                self.tally.add(Counter::SaidFailed, 1);
                 self.batch.discards.push(buffer);
             }
         }
@@ -123,11 +124,12 @@ fn depart(
     rest.copy_from_slice(payload);
     let mut out = RtpHeaderMut::parse(place).map_err(|_| Verdict::Malformed)?;
     write_header(&mut out, header);
-    let payload_type = PayloadType::new(packet.payload_type).ok_or(Verdict::Malformed)?;
+    let payload_type = flow.formats.agreed(packet.payload_type);
+    let payload_type = PayloadType::new(payload_type).ok_or(Verdict::Malformed)?;
     out.set_payload_type(payload_type);
     let sealed = flow.egress.seal(Admitted::own(body, len)?)?;
     let from = SocketId { flow: flow.peer, port: Port::Rtp };
-    let origin = SocketId { flow: flow.id, port: Port::Rtp };
+    let origin = Origin { flow: flow.id, sent: Sent::Own };
     Ok(Departure::new(sealed, buffer, origin, from, destination))
 }
 

@@ -5,8 +5,8 @@
 
 use abi::{Counter, CounterWriter};
 
-use crate::io::Port;
-use crate::verdict::{Kind, Verdict};
+use crate::io::Sent;
+use crate::verdict::Verdict;
 
 /// Counts since the worker started.
 pub struct Tally {
@@ -49,18 +49,21 @@ impl Tally {
         self.add(Counter::TxBytes, len as u64);
     }
 
-    /// One packet that counted as relayed was not sent.
-    pub fn send_failed(&mut self, port: Port) {
-        let kind = match port {
-            Port::Rtp => Kind::Rtp,
-            Port::Rtcp => Kind::Rtcp,
+    /// One packet that counted as relayed, or as said by ourselves, was not sent.
+    pub fn send_failed(&mut self, sent: Sent) {
+        let (counted, failed) = match sent {
+            Sent::Relayed(kind) => {
+                (Verdict::relayed(kind).counter(), Verdict::SendFailed.counter())
+            }
+            // It was never received, so it has no verdict.
+            Sent::Own => (Counter::SaidPackets, Counter::SaidFailed),
         };
-        for counter in [Verdict::relayed(kind).counter(), Counter::TxPackets] {
+        for counter in [counted, Counter::TxPackets] {
             if let Some(value) = self.values.get_mut(counter as usize) {
                 *value = value.saturating_sub(1);
             }
         }
-        self.count(Verdict::SendFailed);
+        self.add(failed, 1);
     }
 
     /// Copies the counts into the region.
@@ -87,6 +90,7 @@ impl Default for Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::Kind;
 
     #[test]
     fn every_verdict_has_its_own_counter() {
@@ -101,12 +105,20 @@ mod tests {
 
     #[test]
     fn a_failed_send_moves_one_packet_between_verdicts() {
+        for kind in [Kind::Rtp, Kind::Rtcp, Kind::Udptl] {
+            let mut tally = Tally::new();
+            tally.sent(172);
+            tally.count(Verdict::relayed(kind));
+            tally.send_failed(Sent::Relayed(kind));
+            assert_eq!(tally.get(Verdict::relayed(kind).counter()), 0);
+            assert_eq!(tally.get(Counter::DropSendFailed), 1);
+            assert_eq!(tally.get(Counter::TxPackets), 0);
+        }
         let mut tally = Tally::new();
         tally.sent(172);
-        tally.count(Verdict::RelayedRtcp);
-        tally.send_failed(Port::Rtcp);
-        assert_eq!(tally.get(Counter::RelayedRtcp), 0);
-        assert_eq!(tally.get(Counter::DropSendFailed), 1);
-        assert_eq!(tally.get(Counter::TxPackets), 0);
+        tally.add(Counter::SaidPackets, 1);
+        tally.send_failed(Sent::Own);
+        assert_eq!((tally.get(Counter::SaidPackets), tally.get(Counter::SaidFailed)), (0, 1));
+        assert_eq!((tally.get(Counter::TxPackets), tally.get(Counter::DropSendFailed)), (0, 0));
     }
 }

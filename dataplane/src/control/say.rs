@@ -5,7 +5,6 @@ use abi::{Codec, Dial, Event, Play, Reason, Stop};
 use crate::dtmf::DigitCode;
 use crate::flow::{Flow, Formats};
 use crate::g711::Law;
-use crate::prompt;
 use crate::voice::{How, Ptime, Voice};
 use crate::worker::Worker;
 
@@ -14,7 +13,7 @@ impl Worker {
         let Some(flow) = self.flows.get_mut(play.flow) else {
             return Event::refused(play.token, play.flow, self.absence(play.flow));
         };
-        let Some(codec) = flow.formats.sent.and_then(|format| speakable(format.codec)) else {
+        let Some(codec) = flow.formats.speakable() else {
             return Event::refused(play.token, play.flow, Reason::NoFormat);
         };
         let Some(audio) = self.prompts.audio(play.prompt.as_str(), codec).cloned() else {
@@ -79,15 +78,6 @@ fn how(formats: &Formats) -> Option<How> {
     match formats.sent?.codec {
         Codec::Pcmu => Some(How::Tones(Law::Mu)),
         Codec::Pcma => Some(How::Tones(Law::A)),
-        _ => None,
-    }
-}
-
-fn speakable(codec: Codec) -> Option<prompt::Codec> {
-    match codec {
-        Codec::Pcmu => Some(prompt::Codec::Pcmu),
-        Codec::Pcma => Some(prompt::Codec::Pcma),
-        Codec::G722 => Some(prompt::Codec::G722),
         _ => None,
     }
 }

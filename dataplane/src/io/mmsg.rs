@@ -32,7 +32,7 @@ use rustix::time::Timespec;
 use super::head;
 use super::restarts::Restarts;
 use super::stamp::{self, Ages};
-use super::{Arrival, Batch, BufferId, Buffers, Departure, Received, SocketId, Wait};
+use super::{Arrival, Batch, BufferId, Buffers, Departure, Origin, Received, SocketId, Wait};
 use crate::clock;
 use crate::limits::{BATCH_MAX, BUFFERS, READY_MAX, SEND_BUFFERS, SEND_RUN};
 use messages::Messages;
@@ -342,7 +342,7 @@ fn send<'a>(
     slots: &[Slot],
     messages: &mut Messages,
     buffers: &mut Buffers,
-    failed: &mut Vec<SocketId>,
+    failed: &mut Vec<Origin>,
 ) {
     let Some(first) = run.clone().next() else { return };
     let slot = slots.get(first.socket.place() as usize);

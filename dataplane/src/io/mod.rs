@@ -15,6 +15,7 @@ use abi::{Event, FlowId};
 
 use crate::admit::Sealed;
 use crate::limits::{BATCH_MAX, DELAY_SAMPLE_FLOWS, SEND_BUFFERS};
+use crate::verdict::Kind;
 
 mod backend;
 #[expect(unsafe_code, reason = "memory that the kernel reads and writes")]
@@ -118,15 +119,29 @@ pub struct Departure {
     pub destination: Endpoint,
     pub buffer: BufferId,
     pub len: usize,
-    /// The flow and kind that the packet counts for.
-    pub origin: SocketId,
+    /// What the packet counts as, should it not be sent.
+    pub origin: Origin,
+}
+
+/// The flow that a departing packet belongs to, and what it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Origin {
+    pub flow: FlowId,
+    pub sent: Sent,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sent {
+    Relayed(Kind),
+    /// An announcement or a digit of ours.
+    Own,
 }
 
 impl Departure {
     pub fn new(
         sealed: Sealed,
         buffer: BufferId,
-        origin: SocketId,
+        origin: Origin,
         socket: SocketId,
         destination: Endpoint,
     ) -> Departure {
@@ -142,7 +157,7 @@ pub struct Batch {
     pub discards: Vec<BufferId>,
     /// Sends that the kernel refused, by origin; each backend tells them by the end of the next
     /// receive call.
-    pub failed: Vec<SocketId>,
+    pub failed: Vec<Origin>,
     /// What signaling is to be told of the packets.
     pub notices: Vec<Event>,
     /// Ages of the stamped packets that are relayed.

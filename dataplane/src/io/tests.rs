@@ -60,7 +60,9 @@ fn discard(io: &mut Backend, batch: &mut Batch) -> usize {
 }
 
 fn depart(from: SocketId, to: SocketAddr, buffer: BufferId, len: usize) -> Departure {
-    Departure { socket: from, destination: to.into(), buffer, len, origin: from }
+    let kind = if from.port == Port::Rtp { Kind::Rtp } else { Kind::Rtcp };
+    let origin = Origin { flow: from.flow, sent: Sent::Relayed(kind) };
+    Departure { socket: from, destination: to.into(), buffer, len, origin }
 }
 
 #[test]
@@ -313,13 +315,13 @@ fn sends_keep_their_order_and_only_the_refused_fail() {
             let from = froms[usize::from(n) % 3];
             let to = if n % 10 == 7 { outside } else { to };
             if to == outside {
-                refused.push(from.place());
+                refused.push(from.flow.index);
             }
             batch.departures.push(depart(from, to, buffer, 1));
         }
         io.transmit(&mut batch).unwrap();
         io.receive(&mut batch, Wait::NONE).unwrap();
-        let mut failed: Vec<u32> = batch.failed.drain(..).map(SocketId::place).collect();
+        let mut failed: Vec<u32> = batch.failed.drain(..).map(|origin| origin.flow.index).collect();
         failed.sort_unstable();
         refused.sort_unstable();
         assert_eq!(failed, refused);

@@ -144,7 +144,7 @@ fn rtcp_follows_the_multiplexing_of_either_side() {
     bench.flow().mux_out = true;
     let departure = bench.pass(Port::Rtp, PEER, &rtcp()).unwrap();
     assert_eq!((departure.socket.port, departure.destination), (Port::Rtp, endpoint(FAR)));
-    assert_eq!(departure.origin.port, Port::Rtcp, "it still counts as RTCP");
+    assert_eq!(departure.origin.sent, Sent::Relayed(Kind::Rtcp), "it still counts as RTCP");
 }
 
 #[test]

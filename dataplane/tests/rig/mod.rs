@@ -131,10 +131,36 @@ impl Rig {
         abi::doorbell::ring(&self.worker.as_ref().unwrap().command_bell).unwrap();
     }
 
+    /// The next event, those first that came while an answer was awaited.
     pub fn event(&mut self) -> Notice {
-        if let Some(event) = self.events.pop_front() {
-            return event;
+        self.events.pop_front().unwrap_or_else(|| self.next_event())
+    }
+
+    /// Events that came while an answer was awaited and were not looked at.
+    pub fn unread(&mut self) -> Vec<Notice> {
+        self.events.drain(..).collect()
+    }
+
+    /// Sends a command and returns its answer.
+    pub fn ask(&mut self, command: &Command) -> Notice {
+        self.send(command);
+        loop {
+            let event = self.next_event();
+            let answered = match event {
+                Notice::Opened { token, .. }
+                | Notice::Updated { token, .. }
+                | Notice::Closed { token, .. }
+                | Notice::Refused { token, .. } => token,
+                _ => 0,
+            };
+            if answered == command.token {
+                return event;
+            }
+            self.events.push_back(event);
         }
+    }
+
+    fn next_event(&mut self) -> Notice {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let worker = self.worker.as_mut().unwrap();
@@ -190,8 +216,7 @@ impl Rig {
 
     pub fn try_update(&mut self, update: Update) -> Notice {
         let token = self.token();
-        self.send(&Command::update(&Update { token, ..update }));
-        self.event()
+        self.ask(&Command::update(&Update { token, ..update }))
     }
 
     pub fn update(&mut self, update: Update) {
@@ -201,8 +226,7 @@ impl Rig {
 
     pub fn try_close(&mut self, flow: FlowId) -> Notice {
         let token = self.token();
-        self.send(&Command::close(&Close { token, flow }));
-        self.event()
+        self.ask(&Command::close(&Close { token, flow }))
     }
 
     pub fn close(&mut self, flow: FlowId) -> (u64, u64) {
@@ -331,6 +355,19 @@ pub fn nothing_in(socket: &UdpSocket) -> bool {
     let received = socket.recv_from(&mut [0; 2048]);
     socket.set_nonblocking(false).unwrap();
     received.is_err()
+}
+
+/// Everything that waits in the socket now.
+pub fn drain(socket: &UdpSocket) -> Vec<Vec<u8>> {
+    socket.set_nonblocking(true).unwrap();
+    let mut buffer = [0; 2048];
+    let packets = std::iter::from_fn(|| {
+        let (len, _) = socket.recv_from(&mut buffer).ok()?;
+        Some(buffer[..len].to_vec())
+    });
+    let packets = packets.collect();
+    socket.set_nonblocking(false).unwrap();
+    packets
 }
 
 /// A call: flow `a` carries what `far_a` sends to `far_b`, flow `b` the other way.

@@ -9,7 +9,7 @@ use std::ptr::{NonNull, null_mut};
 use rustix::io::Errno;
 
 use crate::io::head::{self, CONTROL_AT, CONTROL_ROOM, NAME_AT, NAME_ROOM};
-use crate::io::{BufferId, Buffers, Departure, SocketId};
+use crate::io::{BufferId, Buffers, Departure, Origin};
 use crate::limits::{BUFFER_SIZE, HEAD_ROOM, RECEIVE_RUN, SEND_RUN, TAIL_ROOM};
 
 /// Room for one call's headers.
@@ -87,7 +87,7 @@ impl Messages {
         socket: BorrowedFd<'_>,
         buffers: &mut Buffers,
         run: impl Iterator<Item = &'a Departure> + Clone,
-        failed: &mut Vec<SocketId>,
+        failed: &mut Vec<Origin>,
     ) {
         let mut filled = 0;
         let slots = self.headers.iter_mut().zip(&mut self.payloads);

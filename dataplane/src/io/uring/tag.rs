@@ -1,15 +1,16 @@
-//! What a completion is about, in the 64 bits that the ring carries: kind, port, flow index,
-//! generation. So a completion of a closed flow finds nothing.
+//! What a completion is about, in the 64 bits that the ring carries: kind, port or what was sent, flow
+//! index, generation. So a completion of a closed flow finds nothing.
 
 use abi::FlowId;
 
-use crate::io::{Port, SocketId};
+use crate::io::{Origin, Port, Sent, SocketId};
+use crate::verdict::Kind;
 
 /// The operation that a completion belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Tag {
     Receive(SocketId),
-    Send(SocketId),
+    Send(Origin),
     Cancel,
     Bell,
     Rung,
@@ -17,15 +18,12 @@ pub enum Tag {
 
 impl Tag {
     pub fn encode(self) -> u64 {
-        let socket = |kind: u64, id: SocketId| {
-            kind << 60
-                | u64::from(id.port == Port::Rtcp) << 59
-                | u64::from(id.flow.index) << 32
-                | u64::from(id.flow.generation)
+        let of = |kind: u64, part: u64, flow: FlowId| {
+            kind << 60 | part << 58 | u64::from(flow.index) << 32 | u64::from(flow.generation)
         };
         match self {
-            Tag::Receive(id) => socket(1, id),
-            Tag::Send(id) => socket(2, id),
+            Tag::Receive(id) => of(1, u64::from(id.port == Port::Rtcp), id.flow),
+            Tag::Send(origin) => of(2, part(origin.sent), origin.flow),
             Tag::Cancel => 3 << 60,
             Tag::Bell => 4 << 60,
             Tag::Rung => 5 << 60,
@@ -33,12 +31,15 @@ impl Tag {
     }
 
     pub fn decode(word: u64) -> Option<Tag> {
-        let port = if word >> 59 & 1 == 0 { Port::Rtp } else { Port::Rtcp };
+        let part = word >> 58 & 3;
         let index = (word >> 32) as u32 & INDEX_MASK;
-        let id = SocketId { flow: FlowId { index, generation: word as u32 }, port };
+        let flow = FlowId { index, generation: word as u32 };
         match word >> 60 {
-            1 => Some(Tag::Receive(id)),
-            2 => Some(Tag::Send(id)),
+            1 => {
+                let port = if part == 0 { Port::Rtp } else { Port::Rtcp };
+                Some(Tag::Receive(SocketId { flow, port }))
+            }
+            2 => Some(Tag::Send(Origin { flow, sent: sent(part) })),
             3 => Some(Tag::Cancel),
             4 => Some(Tag::Bell),
             5 => Some(Tag::Rung),
@@ -47,7 +48,25 @@ impl Tag {
     }
 }
 
-const INDEX_MASK: u32 = (1 << 27) - 1;
+const fn part(sent: Sent) -> u64 {
+    match sent {
+        Sent::Relayed(Kind::Rtp) => 0,
+        Sent::Relayed(Kind::Rtcp) => 1,
+        Sent::Relayed(Kind::Udptl) => 2,
+        Sent::Own => 3,
+    }
+}
+
+const fn sent(part: u64) -> Sent {
+    match part {
+        0 => Sent::Relayed(Kind::Rtp),
+        1 => Sent::Relayed(Kind::Rtcp),
+        2 => Sent::Relayed(Kind::Udptl),
+        _ => Sent::Own,
+    }
+}
+
+const INDEX_MASK: u32 = (1 << 26) - 1;
 
 const _: () = assert!(crate::limits::FLOWS_MAX < INDEX_MASK);
 
@@ -65,7 +84,11 @@ mod tests {
             id(INDEX_MASK, u32::MAX, Port::Rtp),
         ];
         for id in ids {
-            for tag in [Tag::Receive(id), Tag::Send(id), Tag::Cancel, Tag::Bell, Tag::Rung] {
+            for tag in [Tag::Receive(id), Tag::Cancel, Tag::Bell, Tag::Rung] {
+                assert_eq!(Tag::decode(tag.encode()), Some(tag));
+            }
+            for part in 0..4 {
+                let tag = Tag::Send(Origin { flow: id.flow, sent: sent(part) });
                 assert_eq!(Tag::decode(tag.encode()), Some(tag));
             }
         }
