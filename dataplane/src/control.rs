@@ -2,8 +2,9 @@
 //! repeats the answer; each is answered by exactly one event.
 //!
 //! What a guest cannot bring about, whatever it writes: a plain packet from a flow that was keyed
-//! (a key may be replaced, never removed), a second use of a key stream by naming a key again
-//! (see `keys.rs`), a packet from the port of a closed flow (generations).
+//! (a key may be replaced, never removed), a second use of a key stream by naming a key again to the
+//! same flow (see `keys.rs`), a packet from the port of a closed flow (generations). That no two flows
+//! get one key, at once or one after the other, is for the guest to see to: it draws the keys.
 
 pub(crate) mod configure;
 mod say;

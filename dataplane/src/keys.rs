@@ -3,34 +3,50 @@
 //!
 //! A context holds rollover counter, replay window and the indices that were used, so it must live
 //! exactly as long as its key: stating the same key again changes nothing, and a key that comes
-//! back after one other (a re-INVITE that failed and was rolled back) finds its context as it left
-//! it. Otherwise a key stream would be used twice. Signaling draws a fresh key for whatever we send,
-//! so an older key than the last one does not come back. A keyed direction never becomes plain.
+//! back after others finds its context as it left it. An offer has one key for each suite, and the
+//! answers of its forks may choose now one, now another. Otherwise a key stream would be used twice.
+//! A key whose context was given up is refused. A keyed direction never becomes plain.
 
 use rtp::srtp::MasterKey;
+
+use crate::limits::{CONTEXTS_PARKED_MAX, KEYS_MAX};
 
 /// Keys of one direction; `C` is its context ([`Ingress`](crate::admit::Ingress) or
 /// [`Egress`](crate::admit::Egress)).
 pub struct Keys<C> {
     current: Option<MasterKey>,
-    parked: Option<Box<Parked<C>>>,
+    /// Those before it, the latest last. Reserved whole by the first change: a list that grew would
+    /// leave copies of its keys behind.
+    past: Vec<Past<C>>,
 }
 
-struct Parked<C> {
+struct Past<C> {
     key: MasterKey,
-    context: C,
+    /// `None`: given up for later ones.
+    context: Option<Box<C>>,
 }
 
 impl<C> Keys<C> {
-    pub const NONE: Keys<C> = Keys { current: None, parked: None };
+    pub const NONE: Keys<C> = Keys { current: None, past: Vec::new() };
 
-    /// Whether the direction may change to `next`: not from a key to none, and not to the secret of a
-    /// known key under another suite or MKI, whose context would encrypt with the same key stream.
+    /// Whether the direction may change to `next`: not from a key to none, not back to a key whose
+    /// context was given up, not to the secret of a known key under another suite or MKI, whose
+    /// context would encrypt with the same key stream, and not to more than [`KEYS_MAX`] keys.
     pub fn permit(&self, next: Option<&MasterKey>) -> bool {
         let Some(next) = next else { return self.current.is_none() };
-        let parked = self.parked.as_ref().map(|parked| &parked.key);
-        let mut known = self.current.iter().chain(parked);
-        known.all(|known| known == next || !known.shares_secret(next))
+        if self.current.as_ref() == Some(next) {
+            return true;
+        }
+        match self.past.iter().find(|past| past.key == *next) {
+            Some(past) => past.context.is_some(),
+            None => !self.know(next) && self.past.len() + 1 < KEYS_MAX,
+        }
+    }
+
+    /// Whether the direction has or had a key with the secret of `key`.
+    pub fn know(&self, key: &MasterKey) -> bool {
+        let past = self.past.iter().map(|past| &past.key);
+        self.current.iter().chain(past).any(|known| known.shares_secret(key))
     }
 
     /// Whether the direction has a key.
@@ -38,7 +54,8 @@ impl<C> Keys<C> {
         self.current.is_some()
     }
 
-    /// Changes to `next`, and `context` with it. A change that is not permitted changes nothing.
+    /// Changes to `next`, and `context` with it. What is not permitted must not come here; no key at
+    /// all changes nothing.
     pub fn change(
         &mut self,
         next: Option<MasterKey>,
@@ -46,12 +63,26 @@ impl<C> Keys<C> {
         make: impl Fn(&MasterKey) -> C,
     ) {
         let Some(next) = next.filter(|next| self.current.as_ref() != Some(next)) else { return };
-        let returning = self.parked.take_if(|parked| parked.key == next);
-        let fresh = returning.map_or_else(|| make(&next), |parked| parked.context);
-        let old = std::mem::replace(context, fresh);
-        if let Some(key) = self.current.replace(next) {
-            self.parked = Some(Box::new(Parked { key, context: old }));
+        let Some(current) = &mut self.current else {
+            *context = make(&next);
+            self.current = Some(next);
+            return;
+        };
+        let returning = self.past.iter().position(|past| past.key == next);
+        if let Some(past) = returning.and_then(|place| self.past.get_mut(place..)) {
+            past.rotate_left(1);
+        } else {
+            self.past.reserve_exact(KEYS_MAX.saturating_sub(self.past.len()));
+            let fresh = Box::new(make(&next));
+            self.past.push(Past { key: next, context: Some(fresh) });
         }
+        // The last one is now the one to change to: it and the current one trade places.
+        if let Some(Past { key, context: Some(parked) }) = self.past.last_mut() {
+            std::mem::swap(current, key);
+            std::mem::swap(context, parked);
+        }
+        let parked = self.past.iter_mut().rev().filter(|past| past.context.is_some());
+        parked.skip(CONTEXTS_PARKED_MAX).for_each(|past| past.context = None);
     }
 }
 
@@ -75,9 +106,10 @@ mod tests {
         };
         let (mut keys, mut context) = (Keys::NONE, 0);
         for change in changes {
-            let copy = change.as_ref().map(|_| ()).and_then(|()| {
-                [1, 2, 3].into_iter().find(|byte| key(*byte) == *change).and_then(key)
-            });
+            let copy = change
+                .as_ref()
+                .map(|_| ())
+                .and_then(|()| (0..=u8::MAX).find(|byte| key(*byte) == *change).and_then(key));
             keys.change(copy, &mut context, make);
         }
         context
@@ -91,6 +123,39 @@ mod tests {
         assert_eq!(follow(&[key(1), key(2)]), 2, "a changed key starts afresh");
         assert_eq!(follow(&[key(1), key(2), key(1)]), 1, "a rolled back key finds its context");
         assert_eq!(follow(&[key(1), key(2), key(1), key(2)]), 2);
+        assert_eq!(follow(&[key(1), key(2), key(3), key(1)]), 1, "two others came between");
+        assert_eq!(follow(&[key(1), key(2), key(3), key(1), key(2), key(3)]), 3);
+    }
+
+    /// As many keys as one offer has may take turns; of older ones it is known that they were.
+    #[test]
+    fn a_key_whose_context_was_given_up_does_not_come_back() {
+        let (mut keys, mut context) = (Keys::NONE, 0);
+        let last = CONTEXTS_PARKED_MAX as u8 + 2;
+        for byte in 1..=last {
+            keys.change(key(byte), &mut context, |_| byte);
+        }
+        assert!(!keys.permit(key(1).as_ref()));
+        for byte in (2..=last).chain(2..=last) {
+            assert!(keys.permit(key(byte).as_ref()));
+            keys.change(key(byte), &mut context, |_| 0);
+            assert_eq!(context, byte);
+        }
+        let other_suite = MasterKey::new(Suite::AesCm128HmacSha1_32, &[1; 16], &[1; 14]).unwrap();
+        assert!(!keys.permit(Some(&other_suite)), "the same key stream");
+    }
+
+    #[test]
+    fn a_direction_has_so_many_keys_and_not_one_more() {
+        let (mut keys, mut context) = (Keys::NONE, 0);
+        for byte in 1..=KEYS_MAX as u8 {
+            assert!(keys.permit(key(byte).as_ref()));
+            keys.change(key(byte), &mut context, |_| byte);
+        }
+        let reserved = keys.past.capacity();
+        assert_eq!((reserved, keys.past.len() + 1), (KEYS_MAX, KEYS_MAX));
+        assert!(!keys.permit(key(KEYS_MAX as u8 + 1).as_ref()));
+        assert!(keys.permit(key(KEYS_MAX as u8 - 1).as_ref()), "the known ones go on");
     }
 
     #[test]

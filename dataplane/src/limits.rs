@@ -187,6 +187,14 @@ pub const LATCH_STRAGGLERS_NS: u64 = 1_000_000_000;
 
 const _: () = assert!(LATCH_STRAGGLERS_NS < LATCH_WINDOW_NS);
 
+/// SRTP contexts that one direction of a flow keeps besides its current one: an offer has one key
+/// for each suite, and any of them may come back while its forks answer.
+pub const CONTEXTS_PARKED_MAX: usize = rtp::srtp::Suite::ALL.len();
+
+/// Keys that one direction of a flow may have: a new one with every session refresh of a quarter of
+/// an hour lasts for half a day. Each is remembered, so that none comes back without its context.
+pub const KEYS_MAX: usize = 64;
+
 /// Numbers that a packet may be late by and still be a reordered one (RFC 3550 §A.1).
 pub const MISORDER_MAX: i16 = 100;
 
