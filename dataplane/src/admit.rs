@@ -129,6 +129,10 @@ impl Egress {
         key.map_or(Egress::Plain, |key| Egress::Secure(Protect::new(key)))
     }
 
+    pub fn is_secure(&self) -> bool {
+        matches!(self, Egress::Secure(_))
+    }
+
     /// Gives the packet the form of the far side, in place.
     ///
     /// # Errors

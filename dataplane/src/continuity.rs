@@ -147,6 +147,11 @@ impl Continuity {
         !self.changed
     }
 
+    /// The one source that the receiver meets, once anything left.
+    pub fn ssrc(&self) -> Option<Ssrc> {
+        self.current.talker.map(|_| Ssrc(self.ssrc))
+    }
+
     /// For RTCP of the far source: how its packets leave, of its current numbering or, while we
     /// talk, of its last one. `None` while they leave as they are.
     pub fn translation(&self) -> Option<Translation> {

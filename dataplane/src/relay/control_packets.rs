@@ -19,9 +19,9 @@ pub(super) fn examine(
 ) -> Result<(), Verdict> {
     let now_ns = passage.now_ns;
     let compound = RtcpCompound::parse(admitted.bytes()).map_err(|_| Verdict::Malformed)?;
+    let sender = compound.sender_ssrc();
     if passage.arrival.socket.port == Port::Rtcp {
-        let sender = compound.sender_ssrc().0;
-        match flow.source_rtcp.confirm(passage.arrival.source, sender, now_ns) {
+        match flow.source_rtcp.confirm(passage.arrival.source, sender.0, now_ns) {
             Confirmed::Kept => {}
             Confirmed::Learned => passage.news.learned_rtcp = true,
             Confirmed::Refused => return Err(Verdict::OffPath),
@@ -41,6 +41,11 @@ pub(super) fn examine(
         }
     }
     let sent = flow.continuity.translation();
+    let renamed = sent.filter(|sent| sent.from_ssrc == sender).map_or(sender, |sent| sent.to_ssrc);
+    // A key serves few sources, and whoever knows the addresses of a plain side can invent more.
+    if flow.egress.is_secure() && flow.continuity.ssrc().is_some_and(|ssrc| ssrc != renamed) {
+        return Err(Verdict::Superseded);
+    }
     if sent.is_some() || reported.is_some() {
         let translated = translate(admitted.bytes_mut(), sent.as_ref(), reported.as_ref());
         translated.map_err(|_| Verdict::Malformed)?;

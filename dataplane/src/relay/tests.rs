@@ -252,6 +252,23 @@ fn a_truncated_or_unknown_packet_is_dropped_whatever_it_holds() {
 }
 
 #[test]
+fn invented_reporters_take_no_place_from_the_media() {
+    let mut bench = Bench::new();
+    bench.flow().egress = Egress::new(Some(&key(Suite::AeadAes128Gcm)));
+    let report = |bench: &mut Bench, ssrc| {
+        let mut packet = rtcp();
+        packet[7] = ssrc;
+        bench.pass(Port::Rtcp, PEER_RTCP, &packet).err()
+    };
+    let before = (10..18).map(|ssrc| report(&mut bench, ssrc)).collect::<Vec<_>>();
+    assert!(before[..7].iter().all(Option::is_none));
+    assert_eq!(before[7], Some(Verdict::SsrcLimit));
+    assert!(bench.pass(Port::Rtp, PEER, &rtp(1)).is_ok());
+    assert_eq!(report(&mut bench, 2), None, "that of the media");
+    assert_eq!(report(&mut bench, 10), Some(Verdict::Superseded));
+}
+
+#[test]
 fn a_refused_packet_changes_nothing_but_counts() {
     let mut bench = Bench::new();
     bench.flow().ingress = Ingress::new(Some(&key(Suite::AeadAes128Gcm)));

@@ -5,7 +5,7 @@ use super::hmac_sha1::{Midstates, Packaged};
 use super::index::PacketIndex;
 use super::key::MasterKey;
 use super::replay::{Replayed, Window};
-use super::ssrcs::{Full, Ssrcs};
+use super::ssrcs::{Full, Of, Ssrcs};
 use super::transform::{PacketId, RTCP_INDEX_MAX, Transform};
 use crate::packet::{Clear, Malformed};
 use crate::rtcp;
@@ -68,13 +68,13 @@ impl Protect {
     /// [`ProtectError`]; `buf` and the context are then unchanged.
     pub fn rtp(&mut self, buf: &mut [u8], len: usize) -> Result<usize, ProtectError> {
         let clear = Clear::parse(plain(buf, len)?)?;
-        let used = self.ssrcs.peek(clear.ssrc, Sent::NOTHING)?.rtp;
+        let used = self.ssrcs.peek(clear.ssrc, Sent::NOTHING, Of::Rtp)?.rtp;
         let index = PacketIndex::after(used.highest(), clear.seq);
         let index = index.ok_or(ProtectError::KeyExhausted)?.value();
         let token = used.check(index)?;
         let id = PacketId { ssrc: clear.ssrc, index };
         let end = self.rtp.seal_rtp(buf, clear.header_len, len, id).ok_or(ProtectError::NoRoom)?;
-        self.ssrcs.entry(clear.ssrc)?.rtp.commit(token);
+        self.ssrcs.entry(clear.ssrc, Of::Rtp)?.rtp.commit(token);
         Ok(end)
     }
 
@@ -85,13 +85,13 @@ impl Protect {
     /// [`ProtectError`], never `IndexReused`; `buf` and the context are then unchanged.
     pub fn rtcp(&mut self, buf: &mut [u8], len: usize) -> Result<usize, ProtectError> {
         let ssrc = rtcp::clear_sender(plain(buf, len)?)?;
-        let next = self.ssrcs.peek(ssrc, Sent::NOTHING)?.rtcp_next;
+        let next = self.ssrcs.peek(ssrc, Sent::NOTHING, Of::Rtcp)?.rtcp_next;
         if next > RTCP_INDEX_MAX {
             return Err(ProtectError::KeyExhausted);
         }
         let id = PacketId { ssrc, index: u64::from(next) };
         let end = self.rtcp.seal_rtcp(buf, len, id).ok_or(ProtectError::NoRoom)?;
-        self.ssrcs.entry(ssrc)?.rtcp_next = next + 1;
+        self.ssrcs.entry(ssrc, Of::Rtcp)?.rtcp_next = next + 1;
         Ok(end)
     }
 }

@@ -5,7 +5,7 @@ use super::hmac_sha1::{Midstates, Packaged};
 use super::index::PacketIndex;
 use super::key::MasterKey;
 use super::replay::{Replayed, Window};
-use super::ssrcs::{Full, Ssrcs};
+use super::ssrcs::{Full, Of, Ssrcs};
 use super::transform::{Forged, PacketId, Transform};
 use crate::packet::{Clear, Malformed};
 use crate::rtcp;
@@ -74,13 +74,13 @@ impl Unprotect {
         if buf.len() < clear.header_len + self.rtp.rtp_overhead() {
             return Err(UnprotectError::Malformed);
         }
-        let seen = self.ssrcs.peek(clear.ssrc, Received::NOTHING)?.rtp;
+        let seen = self.ssrcs.peek(clear.ssrc, Received::NOTHING, Of::Rtp)?.rtp;
         let index = PacketIndex::after(seen.highest(), clear.seq);
         let index = index.ok_or(UnprotectError::KeyExhausted)?.value();
         let token = seen.check(index)?;
         let id = PacketId { ssrc: clear.ssrc, index };
         let len = self.rtp.open_rtp(buf, clear.header_len, id)?;
-        self.ssrcs.entry(clear.ssrc)?.rtp.commit(token);
+        self.ssrcs.entry(clear.ssrc, Of::Rtp)?.rtp.commit(token);
         Authentic::new(buf, len)
     }
 
@@ -91,10 +91,10 @@ impl Unprotect {
     pub fn rtcp<'a>(&mut self, buf: &'a mut [u8]) -> Result<Authentic<'a>, UnprotectError> {
         let ssrc = rtcp::clear_sender(protected(buf)?)?;
         let index = self.rtcp.rtcp_index(buf).ok_or(UnprotectError::Malformed)?;
-        let seen = self.ssrcs.peek(ssrc, Received::NOTHING)?.rtcp;
+        let seen = self.ssrcs.peek(ssrc, Received::NOTHING, Of::Rtcp)?.rtcp;
         let token = seen.check(index)?;
         let len = self.rtcp.open_rtcp(buf, PacketId { ssrc, index })?;
-        self.ssrcs.entry(ssrc)?.rtcp.commit(token);
+        self.ssrcs.entry(ssrc, Of::Rtcp)?.rtcp.commit(token);
         Authentic::new(buf, len)
     }
 }

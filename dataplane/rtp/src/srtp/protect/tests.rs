@@ -16,9 +16,17 @@ fn rtcp(protect: &mut Protect, ssrc: u32) -> Result<usize, ProtectError> {
     protect.rtcp(&mut with_room(&packet), packet.len())
 }
 
+/// The index that an SRTCP packet of `ssrc` leaves under.
+fn rtcp_index(protect: &mut Protect, ssrc: u32) -> u32 {
+    let packet = rtcp_packet(ssrc);
+    let mut buf = with_room(&packet);
+    let end = protect.rtcp(&mut buf, packet.len()).unwrap();
+    u32::from_be_bytes(*buf[..end].last_chunk().unwrap()) & 0x7fff_ffff
+}
+
 /// Puts a context where only 2^48 packets would bring it.
 fn resume(protect: &mut Protect, ssrc: u32, highest: u64) {
-    let Ok(sent) = protect.ssrcs.entry(Ssrc(ssrc)) else {
+    let Ok(sent) = protect.ssrcs.entry(Ssrc(ssrc), Of::Rtp) else {
         panic!("no slot left");
     };
     sent.rtp = Window::EMPTY;
@@ -147,6 +155,25 @@ fn ssrc_max_sources_and_not_one_more() {
     }
 }
 
+/// However many report before the media begins, and whether its source is one of them or not.
+#[test]
+fn the_first_source_of_media_has_its_place() {
+    for ssrc in [0, 50] {
+        let mut protect = Protect::new(&master(Suite::AeadAes128Gcm));
+        for reporter in 0..SSRC_MAX as u32 - 1 {
+            assert_eq!(rtcp_index(&mut protect, reporter), 0);
+        }
+        assert_eq!(rtcp(&mut protect, 99), Err(ProtectError::SsrcLimit));
+        assert!(rtp(&mut protect, ssrc, 1).is_ok());
+        assert_eq!(rtp(&mut protect, ssrc, 1), Err(ProtectError::IndexReused));
+        assert_eq!(rtcp_index(&mut protect, ssrc), u32::from(ssrc == 0), "indices move along");
+        for reporter in 1..SSRC_MAX as u32 - 1 {
+            assert_eq!(rtcp_index(&mut protect, reporter), 1);
+        }
+        assert_eq!(rtcp(&mut protect, 99).is_ok(), ssrc == 0, "the place that became free");
+    }
+}
+
 #[test]
 fn rtp_stops_at_2_to_the_48() {
     for suite in Suite::ALL {
@@ -164,7 +191,7 @@ fn rtcp_stops_at_2_to_the_31() {
     for suite in Suite::ALL {
         let mut protect = Protect::new(&master(suite));
         assert!(rtcp(&mut protect, 1).is_ok());
-        let Ok(sent) = protect.ssrcs.entry(Ssrc(1)) else {
+        let Ok(sent) = protect.ssrcs.entry(Ssrc(1), Of::Rtcp) else {
             panic!("known SSRC has no slot");
         };
         sent.rtcp_next = RTCP_INDEX_MAX;

@@ -121,7 +121,7 @@ fn rtp_stops_at_2_to_the_48() {
         let mut pair = pair(suite);
         let mut plain = rtp_packet(1, 0);
         plain.resize(200, 0);
-        let Ok(seen) = pair.unprotect.ssrcs.entry(Ssrc(1)) else {
+        let Ok(seen) = pair.unprotect.ssrcs.entry(Ssrc(1), Of::Rtp) else {
             panic!("no slot left");
         };
         seen.rtp.commit(seen.rtp.check((1 << 48) - 2).unwrap());
