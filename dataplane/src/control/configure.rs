@@ -65,11 +65,11 @@ fn locate(flow: &mut Flow, update: &Update, secure: bool, now_ns: u64) {
 
 fn arm(flow: &mut Flow, update: &Update, now_ns: u64) {
     let before = flow.gate;
-    let knows_where = update.destination_rtp.is_some() || update.await_destination;
-    flow.gate = match (update.relay, knows_where, update.peer) {
-        (true, ..) => Gate::Relaying,
-        (false, true, Some(_)) => Gate::Held,
-        (false, ..) => Gate::NotReady,
+    // A direction without a destination is held too: its packets are counted, its silence is told.
+    flow.gate = match (update.relay, update.peer) {
+        (true, _) => Gate::Relaying,
+        (false, Some(_)) => Gate::Held,
+        (false, None) => Gate::NotReady,
     };
     let timeout_ns = u64::from(update.timeout_ms) * 1_000_000;
     if flow.silence.timeout_ns != timeout_ns || flow.gate != before {

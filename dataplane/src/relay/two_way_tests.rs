@@ -17,6 +17,7 @@ const A_RTCP: &str = "192.0.2.1:4001";
 const B: &str = "198.51.100.1:5000";
 const B_RTCP: &str = "198.51.100.1:5001";
 const STRANGER: &str = "203.0.113.9:6000";
+const REPORT: [u8; 8] = [0x80, 201, 0, 1, 0, 0, 0, 7];
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// Flow 0 receives from A, flow 1 from B.
@@ -201,10 +202,9 @@ fn a_secure_side_is_learned_from_authentic_packets_only() {
 #[test]
 fn control_packets_are_learned_at_the_address_of_the_media() {
     let mut call = Call::with(|forward, _| forward.learning = learn(None));
-    let report = [0x80, 201, 0, 1, 0, 0, 0, 7];
     assert!(call.media("192.0.2.77:40000", 1).is_ok());
-    assert_eq!(call.pass((0, Port::Rtcp), STRANGER, &report), Err(Verdict::OffPath));
-    assert!(call.pass((0, Port::Rtcp), "192.0.2.77:40009", &report).is_ok());
+    assert_eq!(call.pass((0, Port::Rtcp), STRANGER, &REPORT), Err(Verdict::OffPath));
+    assert!(call.pass((0, Port::Rtcp), "192.0.2.77:40009", &REPORT).is_ok());
     let (to, ..) = call.pass((1, Port::Rtcp), B_RTCP, &[0x80, 201, 0, 1, 0, 0, 0, 8]).unwrap();
     assert_eq!(to, "192.0.2.77:40009");
 }
@@ -213,10 +213,25 @@ fn control_packets_are_learned_at_the_address_of_the_media() {
 fn a_held_direction_passes_control_packets_and_nothing_else() {
     let mut call = Call::with(|forward, _| forward.relay = false);
     assert_eq!(call.media(A, 1), Err(Verdict::Direction));
-    assert!(call.pass((0, Port::Rtcp), A_RTCP, &[0x80, 201, 0, 1, 0, 0, 0, 7]).is_ok());
+    assert!(call.pass((0, Port::Rtcp), A_RTCP, &REPORT).is_ok());
     assert!(call.reply(1).is_ok(), "the other direction goes on");
     let counts = call.flows.get_mut(id(0, 1)).unwrap().counts;
     assert_eq!((counts.packets_in, counts.packets_out), (2, 1), "a held packet shows life");
+}
+
+/// The far side has no address (`c=0.0.0.0`, or one that cannot be reached).
+#[test]
+fn a_direction_without_a_destination_is_watched_as_a_held_one() {
+    let mut call = Call::with(|forward, _| {
+        forward.relay = false;
+        (forward.destination_rtp, forward.destination_rtcp) = (None, None);
+        forward.timeout_ms = 10_000;
+    });
+    assert_eq!(call.media(A, 1), Err(Verdict::Direction));
+    assert_eq!(call.pass((0, Port::Rtcp), A_RTCP, &REPORT), Err(Verdict::NotReady));
+    let flow = call.flows.get_mut(id(0, 1)).unwrap();
+    assert_eq!(flow.counts.packets_in, 2);
+    assert!(!flow.is_silent(11 * SECOND_NS - 1) && flow.is_silent(11 * SECOND_NS));
 }
 
 #[test]
