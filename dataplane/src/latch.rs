@@ -138,8 +138,9 @@ impl Latch {
         }
     }
 
-    /// States again what should be. The same statement changes nothing; another one arms the latch
-    /// afresh. The source so far stays a candidate of the lowest rank: while signaling did not name
+    /// States again what should be. The same statement changes nothing once the source was heard;
+    /// before that it opens the window again, for a peer may send nothing until the call is
+    /// answered. Another statement arms the latch afresh. The source so far stays a candidate of the lowest rank: while signaling did not name
     /// another address it goes on, and whoever else speaks now takes over.
     pub fn restate(
         &mut self,
@@ -149,6 +150,9 @@ impl Latch {
         now_ns: u64,
     ) {
         if (signalled, learning, secure) == (self.signalled, self.learning, self.secure) {
+            if self.rank.is_none() {
+                self.armed_ns = now_ns;
+            }
             return;
         }
         let (before, anchor) = (self.source, self.anchor);

@@ -158,6 +158,20 @@ fn a_learned_source_is_where_the_other_direction_goes() {
     assert_eq!(call.reply(3).unwrap(), "192.0.2.77:40000");
 }
 
+/// A 183 with a description, 20 s of ringing, and the same description in the 200.
+#[test]
+fn the_window_opens_again_when_the_call_is_answered() {
+    let mut call = Call::with(|forward, _| forward.learning = learn(None));
+    call.now_ns += 20 * SECOND_NS;
+    assert_eq!(call.media("192.0.2.77:40000", 1), Err(Verdict::OffPath));
+    call.update(|forward, _| forward.learning = learn(None));
+    call.now_ns += 5 * SECOND_NS - 1;
+    assert!(call.media("192.0.2.77:40000", 2).is_ok());
+    assert_eq!(call.reply(1).unwrap(), "192.0.2.77:40000");
+    call.update(|forward, _| forward.learning = learn(None));
+    assert_eq!(call.media(STRANGER, 3), Err(Verdict::OffPath), "not once it was heard");
+}
+
 #[test]
 fn learning_stays_inside_the_network_that_it_is_limited_to() {
     let mut call = Call::with(|forward, _| forward.learning = learn(Some("192.0.2.0")));
