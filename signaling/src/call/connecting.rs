@@ -14,20 +14,15 @@ pub struct Connecting {
 }
 
 impl Connecting {
-    /// Waits for the data plane, unless it is known to be `armed` already.
+    /// Waits for the data plane.
     pub fn start(
         transaction: ServerId,
         told: Told,
-        armed: bool,
         common: &mut Common,
         desk: &mut Desk<'_>,
     ) -> State {
-        let state = Box::new(Self { transaction, told });
-        if armed {
-            return state.answer(common, desk);
-        }
         desk.set_deadline(common, desk.settings.lease_limit);
-        State::Connecting(state)
+        State::Connecting(Box::new(Self { transaction, told }))
     }
 
     pub fn on(

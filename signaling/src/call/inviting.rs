@@ -23,14 +23,12 @@ pub struct Inviting {
     offered: Option<Offered>,
     /// Our answer to the caller, and what it agrees to.
     near: Option<(Bytes, Agreed)>,
-    /// The last connection that the data plane was told, and whether a flow took it already.
-    told: Option<Told>,
-    armed: bool,
+    /// What the callee agreed to last.
+    far: Option<Agreed>,
     tries: u8,
 }
 
 /// What the caller is answered, and the connection that belongs to it.
-#[derive(Clone)]
 pub struct Told {
     pub body: Bytes,
     pub serial: u64,
@@ -73,8 +71,7 @@ impl Inviting {
                     client,
                     offered,
                     near: None,
-                    told: None,
-                    armed: false,
+                    far: None,
                     tries: 0,
                 };
                 State::Inviting(Box::new(state))
@@ -89,7 +86,7 @@ impl Inviting {
     }
 
     pub fn on(
-        mut self: Box<Self>,
+        self: Box<Self>,
         common: &mut Common,
         desk: &mut Desk<'_>,
         happening: Happening,
@@ -116,11 +113,6 @@ impl Inviting {
                 };
                 desk.refuse(self.asked.transaction, status, reason);
                 common.failed(desk, status.code(), reason)
-            }
-            Happening::Connected { flow, serial } => {
-                let told = self.told.as_ref();
-                self.armed = told.is_some_and(|told| common.is_armed(flow, serial, told.serial));
-                State::Inviting(self)
             }
             Happening::Cancelled => {
                 let status = StatusCode::REQUEST_TERMINATED;
@@ -179,22 +171,29 @@ impl Inviting {
         State::Inviting(self)
     }
 
-    /// Takes the callee's answer: connects media and gives the caller's answer, the same at each
-    /// call, because one dialog has one answer (RFC 3264 §4).
+    /// Takes the callee's answer: connects media and gives the caller's answer.
     fn agree(
         &mut self,
         common: &mut Common,
         desk: &mut Desk<'_>,
         answer: &[u8],
     ) -> Result<Told, Unusable> {
-        let (Some(offered), Some((description, chosen))) = (&self.offered, &self.asked.offer)
-        else {
-            return Err(Unusable::NoOffer);
-        };
+        let offered = self.offered.as_ref().ok_or(Unusable::NoOffer)?;
         let far = negotiate::accept(offered, answer, &common.callee)?;
-        let (body, near) = match self.near.take() {
+        self.connect(common, desk, far)
+    }
+
+    /// The caller's answer is the same at each call: one dialog has one (RFC 3264 §4).
+    fn connect(
+        &mut self,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+        far: Agreed,
+    ) -> Result<Told, Unusable> {
+        let (description, chosen) = self.asked.offer.as_ref().ok_or(Unusable::NoOffer)?;
+        let (body, near) = match &mut self.near {
             Some(near) => near,
-            None => negotiate::answer(
+            none => none.insert(negotiate::answer(
                 description,
                 chosen,
                 &far.audio,
@@ -202,12 +201,10 @@ impl Inviting {
                 self.caller,
                 common.origin(),
                 desk.entropy,
-            )?,
+            )?),
         };
-        let told = Told { body: body.clone(), serial: common.connect(desk, &near, &far)? };
-        self.near = Some((body, near));
-        self.told = Some(told.clone());
-        self.armed = false;
+        let told = Told { body: body.clone(), serial: common.connect(desk, near, &far)? };
+        self.far = Some(far);
         Ok(told)
     }
 
@@ -224,15 +221,15 @@ impl Inviting {
         if self.offered.is_none() {
             return self.answered_late(common, desk, body);
         }
-        let armed = body.is_none() && self.armed;
-        let told = match (body, self.told.clone()) {
+        let told = match (body, self.far.take()) {
             (Some(answer), _) => self.agree(common, desk, answer),
-            // The answer came in a provisional response and stands.
-            (None, Some(told)) => Ok(told),
+            // The answer came in a provisional response and stands. Told again, the data plane waits
+            // anew for whom it has not heard: many send nothing before the call is answered.
+            (None, Some(far)) => self.connect(common, desk, far),
             (None, None) => Err(Unusable::NoAnswer),
         };
         match told {
-            Ok(told) => Connecting::start(self.asked.transaction, told, armed, common, desk),
+            Ok(told) => Connecting::start(self.asked.transaction, told, common, desk),
             Err(reject) => {
                 desk.ack(dialog, None);
                 reject_caller(self.asked.transaction, &reject, common, desk)

@@ -311,23 +311,31 @@ fn the_answer_waits_for_both_flows() {
 }
 
 #[test]
-fn early_media_is_connected_before_the_answer() {
-    for caller in BOTH {
-        let mut rig = Rig::new("early");
+fn early_media_is_connected_before_the_answer_and_again_at_it() {
+    for (caller, repeats) in BOTH.into_iter().flat_map(|who| [(who, false), (who, true)]) {
+        let learns = "nat = \"COMEDIA\"";
+        let mut rig = Rig::with("early", learns, learns, "");
         rig.call(caller);
         let callee = caller.other();
         let (id, invite) = rig.invited(callee);
         let body = rig.peer(callee).accept(&invite.body);
-        rig.answer(callee, id, 183, Some(body));
+        rig.answer(callee, id, 183, Some(body.clone()));
         let early = rig.last_response(caller);
         assert_eq!(early.status.code(), 183);
         assert!(early.body.starts_with(b"v=0"));
         assert_eq!(rig.plane.updates.len(), 2);
-        rig.seconds(5);
-        rig.answer(callee, id, 200, None);
+        rig.seconds(20);
+        rig.answer(callee, id, 200, repeats.then_some(body));
         let last = rig.last_response(caller);
         assert_eq!((last.status.code(), &last.body), (200, &early.body), "one answer a dialog");
-        assert_eq!(rig.plane.updates.len(), 2, "what was connected stands");
+        let [early @ .., forward, backward] = rig.plane.updates.as_slice() else { panic!("ways") };
+        let same =
+            [forward, backward].map(|way| abi::Update { token: early[0].token, ..way.clone() });
+        assert_eq!(
+            early, same,
+            "the time to learn in begins at the answer, and nothing else changes"
+        );
+        assert!(early.iter().all(|way| way.learning.is_some()));
         rig.hang_up(callee);
         let record = rig.finish_one(200);
         assert!(record["ring"].is_string());
