@@ -11,6 +11,9 @@ use super::leasing::Asked;
 use super::negotiate::{self, Agreed, Offered, Ports, Unusable};
 use super::{Common, Desk, Happening, Party, State, headers};
 
+/// Keys of the callee that one call may bring: its context in the data plane outlives each, and so
+/// many are kept there, as many as there are suites.
+const KEYS_MAX: usize = sdp::Suite::ALL.len();
 /// How often a callee's challenge is answered in one attempt.
 const CREDENTIAL_TRIES: u8 = 2;
 
@@ -25,6 +28,8 @@ pub struct Inviting {
     near: Option<(Bytes, Agreed)>,
     /// What the callee agreed to last.
     far: Option<Agreed>,
+    /// The callee's keys so far. Behind a proxy each phone that rings may bring its own.
+    keys: Vec<abi::Key>,
     tries: u8,
 }
 
@@ -72,6 +77,7 @@ impl Inviting {
                     offered,
                     near: None,
                     far: None,
+                    keys: Vec::new(),
                     tries: 0,
                 };
                 State::Inviting(Box::new(state))
@@ -160,7 +166,7 @@ impl Inviting {
             headers::sdp_of(&response.headers, &response.body).filter(|_| self.offered.is_some());
         let mut body = None;
         if let Some(answer) = early {
-            match self.agree(common, desk, answer) {
+            match self.agree(common, desk, answer, KEYS_MAX - 1) {
                 Ok(told) => body = Some(told.body),
                 Err(reject) => {
                     tracing::warn!(call = common.id(), %reject, "early media not usable; ringing only");
@@ -171,15 +177,23 @@ impl Inviting {
         State::Inviting(self)
     }
 
-    /// Takes the callee's answer: connects media and gives the caller's answer.
+    /// Takes the callee's answer, unless it brings a key beyond `keys_max`: connects media and gives
+    /// the caller's answer. What rings leaves room for the key of who answers.
     fn agree(
         &mut self,
         common: &mut Common,
         desk: &mut Desk<'_>,
         answer: &[u8],
+        keys_max: usize,
     ) -> Result<Told, Unusable> {
         let offered = self.offered.as_ref().ok_or(Unusable::NoOffer)?;
         let far = negotiate::accept(offered, answer, &common.callee)?;
+        if let Some(key) = far.receive.as_ref().filter(|key| !self.keys.contains(key)) {
+            if self.keys.len() >= keys_max {
+                return Err(Unusable::TooManyKeys);
+            }
+            self.keys.push(key.clone());
+        }
         self.connect(common, desk, far)
     }
 
@@ -222,7 +236,7 @@ impl Inviting {
             return self.answered_late(common, desk, body);
         }
         let told = match (body, self.far.take()) {
-            (Some(answer), _) => self.agree(common, desk, answer),
+            (Some(answer), _) => self.agree(common, desk, answer, KEYS_MAX),
             // The answer came in a provisional response and stands. Told again, the data plane waits
             // anew for whom it has not heard: many send nothing before the call is answered.
             (None, Some(far)) => self.connect(common, desk, far),

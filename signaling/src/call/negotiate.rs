@@ -60,6 +60,12 @@ pub enum Unusable {
         abi::format::PAYLOADS_MAX
     )]
     Renumbered,
+    #[error(
+        "the callee's proxy asks more than {} phones that each bring a key before one answers; \
+         media of the later ones passes when they answer",
+        Suite::ALL.len() - 1
+    )]
+    TooManyKeys,
     #[error("a key of our own has the wrong length: {0}; this is a defect, report it")]
     Key(sdp::KeyLengthError),
     #[error("a secure leg lacks a key, or a plain one has one; this is a defect, report it")]
@@ -72,7 +78,7 @@ impl Unusable {
         let code = match self {
             Self::Rejected(reject) => reject.status(),
             Self::Malformed(error) => error.status(),
-            Self::NoOffer | Self::NoAnswer | Self::Renumbered => 488,
+            Self::NoOffer | Self::NoAnswer | Self::Renumbered | Self::TooManyKeys => 488,
             Self::Key(_) | Self::Keyless => 500,
         };
         StatusCode::new(code).unwrap_or(StatusCode::NOT_ACCEPTABLE_HERE)
