@@ -133,6 +133,11 @@ impl Record {
         self.code = Some(200);
     }
 
+    /// Whether the callee answered.
+    pub fn is_answered(&self) -> bool {
+        self.answer.is_some()
+    }
+
     /// The attempt failed. The first cause counts: what follows is its consequence.
     pub fn fail(&mut self, code: u16, reason: &str) {
         self.code.get_or_insert(code);

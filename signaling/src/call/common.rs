@@ -193,7 +193,8 @@ impl Common {
                 );
                 self.cdr.learned(from_caller, *remote);
             }
-            abi::Notice::OneWay { flow, .. } => {
+            // Before the answer one side rings and the other has nothing to say.
+            abi::Notice::OneWay { flow, .. } if self.cdr.is_answered() => {
                 let note = if self.is_forward(*flow) { ONE_WAY_CALLER } else { ONE_WAY_CALLEE };
                 if self.cdr.note(note) {
                     tracing::warn!(call = self.id(), "{note}");

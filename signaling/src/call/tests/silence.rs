@@ -180,6 +180,34 @@ fn the_record_tells_of_one_way_audio() {
 }
 
 #[test]
+fn a_caller_that_listens_to_the_ringing_is_not_one_way_audio() {
+    for tells_after in [false, true] {
+        let mut rig = Rig::new("one-way-ringing");
+        rig.call(Carrier);
+        let (id, invite) = rig.invited(Pbx);
+        let body = rig.pbx.accept(&invite.body);
+        rig.answer(Pbx, id, 183, Some(body));
+        let [forward, _] = flows(&rig);
+        rig.plane.tell(&Event::one_way(forward, 0, 0, 0));
+        // The next one overtakes the answer: the data plane wrote it before it was told.
+        rig.plane.stopped = true;
+        rig.answer(Pbx, id, 200, None);
+        rig.plane.tell(&Event::one_way(forward, 0, 0, 0));
+        rig.turn();
+        rig.plane.stopped = false;
+        rig.turn();
+        assert_eq!(rig.last_status(Carrier), 200);
+        if tells_after {
+            rig.plane.tell(&Event::one_way(forward, 0, 0, 0));
+            rig.turn();
+        }
+        rig.hang_up(Carrier);
+        let record = rig.finish_one(200);
+        assert_eq!(record["notes"].to_string().contains("one-way"), tells_after, "{record}");
+    }
+}
+
+#[test]
 fn prompts_and_sent_digits_reach_their_call() {
     told("played", |forward, backward| {
         vec![Event::played(9, forward, true), Event::dialled(9, backward)]
