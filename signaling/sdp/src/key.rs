@@ -39,6 +39,13 @@ impl Key {
         self.bytes.split_at_checked(self.suite.key_len()).map_or(&[], |(_, salt)| salt)
     }
 
+    /// Whether both hold the same key and salt, for whatever suites. The time taken does not depend
+    /// on where two of one length differ.
+    pub fn shares_secret(&self, other: &Self) -> bool {
+        self.bytes.len() == other.bytes.len()
+            && self.bytes.iter().zip(other.bytes.iter()).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+    }
+
     /// Key and salt in the order in which `inline:` carries them.
     pub(crate) fn material(&self) -> &[u8] {
         &self.bytes
@@ -49,8 +56,7 @@ impl Key {
 /// of the same suite differ.
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
-        self.suite == other.suite
-            && self.bytes.iter().zip(other.bytes.iter()).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+        self.suite == other.suite && self.shares_secret(other)
     }
 }
 

@@ -179,7 +179,7 @@ fn answered_crypto(
         let (tag, suite) = foreign.ok_or_else(none)?;
         return Err(Reject::ForeignCrypto { tag, suite });
     };
-    if ours().any(|own| own.key == chosen.key) {
+    if ours().any(|own| own.key.shares_secret(&chosen.key)) {
         return Err(Reject::EchoedKey);
     }
     Ok(vec![chosen])

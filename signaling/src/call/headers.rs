@@ -153,13 +153,6 @@ pub fn answer_in_dialog(desk: &mut Desk<'_>, transaction: ServerId, request: &Re
     }
 }
 
-/// Refuses an INVITE whose session description cannot be served; says why.
-pub fn refuse_media(desk: &mut Desk<'_>, transaction: ServerId, reject: &Unusable) -> StatusCode {
-    let status = reject.status();
-    desk.answer(transaction, status, vec![warning(reject)], None);
-    status
-}
-
 /// Why a session description cannot be served, as a header (RFC 3261 §20.43).
 pub fn warning(reject: &Unusable) -> (HeaderName, Bytes) {
     let (code, text) = reject.warning();

@@ -316,15 +316,18 @@ impl Inviting {
     }
 }
 
-/// The caller cannot be given what the callee's side demands, or the other way round.
+/// The caller cannot be given what the callee's side demands, or the other way round. Why is for the
+/// log and the CDR: what a callee answered, or should have, is no news for the caller's trunk.
 pub fn reject_caller(
     transaction: ServerId,
     reject: &Unusable,
     common: &mut Common,
     desk: &mut Desk<'_>,
 ) -> State {
-    let status = headers::refuse_media(desk, transaction, reject);
-    common.failed(desk, status.code(), &reject.to_string())
+    tracing::warn!(call = common.id(), %reject, "a call without usable media ends");
+    let (status, reason) = (reject.status(), reject.to_string());
+    desk.refuse(transaction, status, &reason);
+    common.failed(desk, status.code(), &reason)
 }
 
 /// Whether `request` is an INVITE that this version can carry: no extension is demanded of us.

@@ -26,8 +26,8 @@ pub struct Ports {
 pub struct Offered {
     pub body: Bytes,
     description: Description,
+    /// One for each suite.
     keys: Vec<Key>,
-    suites: Vec<Suite>,
 }
 
 /// What the other side of a leg agreed to.
@@ -107,11 +107,11 @@ pub fn offer(
     origin: u64,
     entropy: Entropy<'_>,
 ) -> Result<Offered, Unusable> {
-    let suites = policy.security.suites().to_vec();
-    let keys: Vec<Key> = suites.iter().map(|s| fresh(*s, entropy)).collect::<Result<_, _>>()?;
+    let suites = policy.security.suites().iter();
+    let keys: Vec<Key> = suites.map(|s| fresh(*s, entropy)).collect::<Result<_, _>>()?;
     let body = sdp::write_offer(far, policy, &local(ports, origin, &keys))?;
     let description = Description::parse(&body)?;
-    Ok(Offered { body: Bytes::from(body), description, keys, suites })
+    Ok(Offered { body: Bytes::from(body), description, keys })
 }
 
 /// Reads the answer to an offer of ours.
@@ -121,11 +121,7 @@ pub fn offer(
 pub fn accept(offered: &Offered, answer: &[u8], leg: &Leg) -> Result<Agreed, Unusable> {
     let description = Description::parse(answer)?;
     let audio = sdp::read_answer(&description, &offered.description, &leg.policy)?;
-    let suite = audio.cryptos.first().map(|c| c.suite);
-    let ours = suite.and_then(|s| {
-        offered.suites.iter().zip(&offered.keys).find(|(o, _)| **o == s).map(|(_, k)| (s, k))
-    });
-    agreed(audio, false, ours, leg)
+    agreed(audio, false, &offered.keys, leg)
 }
 
 /// Reads an offer of a peer.
@@ -155,7 +151,7 @@ pub fn answer(
     let keys: Vec<Key> = suite.iter().map(|s| fresh(*s, entropy)).collect::<Result<_, _>>()?;
     let local = local(ports, origin, &keys);
     let body = sdp::write_answer(offer, chosen, far, &leg.policy, &local)?;
-    Ok((Bytes::from(body), agreed(chosen.clone(), true, suite.zip(keys.first()), leg)?))
+    Ok((Bytes::from(body), agreed(chosen.clone(), true, &keys, leg)?))
 }
 
 fn local(ports: Ports, origin: u64, keys: &[Key]) -> Local<'_> {
@@ -177,17 +173,14 @@ fn fresh(suite: Suite, entropy: Entropy<'_>) -> Result<Key, Unusable> {
     Key::new(suite, used).map_err(Unusable::Key)
 }
 
-/// A secure leg has both keys or is no leg: a missing key means plain RTP to the data plane.
-fn agreed(
-    audio: Audio,
-    offered: bool,
-    ours: Option<(Suite, &Key)>,
-    leg: &Leg,
-) -> Result<Agreed, Unusable> {
+/// A secure leg has both keys or is no leg: a missing key means plain RTP to the data plane. `ours`
+/// are the keys that we told the peer, one for each suite.
+fn agreed(audio: Audio, offered: bool, ours: &[Key], leg: &Leg) -> Result<Agreed, Unusable> {
     let theirs = audio.cryptos.first();
     let suite = theirs.map(|crypto| crypto.suite);
     let receive = theirs.map(their_key).transpose()?;
-    let send = ours.map(|(suite, key)| wire_key(suite, key)).transpose()?;
+    let ours = suite.and_then(|suite| ours.iter().find(|key| key.suite() == suite));
+    let send = ours.map(wire_key).transpose()?;
     if audio.secure != receive.is_some() || audio.secure != send.is_some() {
         return Err(Unusable::Keyless);
     }
@@ -197,7 +190,7 @@ fn agreed(
 
 /// The peer's key, with the identifier that its packets name it by. Ours carry none.
 fn their_key(crypto: &Crypto) -> Result<abi::Key, Unusable> {
-    let key = wire_key(crypto.suite, &crypto.key)?;
+    let key = wire_key(&crypto.key)?;
     match crypto.mki {
         Some(mki) => key.with_mki(mki.value, mki.length).ok_or(Unusable::Keyless),
         None => Ok(key),
@@ -205,8 +198,8 @@ fn their_key(crypto: &Crypto) -> Result<abi::Key, Unusable> {
 }
 
 /// The same key as the data plane is told.
-fn wire_key(suite: Suite, key: &Key) -> Result<abi::Key, Unusable> {
-    let suite = match suite {
+fn wire_key(key: &Key) -> Result<abi::Key, Unusable> {
+    let suite = match key.suite() {
         Suite::AesCm256HmacSha1_80 => abi::Suite::AesCm256HmacSha1_80,
         Suite::AesCm256HmacSha1_32 => abi::Suite::AesCm256HmacSha1_32,
         Suite::AesCm128HmacSha1_80 => abi::Suite::AesCm128HmacSha1_80,
@@ -267,16 +260,17 @@ mod tests {
         let leg = leg(Security::secure(vec![suite]));
         let (_, audio) = read(offer(suite, "").as_bytes(), &leg.policy).unwrap();
         let key = Key::new(suite, &[7; 30]).unwrap();
-        let whole = agreed(audio.clone(), true, Some((suite, &key)), &leg).unwrap();
+        let whole = agreed(audio.clone(), true, std::slice::from_ref(&key), &leg).unwrap();
         assert!(whole.receive.is_some() && whole.send.is_some(), "positive control");
-        let keyless = |audio: &Audio, ours| {
+        let keyless = |audio: &Audio, ours: &[Key]| {
             matches!(agreed(audio.clone(), true, ours, &leg), Err(Unusable::Keyless))
         };
-        assert!(keyless(&audio, None), "nothing of ours to protect");
-        assert!(keyless(&audio, Some((Suite::AeadAes256Gcm, &key))), "a key of another suite");
+        assert!(keyless(&audio, &[]), "nothing of ours to protect");
+        let other = Key::new(Suite::AesCm128HmacSha1_32, &[7; 30]).unwrap();
+        assert!(keyless(&audio, &[other]), "a key of another suite");
         let mut stripped = audio;
         stripped.cryptos.clear();
-        assert!(keyless(&stripped, Some((suite, &key))));
+        assert!(keyless(&stripped, std::slice::from_ref(&key)));
     }
 
     #[test]
@@ -286,7 +280,7 @@ mod tests {
             for (more, mki) in [("", None), ("|2^31|1:1", Some((1, 1))), ("|7:4", Some((7, 4)))] {
                 let (_, audio) = read(offer(suite, more).as_bytes(), &leg.policy).unwrap();
                 let ours = Key::new(suite, &vec![7; suite.key_len() + suite.salt_len()]).unwrap();
-                let agreed = agreed(audio, true, Some((suite, &ours)), &leg).unwrap();
+                let agreed = agreed(audio, true, std::slice::from_ref(&ours), &leg).unwrap();
                 let (receive, send) = (agreed.receive.unwrap(), agreed.send.unwrap());
                 assert_eq!(receive.suite(), suite_of(suite));
                 assert_eq!(receive.suite(), send.suite());

@@ -476,6 +476,63 @@ fn ports_are_leased_in_the_family_of_each_side() {
     }
 }
 
+/// Our offer's keys, each as the rest of its line after the tag.
+fn keys(offer: &[u8]) -> Vec<(String, String)> {
+    let offer = std::str::from_utf8(offer).unwrap();
+    let lines = offer.lines().filter_map(|line| line.strip_prefix("a=crypto:"));
+    let parts = lines.map(|line| line.split(' ').map(String::from).collect::<Vec<_>>());
+    parts.map(|parts| (parts[1].clone(), parts[2].clone())).collect()
+}
+
+const THEIRS: &str = "inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+
+#[test]
+fn a_peer_that_gives_our_own_key_back_gets_no_media() {
+    for suite in ["AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"] {
+        for status in [200, 183] {
+            let mut rig = Rig::new("echo");
+            rig.call(Carrier);
+            let (id, invite) = rig.invited(Pbx);
+            let keys = keys(&invite.body);
+            let (_, ours) = keys.iter().find(|(name, _)| name == suite).expect("it is offered");
+            let honest = rig.pbx.accept(&invite.body);
+            assert!(honest.contains(THEIRS), "{honest}");
+            rig.answer(Pbx, id, status, Some(honest.replace(THEIRS, ours)));
+            assert!(rig.plane.updates.is_empty(), "the data plane is not told");
+            if status == 183 {
+                assert!(rig.last_response(Carrier).body.is_empty());
+                rig.answer(Pbx, id, 200, Some(honest));
+                rig.hang_up(Carrier);
+                rig.finish_one(200);
+                continue;
+            }
+            assert_eq!(rig.last_status(Carrier), 488);
+            assert_eq!((rig.pbx.acks.len(), rig.pbx.byes), (1, 1));
+            let record = rig.finish_one(488);
+            assert!(record["reason"].to_string().contains("the very key that we sent"), "{record}");
+        }
+    }
+}
+
+#[test]
+fn a_caller_whose_late_answer_gives_our_own_key_back_is_hung_up() {
+    let mut rig = Rig::new("echo-late");
+    rig.pbx.mute = true;
+    rig.call_with(Pbx, "+4930222", None);
+    let (id, _) = rig.invited(Carrier);
+    let offer = rig.carrier.offer();
+    rig.answer(Carrier, id, 200, Some(offer));
+    let ours = rig.last_response(Pbx).body;
+    let (_, echo) = keys(&ours).into_iter().find(|(name, _)| name.contains("CM_128")).unwrap();
+    let answer = rig.pbx.accept(&ours).replace(THEIRS, &echo);
+    let (dialog, now) = (rig.pbx.dialog.unwrap(), rig.now);
+    rig.pbx.endpoint.ack(now, dialog, Some((super::peer::SDP, answer.into()))).unwrap();
+    rig.turn();
+    assert_eq!((rig.carrier.byes, rig.pbx.byes), (1, 1));
+    assert!(rig.plane.updates.is_empty());
+    rig.finish_one(488);
+}
+
 #[test]
 fn the_key_of_a_peer_carries_its_mki() {
     for (more, mki) in [("|2^31|1:1", Some((1, 1))), ("|258:4", Some((258, 4))), ("", None)] {
