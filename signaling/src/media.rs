@@ -12,7 +12,7 @@
 //! owns the ports. Flows found at attach belong to calls of a signalling process that died: they go
 //! on, and are released after a grace time.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -114,7 +114,8 @@ struct Worker {
     bell: OwnedFd,
     /// Next generation of each slot.
     generations: Vec<u32>,
-    free: VecDeque<u32>,
+    /// The lowest is taken first: the data plane looks at all slots up to the highest in use.
+    free: BTreeSet<u32>,
     backlog: VecDeque<Command>,
 }
 
@@ -157,7 +158,7 @@ impl Media {
         let mut worker = Worker {
             bell,
             generations: Vec::new(),
-            free: VecDeque::new(),
+            free: BTreeSet::new(),
             backlog: VecDeque::new(),
             guest,
         };
@@ -170,7 +171,9 @@ impl Media {
                     self.owners.insert((index, flow.id), Owner::new(ORPHAN));
                     self.orphans.push((index, flow.id));
                 }
-                None => worker.free.push_back(slot),
+                None => {
+                    worker.free.insert(slot);
+                }
             }
         }
         self.workers.push(worker);
@@ -373,7 +376,7 @@ impl Media {
 
     fn closed(&mut self, index: usize, flow: FlowId, packets: u64, bytes: u64) -> Option<Notice> {
         let Owner { token, .. } = self.owners.remove(&(index, flow))?;
-        self.workers.get_mut(index)?.free.push_back(flow.index);
+        self.workers.get_mut(index)?.free.insert(flow.index);
         Some(Notice::Closed { token, flow, packets, bytes })
     }
 
@@ -419,7 +422,7 @@ impl Worker {
     }
 
     fn take_slot(&mut self) -> Option<FlowId> {
-        let index = self.free.pop_front()?;
+        let index = self.free.pop_first()?;
         let next = self.generations.get_mut(usize::try_from(index).ok()?)?;
         let generation = *next;
         *next = next.wrapping_add(1).max(1);

@@ -159,6 +159,26 @@ fn every_slot_in_use_refuses_the_call() {
 }
 
 #[test]
+fn the_lowest_free_slots_are_leased_first() {
+    let mut rig = Rig::new("lowest");
+    rig.talk(Carrier);
+    let first = rig.carrier.dialog.unwrap();
+    rig.talk(Carrier);
+    for generation in 2..5 {
+        let now = rig.now;
+        let first = if generation == 2 { first } else { rig.carrier.dialog.unwrap() };
+        rig.carrier.hang_up(now, first);
+        rig.turn();
+        rig.talk(Carrier);
+        let flows = rig.plane.all_flows();
+        let slots: Vec<_> = flows.iter().map(|flow| (flow.index, flow.generation)).collect();
+        assert_eq!(slots, [(0, generation), (1, generation), (2, 1), (3, 1)]);
+    }
+    rig.stop_all();
+    rig.finish();
+}
+
+#[test]
 fn a_full_command_ring_leaks_no_slot() {
     // Ring of 2: both opens of the first call fill it. Ring of 4 with a call: one open fits.
     for (commands, calls) in [(2, 2), (4, 3), (4, 4)] {

@@ -178,7 +178,7 @@ impl Plane {
     pub fn receive(&mut self, id: FlowId, packets: u64) {
         let flow = self.flows.get_mut(&id.index).expect("the flow is open");
         flow.packets += packets;
-        self.host.flows.bump(id.index, FlowTally::PacketsIn, packets);
+        self.host.flows.set(id.index, FlowTally::PacketsIn, flow.packets);
     }
 
     /// Nothing arrived on a flow for its time-out.
