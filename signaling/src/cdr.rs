@@ -50,9 +50,6 @@ pub struct Record {
     caller_source: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     callee_source: Option<SocketAddr>,
-    /// Digits that were heard, of both sides; absent when none was. Which ones is nowhere.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    digits: Option<u32>,
     /// What an operator should know of the media of this call.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<&'static str>,
@@ -96,7 +93,6 @@ impl Record {
             callee_suite: None,
             caller_source: None,
             callee_source: None,
-            digits: None,
             notes: Vec::new(),
             forward: None,
             backward: None,
@@ -164,11 +160,6 @@ impl Record {
     pub fn learned(&mut self, from_caller: bool, remote: SocketAddr) {
         let source = if from_caller { &mut self.caller_source } else { &mut self.callee_source };
         *source = Some(remote);
-    }
-
-    /// A digit was heard.
-    pub fn digit(&mut self) {
-        self.digits = Some(self.digits.unwrap_or(0).saturating_add(1));
     }
 
     /// Notes something about the call's media, once; false when it was noted before.

@@ -178,11 +178,6 @@ impl Common {
     /// Takes what the data plane tells of a flow besides commands that were carried out.
     pub fn told(&mut self, notice: &abi::Notice) {
         match notice {
-            // Digits are PINs and card numbers: they are counted and never shown.
-            abi::Notice::Digit { .. } => {
-                self.cdr.digit();
-                tracing::debug!(call = self.id(), "digit");
-            }
             abi::Notice::Learned { flow, remote } => {
                 let from_caller = self.is_forward(*flow);
                 tracing::debug!(

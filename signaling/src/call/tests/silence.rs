@@ -1,4 +1,4 @@
-//! Media that falls silent, comes from elsewhere, carries digits, or ends without a word.
+//! Media that falls silent, comes from elsewhere, or ends without a word.
 
 use abi::{Event, FlowId, Heard};
 use serde_json::Value;
@@ -139,20 +139,6 @@ fn told(name: &str, events: impl Fn(FlowId, FlowId) -> Vec<Event>) -> Value {
 }
 
 #[test]
-fn digits_are_counted_and_not_shown() {
-    let record = told("digits", |forward, backward| {
-        let digit = |flow, digit, heard| Event::digit(flow, digit, 100, heard);
-        vec![
-            digit(forward, 7, Heard::Event),
-            digit(forward, 7, Heard::Event),
-            digit(backward, 11, Heard::Tone),
-        ]
-    });
-    assert_eq!(record["digits"], 3);
-    assert!(told("no-digits", |_, _| vec![]).get("digits").is_none());
-}
-
-#[test]
 fn the_record_keeps_where_media_was_learned_from() {
     let record = told("learned", |forward, backward| {
         let learned = |flow, remote: &str| Event::learned(flow, remote.parse().unwrap());
@@ -208,10 +194,12 @@ fn a_caller_that_listens_to_the_ringing_is_not_one_way_audio() {
 }
 
 #[test]
-fn prompts_and_sent_digits_reach_their_call() {
-    told("played", |forward, backward| {
-        vec![Event::played(9, forward, true), Event::dialled(9, backward)]
+fn prompts_and_digits_end_no_call() {
+    let record = told("played", |forward, backward| {
+        let digit = Event::digit(forward, 7, 100, Heard::Event);
+        vec![Event::played(9, forward, true), Event::dialled(9, backward), digit]
     });
+    assert!(record.get("digits").is_none(), "they are PINs: {record}");
 }
 
 #[test]
