@@ -20,10 +20,10 @@ use rig::packet::{rtcp, rtp};
 use rig::{Call, Rig, id, receive};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// What a worker may call: its wait, its packets, and the clock of its own CPU time once per
-/// housekeeping step.
+/// What a worker may call: its wait, its packets, the clock of its own CPU time once per housekeeping
+/// step and, without a ring, the bell (a look for room and a write that cannot wait).
 const RING: [&str; 2] = ["io_uring_enter", "clock_gettime"];
-const NO_RING: [&str; 8] = [
+const NO_RING: [&str; 10] = [
     "epoll_wait",
     "epoll_pwait",
     "epoll_pwait2",
@@ -32,6 +32,8 @@ const NO_RING: [&str; 8] = [
     "nanosleep",
     "clock_nanosleep",
     "clock_gettime",
+    "ppoll",
+    "write",
 ];
 
 const PACKETS: u64 = 100_000;

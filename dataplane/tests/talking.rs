@@ -581,18 +581,24 @@ fn a_prompt_that_cannot_be_sent_is_counted_as_such() {
 
 #[test]
 fn every_digit_is_dialled_as_telephone_event() {
+    let mut stage = Stage::start();
+    let mut calls = Vec::new();
     for side in [Side::Plain, Side::Secure(Suite::AeadAes128Gcm)] {
-        let mut stage = Stage::start();
-        let call = Call::place(&mut stage.rig, 0, 1);
-        let mut ear = join(&mut stage.rig, &call, side, None);
-        let protect = stage_key(side, 1);
+        let call = Call::place(&mut stage.rig, 2 * calls.len() as u32, 1);
+        let ear = join(&mut stage.rig, &call, side, None);
+        let protect = match side {
+            Side::Plain => None,
+            Side::Secure(suite) => Some(rig::key(suite, 1)),
+        };
         stage.rig.update(Update {
             protect,
             sent: format(Codec::G729, 20),
             events_sent: Some(TelephoneEvent { payload_type: 96, rate_hz: 8000 }),
             ..call.update_a()
         });
-        let packets = dial_all(&mut stage, &call, &mut ear);
+        calls.push((call, ear));
+    }
+    for packets in dial_all(&mut stage, &mut calls) {
         let mut detector = EventDetector::default();
         let heard: Vec<_> = packets
             .iter()
@@ -618,11 +624,15 @@ fn every_digit_is_dialled_as_telephone_event() {
 
 #[test]
 fn every_digit_is_dialled_as_tone() {
-    for (codec, law) in [(Codec::Pcmu, Law::Mu), (Codec::Pcma, Law::A)] {
-        let mut stage = Stage::start();
-        let call = Call::place(&mut stage.rig, 0, 1);
-        let mut ear = join(&mut stage.rig, &call, Side::Plain, format(codec, 20));
-        let packets = dial_all(&mut stage, &call, &mut ear);
+    let laws = [(Codec::Pcmu, Law::Mu), (Codec::Pcma, Law::A)];
+    let mut stage = Stage::start();
+    let mut calls = Vec::new();
+    for (codec, _) in laws {
+        let call = Call::place(&mut stage.rig, 2 * calls.len() as u32, 1);
+        let ear = join(&mut stage.rig, &call, Side::Plain, format(codec, 20));
+        calls.push((call, ear));
+    }
+    for (packets, (_, law)) in dial_all(&mut stage, &mut calls).into_iter().zip(laws) {
         // Samples in the order in which they came: a pause of this machine is no pause of the tone.
         let mut detector = ToneDetector::new();
         let mut heard: Vec<_> = (0..)
@@ -638,36 +648,40 @@ fn every_digit_is_dialled_as_tone() {
     }
 }
 
-fn stage_key(side: Side, byte: u8) -> Option<abi::Key> {
-    match side {
-        Side::Plain => None,
-        Side::Secure(suite) => Some(rig::key(suite, byte)),
-    }
-}
-
-/// All sixteen digits at once, while the far end goes on talking: what B hears until DIALLED, which
-/// is told once, of the last.
-fn dial_all(stage: &mut Stage, call: &Call, ear: &mut Ear) -> Vec<Packet> {
-    let send = |seq| {
+/// All sixteen digits at once on each call, while its far end goes on talking: what each B hears until
+/// DIALLED, which is told once, of the last.
+fn dial_all(stage: &mut Stage, calls: &mut [(Call, Ear)]) -> Vec<Vec<Packet>> {
+    let send = |call: &Call, seq| {
         call.far_a.rtp.send_to(&rig::packet::rtp(seq), call.at_a.0).unwrap();
     };
-    send(1);
-    ear.hear(&receive(&call.far_b.rtp).0);
-    let mut last = 0;
-    for code in DigitCode::ALL {
-        let (token, answer) = stage.try_dial(call.a, code.value(), 60);
-        assert_eq!(answer, Notice::Updated { token, flow: call.a });
-        last = token;
+    let mut expected = Vec::new();
+    for (call, ear) in &mut *calls {
+        send(call, 1);
+        ear.hear(&receive(&call.far_b.rtp).0);
+        let tokens = DigitCode::ALL.map(|code| {
+            let (token, answer) = stage.try_dial(call.a, code.value(), 60);
+            assert_eq!(answer, Notice::Updated { token, flow: call.a });
+            token
+        });
+        expected.push(Notice::Dialled { token: tokens[15], flow: call.a });
+        (2..10).for_each(|seq| send(call, seq));
     }
-    (2..10).for_each(send);
-    stage.rig.await_counter(Counter::DropSuperseded, 8);
-    assert_eq!(stage.rig.event(), Notice::Dialled { token: last, flow: call.a });
-    let packets = ear.hear_all(&drain(&call.far_b.rtp));
-    send(10);
-    let resumed = ear.hear(&receive(&call.far_b.rtp).0);
-    assert!(resumed.marker && resumed.payload == rig::packet::rtp(10)[12..]);
+    stage.rig.await_counter(Counter::DropSuperseded, 8 * calls.len() as u64);
+    for _ in &*calls {
+        let dialled = stage.rig.event();
+        let place = expected.iter().position(|awaited| *awaited == dialled);
+        expected.remove(place.unwrap_or_else(|| panic!("{dialled:?} once")));
+    }
+    let heard = calls.iter_mut().map(|(call, ear)| {
+        let packets = ear.hear_all(&drain(&call.far_b.rtp));
+        send(call, 10);
+        let resumed = ear.hear(&receive(&call.far_b.rtp).0);
+        assert!(resumed.marker && resumed.payload == rig::packet::rtp(10)[12..]);
+        packets
+    });
+    let heard = heard.collect();
     assert!(stage.rig.unread().is_empty());
-    packets
+    heard
 }
 
 #[test]
