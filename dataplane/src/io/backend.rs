@@ -58,6 +58,14 @@ impl Backend {
         }
     }
 
+    /// Whether [`Backend::take_buffer`] has one.
+    pub fn has_buffer(&self) -> bool {
+        match self {
+            Backend::Uring(ring) => ring.has_buffer(),
+            Backend::Mmsg(mmsg) => mmsg.has_buffer(),
+        }
+    }
+
     /// Whether it can gather; without, each packet may be its own wake-up.
     pub fn gathers(&self) -> bool {
         match self {

@@ -134,6 +134,11 @@ impl Mmsg {
         self.spare.pop()
     }
 
+    /// Whether [`Mmsg::take_buffer`] has one.
+    pub fn has_buffer(&self) -> bool {
+        !self.spare.is_empty()
+    }
+
     /// Starts receiving from a socket.
     ///
     /// # Errors

@@ -56,8 +56,10 @@ pub struct Uring {
     slots: Vec<Slot>,
     /// Slots whose receive ended for a reason that has passed, or will by the next round.
     ended: Vec<u32>,
-    /// Slots whose receive failed; tried again when the worker says so.
+    /// Slots whose receive failed or found the queue full; tried again when the worker says so.
     faulted: Vec<u32>,
+    /// Closed sockets whose receive is still to be cancelled, for the queue was full.
+    uncancelled: Vec<SocketId>,
     in_flight: Vec<BufferId>,
     /// Free buffers for packets of our own; their ids follow those of the buffer ring.
     spare: Vec<BufferId>,
@@ -69,6 +71,8 @@ pub struct Uring {
     event_bell: OwnedFd,
     listening: bool,
     ringing: bool,
+    /// The guest is still to be woken, for the queue was full.
+    rings_later: bool,
     min_wait: bool,
     backlog: bool,
 }
@@ -124,6 +128,7 @@ impl Uring {
             slots: vec![Slot::default(); places],
             ended: Vec::with_capacity(places),
             faulted: Vec::with_capacity(places),
+            uncancelled: Vec::with_capacity(places),
             in_flight: Vec::with_capacity((BUFFERS + SEND_BUFFERS).into()),
             spare,
             step: 0,
@@ -132,6 +137,7 @@ impl Uring {
             event_bell,
             listening: false,
             ringing: false,
+            rings_later: false,
             backlog: false,
         })
     }
@@ -144,6 +150,11 @@ impl Uring {
     /// A buffer for a packet of our own; it comes back when it was sent or discarded.
     pub fn take_buffer(&mut self) -> Option<BufferId> {
         self.spare.pop()
+    }
+
+    /// Whether [`Uring::take_buffer`] has one.
+    pub fn has_buffer(&self) -> bool {
+        !self.spare.is_empty()
     }
 
     /// Whether the kernel can gather (Linux 6.12); without it each packet may be its own wake-up.
@@ -164,7 +175,7 @@ impl Uring {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.generation = id.flow.generation;
         }
-        self.arm(index)
+        self.arm(index).map(drop)
     }
 
     /// Stops receiving and closes the socket. Packets that wait in it are gone.
@@ -179,8 +190,7 @@ impl Uring {
         }
         slot.generation = 0;
         slot.armed = false;
-        let cancel = opcode::AsyncCancel::new(Tag::Receive(id).encode()).build();
-        self.push(&quiet(cancel, Tag::Cancel))?;
+        self.cancel(id)?;
         // Submitted before the table changes: a send or receive that is queued must meet its own
         // socket, not the next one in this place.
         self.submit()?;
@@ -220,8 +230,12 @@ impl Uring {
     /// Those of `io_uring_enter(2)` that mean a broken ring.
     pub fn transmit(&mut self, batch: &mut Batch) -> io::Result<()> {
         for departure in batch.departures.drain(..) {
-            self.send(&departure)?;
-            self.in_flight.push(departure.buffer);
+            if self.send(&departure)? {
+                self.in_flight.push(departure.buffer);
+            } else {
+                batch.failed.push(departure.origin);
+                batch.discards.push(departure.buffer);
+            }
         }
         for id in batch.discards.drain(..) {
             give_back(id, &mut self.buffer_ring, &mut self.buffers, &mut self.spare);
@@ -241,8 +255,8 @@ impl Uring {
         }
         let bell = Fd(self.event_bell.as_raw_fd());
         let write = opcode::Write::new(bell, (&raw const ONE).cast(), size_of_val(&ONE) as u32);
-        self.push(&write.build().user_data(Tag::Rung.encode()))?;
-        self.ringing = true;
+        self.ringing = self.push(&write.build().user_data(Tag::Rung.encode()))?;
+        self.rings_later = !self.ringing;
         Ok(())
     }
 
@@ -258,15 +272,23 @@ impl Uring {
     /// Those of `io_uring_enter(2)` that mean a broken ring.
     pub fn retry_faulted(&mut self) -> io::Result<()> {
         self.step = self.step.wrapping_add(1);
+        while let Some(id) = self.uncancelled.pop() {
+            if !self.cancel(id)? {
+                break;
+            }
+        }
         while let Some(index) = self.faulted.pop() {
-            self.rearm(index)?;
+            if !self.rearm(index)? {
+                break;
+            }
         }
         Ok(())
     }
 
-    fn send(&mut self, departure: &Departure) -> io::Result<()> {
-        let Some(start) = self.buffers.address(departure.buffer) else { return Ok(()) };
-        let Some(whole) = self.buffers.whole(departure.buffer) else { return Ok(()) };
+    /// Queues a packet; false when it cannot leave.
+    fn send(&mut self, departure: &Departure) -> io::Result<bool> {
+        let Some(start) = self.buffers.address(departure.buffer) else { return Ok(false) };
+        let Some(whole) = self.buffers.whole(departure.buffer) else { return Ok(false) };
         let name_len = head::write_name(whole, departure.destination);
         let len = departure.len.min(BUFFER_SIZE - HEAD_ROOM);
         // SAFETY: both offsets are inside the buffer of BUFFER_SIZE octets at `start`.
@@ -355,42 +377,64 @@ impl Uring {
         Ok(())
     }
 
-    fn rearm(&mut self, index: u32) -> io::Result<()> {
-        let Some(slot) = self.slots.get_mut(index as usize) else { return Ok(()) };
+    fn rearm(&mut self, index: u32) -> io::Result<bool> {
+        let Some(slot) = self.slots.get_mut(index as usize) else { return Ok(true) };
         slot.queued = false;
-        if slot.generation == 0 || slot.armed { Ok(()) } else { self.arm(index) }
+        if slot.generation == 0 || slot.armed { Ok(true) } else { self.arm(index) }
     }
 
-    fn arm(&mut self, index: u32) -> io::Result<()> {
-        let Some(slot) = self.slots.get_mut(index as usize) else { return Ok(()) };
-        slot.armed = true;
+    /// Starts receiving; false when that has to wait for [`Uring::retry_faulted`].
+    fn arm(&mut self, index: u32) -> io::Result<bool> {
+        let Some(slot) = self.slots.get_mut(index as usize) else { return Ok(true) };
         let id = SocketId::at(index, slot.generation);
         let receive =
             opcode::RecvMsgMulti::new(Fixed(index), &raw const *self.message, BUFFER_GROUP)
                 .build()
                 .user_data(Tag::Receive(id).encode());
-        self.push(&receive)
+        let armed = self.push(&receive)?;
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.armed = armed;
+            if !armed && !std::mem::replace(&mut slot.queued, true) {
+                self.faulted.push(index);
+            }
+        }
+        Ok(armed)
+    }
+
+    /// Ends the receive of a closed socket; false when that has to wait.
+    fn cancel(&mut self, id: SocketId) -> io::Result<bool> {
+        let cancel = opcode::AsyncCancel::new(Tag::Receive(id).encode()).build();
+        let queued = self.push(&quiet(cancel, Tag::Cancel))?;
+        if !queued && self.uncancelled.len() < self.uncancelled.capacity() {
+            self.uncancelled.push(id);
+        }
+        Ok(queued)
     }
 
     fn listen(&mut self) -> io::Result<()> {
+        if self.rings_later {
+            self.ring_bell()?;
+        }
         if self.listening {
             return Ok(());
         }
-        self.listening = true;
         let bell = Fd(self.command_bell.as_raw_fd());
         let poll = opcode::PollAdd::new(bell, libc::POLLIN as u32).multi(true).build();
-        self.push(&poll.user_data(Tag::Bell.encode()))
+        self.listening = self.push(&poll.user_data(Tag::Bell.encode()))?;
+        Ok(())
     }
 
-    fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
+    /// Queues an entry; false when the queue is full and the kernel takes nothing for now, as when
+    /// it is short of memory.
+    fn push(&mut self, entry: &squeue::Entry) -> io::Result<bool> {
         // SAFETY: what the entry points to stays valid until the kernel is done with it: packet
         // buffers until `recycle`, `message` and `ONE` as long as the ring.
         if unsafe { self.ring.submission().push(entry) }.is_ok() {
-            return Ok(());
+            return Ok(true);
         }
         self.submit()?;
         // SAFETY: as above.
-        unsafe { self.ring.submission().push(entry) }.map_err(io::Error::other)
+        Ok(unsafe { self.ring.submission().push(entry) }.is_ok())
     }
 
     /// Submits, and waits as told unless something is there; books the time.

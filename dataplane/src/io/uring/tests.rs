@@ -1,6 +1,9 @@
 use io_uring::opcode;
 
 use super::*;
+use crate::io::{Dscp, Port, socket};
+use abi::FlowId;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 fn ring() -> Uring {
     let bell = || abi::doorbell::create().unwrap();
@@ -8,7 +11,7 @@ fn ring() -> Uring {
 }
 
 fn outcome(ring: &mut Uring, entry: squeue::Entry) -> i32 {
-    ring.push(&entry.user_data(0)).unwrap();
+    assert!(ring.push(&entry.user_data(0)).unwrap());
     ring.poll().unwrap();
     let completion = ring.ring.completion().next().unwrap();
     assert_eq!(completion.user_data(), 0);
@@ -41,6 +44,47 @@ fn a_ring_does_what_workers_do_and_nothing_else() {
     let write = opcode::Write::new(bell, (&raw const ONE).cast(), 8).build();
     assert_eq!(outcome(&mut ring, write), 8);
     ring.ring.submitter().register_files_update(0, &[-1]).unwrap();
+}
+
+/// From now on the kernel takes nothing from a ring of this thread, as when it is short of memory.
+fn starve() {
+    let enter = [(libc::SYS_io_uring_enter, Vec::new())].into();
+    let refused = SeccompAction::Errno(libc::EAGAIN as u32);
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(enter, SeccompAction::Allow, refused, arch).unwrap();
+    let program: BpfProgram = filter.try_into().unwrap();
+    seccompiler::apply_filter(&program).unwrap();
+}
+
+#[test]
+fn a_full_queue_fails_sends_and_ends_nothing() {
+    let starved = std::thread::spawn(|| {
+        let mut ring = ring();
+        starve();
+        let id = |index| SocketId { flow: FlowId { index, generation: 1 }, port: Port::Rtp };
+        let open = || socket::open("127.0.0.1:0".parse().unwrap(), Dscp::EF).unwrap();
+        let near = open();
+        let destination = near.local_addr().unwrap().into();
+        ring.open(id(0), near).unwrap();
+        let mut batch = Batch::new();
+        while let Some(buffer) = ring.take_buffer() {
+            let (socket, origin) = (id(0), id(0));
+            batch.departures.push(Departure { socket, destination, buffer, len: 20, origin });
+        }
+        assert_eq!(batch.departures.len(), SUBMISSIONS as usize, "as many as the queue has");
+        ring.transmit(&mut batch).unwrap();
+        assert_eq!(batch.failed, [id(0)], "the receive has one place of the queue");
+        assert!(ring.take_buffer().is_some() && ring.take_buffer().is_none());
+        ring.ring_bell().unwrap();
+        ring.open(id(1), open()).unwrap();
+        ring.close(id(0)).unwrap();
+        ring.receive(&mut batch, Wait::NONE).unwrap();
+        ring.retry_faulted().unwrap();
+        let waiting = (ring.faulted.as_slice(), ring.uncancelled.as_slice());
+        assert_eq!(waiting, ([id(1).place()].as_slice(), [id(0)].as_slice()));
+        assert!(ring.rings_later && !ring.ringing && !ring.listening);
+    });
+    assert!(starved.join().is_ok());
 }
 
 #[test]
