@@ -12,6 +12,7 @@ use crate::hearing::Hearing;
 use crate::io::Endpoint;
 use crate::keys::Keys;
 use crate::latch::{Latch, Learning};
+use crate::limits::{ONE_WAY_NS, TALKING_NS};
 use crate::ports::Lease;
 use crate::prompt;
 use crate::quality::Quality;
@@ -123,10 +124,10 @@ pub struct Silence {
     pub timeout_ns: u64,
     /// When the watch began; the last packet counts when it is later.
     pub since_ns: u64,
-    /// Reported already; armed again by the next accepted packet.
-    pub reported: bool,
-    /// That this flow is silent while its peer hears media was reported; armed again likewise.
-    pub one_way_reported: bool,
+    /// When it was reported; armed again by what is watched coming later. Packets write nothing here.
+    pub reported_ns: u64,
+    /// When it was reported that this flow is silent while its peer hears media; likewise.
+    pub one_way_reported_ns: u64,
 }
 
 impl Flow {
@@ -167,13 +168,11 @@ impl Flow {
         self.counts.last_packet_ns = now_ns;
         self.counts.packets_in += 1;
         self.counts.bytes_in += len as u64;
-        self.silence.reported = false;
     }
 
     /// Books that the accepted packet was media.
     pub fn accepted_media(&mut self, now_ns: u64) {
         self.counts.last_media_ns = now_ns;
-        self.silence.one_way_reported = false;
     }
 
     /// Books a packet that left with `len` octets.
@@ -197,13 +196,36 @@ impl Flow {
         self.voice.as_ref().is_some_and(|voice| voice.due_ns().is_some())
     }
 
-    /// No packet was accepted for the time-out while the flow was armed, and nobody was told.
+    /// Nothing that is watched came for the time-out, and nobody was told: media while it is relayed
+    /// (reports may outlive it), any packet while the direction is held, where reports are the only
+    /// sign of life.
     pub fn is_silent(&self, now_ns: u64) -> bool {
-        let last = self.counts.last_packet_ns.max(self.silence.since_ns);
+        let watched_ns = match self.gate {
+            Gate::NotReady => return false,
+            Gate::Held => self.counts.last_packet_ns,
+            Gate::Relaying => self.counts.last_media_ns,
+        };
+        let last_ns = watched_ns.max(self.silence.since_ns);
         self.silence.timeout_ns > 0
-            && self.gate != Gate::NotReady
-            && !self.silence.reported
-            && now_ns.saturating_sub(last) >= self.silence.timeout_ns
+            && self.silence.reported_ns <= last_ns
+            && now_ns.saturating_sub(last_ns) >= self.silence.timeout_ns
+    }
+
+    /// No media came for [`ONE_WAY_NS`] although it is relayed, and nobody was told. Fax is left out:
+    /// its datagrams come when there is something to say. With an opposite direction that
+    /// [talks](Flow::talks) this is what callers report as "he cannot hear me".
+    pub fn is_mute(&self, now_ns: u64) -> bool {
+        let last_ns = self.counts.last_media_ns.max(self.silence.since_ns);
+        self.gate == Gate::Relaying
+            && !self.udptl
+            && self.silence.one_way_reported_ns <= last_ns
+            && now_ns.saturating_sub(last_ns) >= ONE_WAY_NS
+    }
+
+    /// Whether media came a moment ago.
+    pub fn talks(&self, now_ns: u64) -> bool {
+        let last_ns = self.counts.last_media_ns;
+        last_ns > 0 && now_ns.saturating_sub(last_ns) < TALKING_NS
     }
 
     pub fn timeout_event(&self) -> Event {
@@ -297,10 +319,45 @@ pub mod tests {
         flow.gate = Gate::Relaying;
         assert!(!flow.is_silent(149));
         assert!(flow.is_silent(150));
-        flow.silence.reported = true;
+        flow.silence.reported_ns = 150;
         assert!(!flow.is_silent(1000));
         flow.accepted(172, 2000);
+        flow.accepted_media(2000);
         assert!(!flow.is_silent(2099));
         assert!(flow.is_silent(2100));
+    }
+
+    #[test]
+    fn reports_are_life_while_held_but_no_media() {
+        let mut flow = flow(id(0, 1));
+        flow.silence = Silence { timeout_ns: 100, ..Silence::default() };
+        flow.accepted_media(1000);
+        flow.accepted(172, 1000);
+        flow.accepted(80, 1090);
+        for (gate, silent_at) in [(Gate::Relaying, 1100), (Gate::Held, 1190)] {
+            flow.gate = gate;
+            assert!(!flow.is_silent(silent_at - 1) && flow.is_silent(silent_at), "{gate:?}");
+        }
+    }
+
+    #[test]
+    fn one_way_means_that_this_one_should_send_and_does_not() {
+        let mut flow = flow(id(0, 1));
+        flow.silence.since_ns = ONE_WAY_NS;
+        assert!(!flow.is_mute(u64::MAX), "nothing is expected yet");
+        flow.gate = Gate::Held;
+        assert!(!flow.is_mute(u64::MAX));
+        flow.gate = Gate::Relaying;
+        let due_ns = 2 * ONE_WAY_NS;
+        assert!(!flow.is_mute(due_ns - 1) && flow.is_mute(due_ns));
+        flow.udptl = true;
+        assert!(!flow.is_mute(due_ns), "fax");
+        flow.udptl = false;
+        flow.silence.one_way_reported_ns = due_ns;
+        assert!(!flow.is_mute(u64::MAX), "told once");
+        assert!(!flow.talks(due_ns), "nothing came yet");
+        flow.accepted_media(due_ns);
+        assert!(flow.talks(due_ns + TALKING_NS - 1) && !flow.talks(due_ns + TALKING_NS));
+        assert!(!flow.is_mute(due_ns + ONE_WAY_NS - 1) && flow.is_mute(due_ns + ONE_WAY_NS));
     }
 }

@@ -15,8 +15,6 @@ pub struct Flows {
     /// Small enough to stay in the cache: the relay asks it about the peer of every packet.
     lives: Lives,
     open: u32,
-    /// Slots at and above it were never used.
-    high_water: u32,
 }
 
 /// The latest generation of each slot, and whether it is open.
@@ -52,7 +50,6 @@ impl Flows {
             slots: (0..capacity).map(|_| None).collect(),
             lives: Lives(vec![Life::default(); capacity as usize]),
             open: 0,
-            high_water: 0,
         }
     }
 
@@ -60,8 +57,11 @@ impl Flows {
         self.open
     }
 
-    pub fn high_water(&self) -> u32 {
-        self.high_water
+    /// The first open slot at or after `index`; of those between only the lives are read.
+    pub fn next_open(&self, index: u32) -> Option<u32> {
+        let lives = self.lives.0.get(index as usize..)?;
+        let ahead = lives.iter().position(|life| life.open)?;
+        u32::try_from(ahead).ok()?.checked_add(index)
     }
 
     /// May `id` open its slot?
@@ -87,7 +87,6 @@ impl Flows {
             *slot = Some(flow);
             *life = Life { latest: generation, open: true };
             self.open += 1;
-            self.high_water = self.high_water.max(index + 1);
         }
     }
 
@@ -146,12 +145,6 @@ impl Flows {
     pub fn at_mut(&mut self, index: u32) -> Option<&mut Flow> {
         self.slots.get_mut(index as usize)?.as_mut()
     }
-
-    /// When the peer of the flow in a slot last heard media; `None` without a flow or a peer.
-    pub fn peer_heard_ns(&mut self, index: u32) -> Option<u64> {
-        let peer = self.at_mut(index)?.peer;
-        self.get_mut(peer).map(|peer| peer.counts.last_media_ns)
-    }
 }
 
 #[cfg(test)]
@@ -182,5 +175,20 @@ mod tests {
         assert!(flows.get_mut(id(0, 2)).is_some());
         assert!(flows.remove(id(0, 1), |_| ()).is_none());
         assert_eq!(flows.open_count(), 1);
+    }
+
+    #[test]
+    fn only_open_slots_are_visited() {
+        let mut flows = Flows::new(9);
+        for index in [1, 4, 8] {
+            flows.insert(flow(id(index, 1)));
+        }
+        flows.remove(id(4, 1), |_| ());
+        let next: Vec<_> = (0..11).map(|index| flows.next_open(index)).collect();
+        let (one, eight) = (Some(1), Some(8));
+        let after = [eight; 7];
+        assert_eq!(next[..2], [one; 2]);
+        assert_eq!(next[2..9], after);
+        assert_eq!(next[9..], [None; 2]);
     }
 }

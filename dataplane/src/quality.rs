@@ -5,11 +5,9 @@
 //! types imply it (RFC 3551 §6); for dynamic ones it is measured: timestamps advance by the clock
 //! rate per second, and the rates in use lie far apart.
 //!
-//! Loss is told in three ways. The total is what reports have; the [`Interval`] is what a score is
+//! Loss is told in two ways. The total is what reports have; the [`Interval`] is what a score is
 //! computed from, with the burst ratio that tells a hole of ten packets from ten holes (ITU-T G.107
-//! §7.5); the longest gap is what a caller complains about.
-
-use crate::limits::{ONE_WAY_NS, TALKING_NS};
+//! §7.5).
 
 /// Reception quality of one direction. A new SSRC starts afresh but keeps the totals.
 #[derive(Clone, Copy, Default, Debug)]
@@ -23,7 +21,6 @@ pub struct Quality {
     marked: Totals,
     duplicates: u64,
     reordered: u64,
-    gap_longest_ns: u64,
 }
 
 #[derive(Clone, Copy, Default, Debug)]
@@ -102,8 +99,6 @@ impl Quality {
             2..=DROPOUT_MAX => {
                 source.advance(step.unsigned_abs());
                 source.bursts += 1;
-                let gap_ns = now_ns.saturating_sub(source.last.arrival_ns);
-                self.gap_longest_ns = self.gap_longest_ns.max(gap_ns);
             }
             0 => self.duplicates += 1,
             MISORDER_MIN..0 => match source.fill(step.unsigned_abs()) {
@@ -122,7 +117,10 @@ impl Quality {
 
     /// The clock rate that was negotiated, for payload types that imply none; 0: measure it.
     pub fn state_rate(&mut self, rate_hz: u32) {
-        self.stated_hz = rate_hz;
+        let before = std::mem::replace(&mut self.stated_hz, rate_hz);
+        if let Some(source) = self.source.as_mut().filter(|_| rate_hz != before && rate_hz > 0) {
+            (source.rate_hz, source.jitter) = (rate_hz, 0);
+        }
     }
 
     /// Packets that never came.
@@ -133,11 +131,6 @@ impl Quality {
     /// Packets that the sequence numbers promised.
     pub fn expected(&self) -> u64 {
         self.totals().expected
-    }
-
-    /// Packets that came, duplicates left out.
-    pub fn received(&self) -> u64 {
-        self.totals().received
     }
 
     /// What came since the last call.
@@ -153,12 +146,6 @@ impl Quality {
         let bursts = now.bursts.saturating_sub(marked.bursts).max(1);
         let burst_ratio = lost as f64 / bursts as f64 * (1.0 - interval.loss_ratio());
         Interval { burst_ratio: burst_ratio.max(1.0), ..interval }
-    }
-
-    /// Longest time between two packets between which others were lost, in nanoseconds. Silence that
-    /// the source meant (it skips no number) is none.
-    pub fn gap_longest_ns(&self) -> u64 {
-        self.gap_longest_ns
     }
 
     /// Clock rate of the timestamps; 0 while it is unknown.
@@ -281,43 +268,6 @@ impl Source {
             Some(rate) => self.rate_hz = *rate,
             None => self.anchor = now,
         }
-    }
-}
-
-/// One direction of a call, for [`one_way`].
-#[derive(Clone, Copy, Debug)]
-pub struct Direction {
-    /// Time of its last accepted RTP packet; 0: none yet.
-    pub heard_ns: u64,
-    /// Since when it should be sending; `None` while it need not (held, or not answered).
-    pub due_since_ns: Option<u64>,
-}
-
-/// Which of two directions is silent.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Silent {
-    First,
-    Second,
-}
-
-/// One direction has been silent for [`ONE_WAY_NS`] although it should send, while the other talks:
-/// what callers report as "he cannot hear me". When both are silent it is a timeout, and none of this.
-pub fn one_way(first: Direction, second: Direction, now_ns: u64) -> Option<Silent> {
-    match (first.is_silent(now_ns), second.is_silent(now_ns)) {
-        (true, false) if second.talks(now_ns) => Some(Silent::First),
-        (false, true) if first.talks(now_ns) => Some(Silent::Second),
-        _ => None,
-    }
-}
-
-impl Direction {
-    fn is_silent(self, now_ns: u64) -> bool {
-        let since = self.due_since_ns.map(|due_ns| due_ns.max(self.heard_ns));
-        since.is_some_and(|since| now_ns.saturating_sub(since) >= ONE_WAY_NS)
-    }
-
-    fn talks(self, now_ns: u64) -> bool {
-        self.heard_ns > 0 && now_ns.saturating_sub(self.heard_ns) < TALKING_NS
     }
 }
 

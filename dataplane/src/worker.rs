@@ -262,7 +262,7 @@ impl Worker {
         self.io.retry_faulted()?;
         // A guest that forgets to ring, or a bell that it broke, delays its commands, no more.
         self.take_commands(now_ns)?;
-        let steps = self.flows.high_water().div_ceil(SWEEP_FLOWS).max(1);
+        let steps = self.flows.open_count().div_ceil(SWEEP_FLOWS).max(1);
         self.next_step_ns = now_ns + HOUSEKEEPING_NS / u64::from(steps);
         Ok(())
     }

@@ -127,7 +127,7 @@ fn an_interval_counts_from_the_one_before() {
     // A new source goes on counting.
     quality.note(Seen { ssrc: 8, ..seen(40_000) }, 0);
     assert_eq!(interval(&mut quality, &[]), (1, 1, 100));
-    assert_eq!((quality.expected(), quality.received(), quality.lost()), (17, 13, 4));
+    assert_eq!((quality.expected(), quality.lost()), (17, 4));
 }
 
 #[test]
@@ -164,47 +164,19 @@ fn reordering_leaves_no_bursts_behind() {
     }
 }
 
+/// An answer that names another codec reaches a source that is talking already.
 #[test]
-fn the_longest_gap_is_one_with_losses() {
+fn a_rate_that_is_stated_later_is_that_of_the_running_source() {
     let mut quality = Quality::default();
-    let ms = 1_000_000;
-    quality.note(seen(1), 0);
-    // 4 s of silence suppression: no number is missing.
-    quality.note(seen(2), 4_000 * ms);
-    assert_eq!(quality.gap_longest_ns(), 0);
-    quality.note(seen(22), 4_400 * ms);
-    quality.note(seen(24), 4_440 * ms);
-    assert_eq!(quality.gap_longest_ns(), 400 * ms);
-    // A new source keeps the record.
-    quality.note(Seen { ssrc: 8, ..seen(1) }, 9_000 * ms);
-    assert_eq!(quality.gap_longest_ns(), 400 * ms);
-}
-
-#[test]
-fn one_way_means_that_one_talks_and_the_other_should() {
-    let now = 100 * SECOND_NS;
-    let talking = Direction { heard_ns: now - TALKING_NS + 1, due_since_ns: Some(0) };
-    let silent = |silent_ns: u64| Direction { heard_ns: now - silent_ns, due_since_ns: Some(1) };
-    let never = |due_ns: u64| Direction { heard_ns: 0, due_since_ns: Some(now - due_ns) };
-    let held = Direction { heard_ns: 0, due_since_ns: None };
-    let held_talking = Direction { due_since_ns: None, ..talking };
-    let table = [
-        (talking, talking, None),
-        (silent(ONE_WAY_NS), talking, Some(Silent::First)),
-        (talking, silent(ONE_WAY_NS), Some(Silent::Second)),
-        (talking, silent(ONE_WAY_NS - 1), None),
-        (talking, never(ONE_WAY_NS), Some(Silent::Second)),
-        (talking, never(ONE_WAY_NS - 1), None),
-        // Resumed a moment ago: the hold does not count as silence.
-        (talking, Direction { heard_ns: 1, due_since_ns: Some(now - SECOND_NS) }, None),
-        (talking, held, None),
-        // Music while the other side is held: nobody expects an answer, but the music is expected.
-        (held_talking, silent(ONE_WAY_NS), Some(Silent::Second)),
-        (silent(ONE_WAY_NS), silent(ONE_WAY_NS), None),
-        (silent(ONE_WAY_NS), silent(TALKING_NS), None),
-        (silent(ONE_WAY_NS), never(0), None),
-    ];
-    for (n, (first, second, expected)) in table.into_iter().enumerate() {
-        assert_eq!(one_way(first, second, now), expected, "row {n}");
-    }
+    quality.state_rate(8_000);
+    let dynamic = |seq| Seen { payload_type: 96, ..seen(seq) };
+    quality.note(dynamic(1), 0);
+    assert_eq!(quality.rate_hz(), 8_000);
+    quality.state_rate(48_000);
+    quality.note(dynamic(2), 20_000_000);
+    assert_eq!(quality.rate_hz(), 48_000);
+    quality.state_rate(0);
+    assert_eq!(quality.rate_hz(), 48_000, "nothing was said");
+    quality.note(seen(3), 40_000_000);
+    assert_eq!(quality.rate_hz(), 8_000, "a static type says it itself");
 }
