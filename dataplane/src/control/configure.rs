@@ -10,6 +10,7 @@ use crate::flow::{Flow, Formats, Gate, Silence};
 use crate::flows::Flows;
 use crate::io::Endpoint;
 use crate::latch::{Learning, Network};
+use crate::limits::LATCH_WINDOW_RTCP_NS;
 
 /// Gives a flow the configuration of `update`.
 ///
@@ -17,14 +18,19 @@ use crate::latch::{Learning, Network};
 /// The reason of refusal; nothing has changed then.
 pub fn configure(flows: &mut Flows, update: Update, now_ns: u64) -> Result<(), Reason> {
     let peer = update.peer.unwrap_or(FlowId::NONE);
-    let peer_local = flows.get_mut(peer).map(|peer| peer.lease.rtp);
+    let unprotect = update.unprotect.as_ref().map(master_key).transpose()?;
+    let protect = update.protect.as_ref().map(master_key).transpose()?;
+    let peer_local = match flows.get_mut(peer) {
+        Some(peer) if echoes(peer, unprotect.as_ref(), protect.as_ref()) => {
+            return Err(Reason::BadCommand);
+        }
+        peer => peer.map(|peer| peer.lease.rtp),
+    };
     let flow = flows.get_mut(update.flow).ok_or(Reason::NoSuchFlow)?;
     check_families(flow.lease.rtp, [update.source_rtp, update.source_rtcp])?;
     if let Some(local) = peer_local {
         check_families(local, [update.destination_rtp, update.destination_rtcp])?;
     }
-    let unprotect = update.unprotect.as_ref().map(master_key).transpose()?;
-    let protect = update.protect.as_ref().map(master_key).transpose()?;
     let permitted =
         flow.ingress_keys.permit(unprotect.as_ref()) && flow.egress_keys.permit(protect.as_ref());
     if !permitted || update.udptl && (flow.ingress_keys.is_keyed() || flow.egress_keys.is_keyed()) {
@@ -50,13 +56,20 @@ pub fn configure(flows: &mut Flows, update: Update, now_ns: u64) -> Result<(), R
     Ok(())
 }
 
+/// Whether a leg would be sent to with the key that it sends with: a description that was echoed.
+/// Both would encrypt with one key stream. `peer` has the leg's other direction of either key.
+fn echoes(peer: &Flow, unprotect: Option<&MasterKey>, protect: Option<&MasterKey>) -> bool {
+    unprotect.is_some_and(|key| peer.egress_keys.know(key))
+        || protect.is_some_and(|key| peer.ingress_keys.know(key))
+}
+
 fn locate(flow: &mut Flow, update: &Update, secure: bool, now_ns: u64) {
     let learning = learning(update.learning);
     let [source_rtp, source_rtcp, rtp, rtcp] =
         [update.source_rtp, update.source_rtcp, update.destination_rtp, update.destination_rtcp]
             .map(|address| address.map(Endpoint::from));
     flow.source_rtp.restate(source_rtp, learning, secure, now_ns);
-    flow.source_rtcp.restate(source_rtcp, learning, secure, now_ns);
+    flow.source_rtcp.restate(source_rtcp, patient(learning), secure, now_ns);
     if learning != Learning::Off {
         flow.source_rtcp.accompany(&flow.source_rtp, now_ns);
     }
@@ -85,6 +98,16 @@ fn learning(permission: Option<Permission>) -> Learning {
         Network { ip: mapped, prefix: prefix.saturating_add(family_bits) }
     });
     Learning::Learn { window_ns: u64::from(window_ms) * 1_000_000, within }
+}
+
+/// RTCP comes every few seconds only.
+fn patient(learning: Learning) -> Learning {
+    match learning {
+        Learning::Off => Learning::Off,
+        Learning::Learn { window_ns, within } => {
+            Learning::Learn { window_ns: window_ns.max(LATCH_WINDOW_RTCP_NS), within }
+        }
+    }
 }
 
 fn check_families(local: SocketAddr, remotes: [Option<SocketAddr>; 2]) -> Result<(), Reason> {

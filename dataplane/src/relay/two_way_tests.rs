@@ -223,6 +223,17 @@ fn control_packets_are_learned_at_the_address_of_the_media() {
     assert_eq!(to, "192.0.2.77:40009");
 }
 
+/// They come every five seconds or so, the first one half of that after the media.
+#[test]
+fn control_packets_have_longer_to_be_learned() {
+    for (seconds, learned) in [(14, true), (15, false)] {
+        let mut call = Call::with(|forward, _| forward.learning = learn(None));
+        assert!(call.media("192.0.2.77:40000", 1).is_ok());
+        call.now_ns += seconds * SECOND_NS;
+        assert_eq!(call.pass((0, Port::Rtcp), "192.0.2.77:40009", &REPORT).is_ok(), learned);
+    }
+}
+
 #[test]
 fn a_held_direction_passes_control_packets_and_nothing_else() {
     let mut call = Call::with(|forward, _| forward.relay = false);
@@ -320,6 +331,44 @@ fn a_new_source_continues_the_old_one_and_reports_follow() {
     let far = &call.flows.get_mut(id(1, 1)).unwrap().far;
     assert_eq!((far.lost(), far.jitter()), (Some(3), Some(40)));
     assert!(far.rtt_us().is_some_and(|rtt| (99_000..101_000).contains(&rtt)), "{:?}", far.rtt_us());
+}
+
+/// Either direction may be configured first.
+#[test]
+fn a_leg_that_answers_with_our_key_is_refused() {
+    let key = |byte| Key::new(Suite::AeadAes128Gcm, &[byte; 16], &[9; 12]);
+    let state = |call: &mut Call, forward: bool, byte: u8| {
+        let mut update = match forward {
+            true => update(id(0, 1), id(1, 1), [A, A_RTCP], [B, B_RTCP]),
+            false => update(id(1, 1), id(0, 1), [B, B_RTCP], [A, A_RTCP]),
+        };
+        *(if forward { &mut update.protect } else { &mut update.unprotect }) = key(byte);
+        configure(&mut call.flows, update, 0)
+    };
+    for first in [true, false] {
+        let mut call = Call::with(|_, _| ());
+        assert_eq!(state(&mut call, first, 7), Ok(()));
+        assert_eq!(state(&mut call, !first, 7), Err(abi::Reason::BadCommand));
+        assert_eq!(state(&mut call, first, 8), Ok(()));
+        assert_eq!(state(&mut call, !first, 7), Err(abi::Reason::BadCommand), "one of before");
+        assert_eq!(state(&mut call, !first, 6), Ok(()));
+    }
+}
+
+/// What is told only once is told again when signaling says that another time has begun.
+#[test]
+fn another_time_out_begins_the_watch_anew() {
+    let mut call = Call::with(|_, _| ());
+    call.now_ns += 9 * SECOND_NS;
+    let flow = call.flows.get_mut(id(0, 1)).unwrap();
+    assert!(flow.is_mute(call.now_ns));
+    flow.silence.one_way_reported_ns = call.now_ns;
+    call.update(|_, _| ());
+    let later_ns = call.now_ns + 5 * SECOND_NS;
+    assert!(!call.flows.get_mut(id(0, 1)).unwrap().is_mute(later_ns), "nothing has changed");
+    call.update(|forward, _| forward.timeout_ms = 60_000);
+    let flow = call.flows.get_mut(id(0, 1)).unwrap();
+    assert!(!flow.is_mute(later_ns - 1) && flow.is_mute(later_ns));
 }
 
 #[test]
