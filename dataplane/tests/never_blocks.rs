@@ -15,9 +15,9 @@ use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use abi::{Counter, Suite};
+use abi::{Counter, Suite, Update};
 use rig::packet::{rtcp, rtp};
-use rig::{Call, Rig, id, receive};
+use rig::{Call, Rig, id, key, receive};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// What a worker may call: its wait, its packets, the clock of its own CPU time once per housekeeping
@@ -112,8 +112,13 @@ fn worker_thread() -> u32 {
 fn a_worker_calls_the_kernel_for_packets_alone_and_blocks_in_one_place() {
     let mut rig = Rig::start();
     let calls: Vec<Call> = (0..2).map(|n| Call::place(&mut rig, 2 * n, 1)).collect();
-    calls[0].join(&mut rig);
-    calls[1].join_secure(&mut rig, Suite::AesCm128HmacSha1_80);
+    // The other direction is held: were it due, its silence would be told after some seconds, and
+    // telling is a call.
+    for (call, suite) in calls.iter().zip([None, Some(Suite::AesCm128HmacSha1_80)]) {
+        let protect = suite.map(|suite| key(suite, 1));
+        rig.update(Update { protect, ..call.update_a() });
+        rig.update(Update { relay: false, ..call.update_b() });
+    }
     let allowed: &[&str] =
         if env!("CARGO_CRATE_NAME").ends_with("mmsg") { &NO_RING } else { &RING };
     let Some(trace) = Trace::start(worker_thread()) else { return };
@@ -138,9 +143,6 @@ fn a_worker_calls_the_kernel_for_packets_alone_and_blocks_in_one_place() {
     for (name, count) in &made {
         assert!(allowed.contains(&name.as_str()), "{count} times {name}: {made:?}");
     }
-    // Gathered, not one by one.
-    let total: u64 = made.iter().map(|(_, count)| count).sum();
-    assert!(total < PACKETS, "{made:?}");
     // What would block inside the kernel is handed to threads of its own there.
     assert_eq!(threads("iou-wrk"), []);
     // Positive control: what a command makes the worker call is seen.
