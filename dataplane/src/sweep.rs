@@ -86,39 +86,10 @@ mod tests {
 
     use super::*;
     use crate::flow::tests::{flow, id};
-    use crate::limits::{ONE_WAY_NS, RATING_NS, TALKING_NS};
+    use crate::limits::RATING_NS;
     use crate::quality::Seen;
 
     const MS: u64 = 1_000_000;
-
-    /// A direction that should send since 1 s; its peer heard media `ago_ns` before `now_ns`.
-    fn told(flow: &Flow, now_ns: u64, ago_ns: u64) -> bool {
-        is_one_way(flow, Some(now_ns - ago_ns), now_ns)
-    }
-
-    #[test]
-    fn one_way_audio_is_told_of_the_silent_direction_once() {
-        let mut flow = flow(id(0, 1));
-        flow.silence.since_ns = 1000 * MS;
-        let over_ns = 1000 * MS + ONE_WAY_NS;
-        assert!(!told(&flow, over_ns, 0), "nothing is to be relayed yet");
-        flow.gate = Gate::Held;
-        assert!(!told(&flow, over_ns, 0), "it is held");
-        flow.gate = Gate::Relaying;
-        assert!(!told(&flow, over_ns - 1, 0), "it may still come");
-        assert!(told(&flow, over_ns, 0));
-        assert!(told(&flow, over_ns, TALKING_NS - 1));
-        assert!(!told(&flow, over_ns, TALKING_NS), "both are silent");
-        assert!(!is_one_way(&flow, None, over_ns), "there is no other direction");
-        flow.silence.one_way_reported = true;
-        assert!(!told(&flow, over_ns, 0), "it was told");
-        // Control packets are no media: they neither end the silence nor arm the report again.
-        flow.accepted(100, over_ns);
-        assert!(!told(&flow, over_ns + ONE_WAY_NS, 0));
-        flow.accepted_media(over_ns);
-        assert!(!told(&flow, over_ns + ONE_WAY_NS - 1, 0));
-        assert!(told(&flow, over_ns + ONE_WAY_NS, 0), "silent again");
-    }
 
     #[test]
     fn the_flow_table_shows_rate_round_trip_losses_and_rating() {

@@ -1,7 +1,7 @@
 use io_uring::opcode;
 
 use super::*;
-use crate::io::{Dscp, Port, socket};
+use crate::io::{Dscp, Origin, Port, Sent, socket};
 use abi::FlowId;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
@@ -62,18 +62,19 @@ fn a_full_queue_fails_sends_and_ends_nothing() {
         let mut ring = ring();
         starve();
         let id = |index| SocketId { flow: FlowId { index, generation: 1 }, port: Port::Rtp };
+        let own = Origin { flow: id(0).flow, sent: Sent::Own };
         let open = || socket::open("127.0.0.1:0".parse().unwrap(), Dscp::EF).unwrap();
         let near = open();
         let destination = near.local_addr().unwrap().into();
         ring.open(id(0), near).unwrap();
         let mut batch = Batch::new();
         while let Some(buffer) = ring.take_buffer() {
-            let (socket, origin) = (id(0), id(0));
+            let (socket, origin) = (id(0), own);
             batch.departures.push(Departure { socket, destination, buffer, len: 20, origin });
         }
         assert_eq!(batch.departures.len(), SUBMISSIONS as usize, "as many as the queue has");
         ring.transmit(&mut batch).unwrap();
-        assert_eq!(batch.failed, [id(0)], "the receive has one place of the queue");
+        assert_eq!(batch.failed, [own], "the receive has one place of the queue");
         assert!(ring.take_buffer().is_some() && ring.take_buffer().is_none());
         ring.ring_bell().unwrap();
         ring.open(id(1), open()).unwrap();
