@@ -131,6 +131,10 @@ impl Continuity {
                 (Talker::Far, 1..=MISORDER_MAX) | (Talker::Own, 1) => {
                     return Ok(self.advance(step, header, now_ns));
                 }
+                // After a turn of numbers that were held they are new, not late.
+                (Talker::Far, NEAR_MIN..=0) if now_ns.saturating_sub(self.newest_ns) > LATE_NS => {
+                    return Ok(self.change(talker, header, None, rate_hz, now_ns));
+                }
                 (Talker::Far, NEAR_MIN..=0) => {
                     let age = step.unsigned_abs();
                     let counted = age <= u16::from(self.current.span);
@@ -140,11 +144,6 @@ impl Continuity {
             }
         }
         self.turn(talker, header, rate_hz, now_ns)
-    }
-
-    /// Whether headers have always passed as they are: nothing need be written.
-    pub fn is_identity(&self) -> bool {
-        !self.changed
     }
 
     /// The one source that the receiver meets, once anything left.
@@ -219,8 +218,9 @@ impl Continuity {
         self.newest_ns = now_ns;
         self.current = Numbering {
             talker: Some(talker),
-            // Nothing was numbered before it, so that even its earlier packets have a number.
-            span: u8::MAX,
+            // Its earlier packets have a number too, down to 0: before that a receiver of SRTP has
+            // no index, and takes them for ones of the next turn.
+            span: u8::try_from(header.seq).unwrap_or(u8::MAX),
             ssrc: header.ssrc,
             highest: header.seq,
             timestamp: header.timestamp,
@@ -368,6 +368,9 @@ fn ticks(duration_ns: u64, rate_hz: u32) -> u32 {
 }
 
 const SECOND_NS: u64 = 1_000_000_000;
+/// No packet is so late; longer than the longest event, whose packets share one timestamp, and far
+/// shorter than a turn of sequence numbers.
+const LATE_NS: u64 = 10 * SECOND_NS;
 /// The clock of telephone audio, RFC 3551 §6.
 const RATE_UNKNOWN_HZ: u32 = 8_000;
 const NEAR: u16 = MISORDER_MAX.unsigned_abs();

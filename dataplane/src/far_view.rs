@@ -62,11 +62,6 @@ impl FarView {
         self.report.map(|report| report.cumulative_lost.max(0).unsigned_abs())
     }
 
-    /// The part of packets that it did not receive between its last two reports, 0 to 1.
-    pub fn loss_ratio(&self) -> Option<f64> {
-        self.report.map(|report| f64::from(report.fraction_lost) / 256.0)
-    }
-
     /// Interarrival jitter in timestamp units.
     pub fn jitter(&self) -> Option<u32> {
         self.report.map(|report| report.jitter)
@@ -99,11 +94,9 @@ mod tests {
     #[test]
     fn a_report_tells_what_it_tells() {
         let mut view = FarView::default();
-        let unknown = (view.rtt_us(), view.lost(), view.jitter(), view.loss_ratio());
-        assert_eq!(unknown, (None, None, None, None));
+        assert_eq!((view.rtt_us(), view.lost(), view.jitter()), (None, None, None));
         view.note_report(&report(0, 0), 5);
         assert_eq!((view.rtt_us(), view.lost(), view.jitter()), (None, Some(12), Some(40)));
-        assert_eq!(view.loss_ratio(), Some(0.25));
         view.note_report(&ReportBlock { cumulative_lost: -3, ..report(0, 0) }, 5);
         assert_eq!(view.lost(), Some(0), "more duplicates than losses");
     }
@@ -181,7 +174,7 @@ mod tests {
                     view.note_report(&block, now_ns);
                 }
                 assert!(view.rtt_us().is_none_or(|rtt| u64::from(rtt) * 1000 <= RTT_MAX_NS));
-                let _ = (view.lost(), view.loss_ratio(), view.jitter());
+                let _ = (view.lost(), view.jitter());
             }
         }
     }

@@ -59,10 +59,7 @@ pub fn ring_oracle(data: &[u8]) {
         match step % 8 {
             0..=2 => {
                 let room = model.len() < capacity;
-                let pushed = match step % 8 {
-                    2 => producer.push_with(|slot| *slot = pair),
-                    _ => producer.push(&pair),
-                };
+                let pushed = producer.push(&pair);
                 assert_eq!(pushed, if room { Ok(()) } else { Err(Full) });
                 model.extend(room.then_some(pair));
             }

@@ -26,7 +26,6 @@ use std::marker::PhantomData;
 
 use bytemuck::{AnyBitPattern, NoUninit, Pod};
 use crossbeam::utils::CachePadded;
-use zeroize::Zeroize;
 
 use crate::memory::{Words, sync::AtomicU64, sync::Ordering};
 
@@ -80,20 +79,6 @@ impl<T: Slot> Producer<T> {
         self.tail = self.tail.wrapping_add(1);
         self.ring.store(TAIL, self.tail);
         Ok(())
-    }
-
-    /// As [`Producer::push`], with a value that `fill` makes from zeroes. `fill` runs only when
-    /// there is room, and the private copy is wiped.
-    ///
-    /// # Errors
-    /// [`Full`], as for [`Producer::push`].
-    pub fn push_with(&mut self, fill: impl FnOnce(&mut T)) -> Result<(), Full> {
-        self.make_room()?;
-        let mut value = T::zeroed();
-        fill(&mut value);
-        let pushed = self.push(&value);
-        bytemuck::bytes_of_mut(&mut value).zeroize();
-        pushed
     }
 
     /// Slots of the ring.

@@ -2,8 +2,9 @@
 //! for 256-bit keys, RFC 7714 §11 for GCM) with a key derivation rate of 0.
 
 use super::key::{MasterKey, Suite};
-use aes::cipher::{BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
+use aes::cipher::{Array, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
 use aes::{Aes128Enc, Aes256Enc};
+use zeroize::Zeroize;
 
 /// What a derived key is for.
 #[derive(Clone, Copy)]
@@ -41,11 +42,12 @@ where
     start[7] ^= label as u8;
     let mut out = [0; N];
     for (counter, chunk) in (u128::from_be_bytes(start)..).zip(out.chunks_mut(16)) {
-        let mut block = counter.to_be_bytes().into();
+        let mut block: Array<u8, U16> = counter.to_be_bytes().into();
         cipher.encrypt_block(&mut block);
-        for (byte, key) in chunk.iter_mut().zip(block) {
-            *byte = key;
+        for (byte, key) in chunk.iter_mut().zip(&block) {
+            *byte = *key;
         }
+        block.as_mut_slice().zeroize();
     }
     out
 }
