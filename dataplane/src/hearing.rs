@@ -62,7 +62,7 @@ impl Hearing {
         }
         let tones = self.tones.as_mut().filter(|tones| tones.payload_type == payload_type)?;
         let digit = tones.detector.note(tones.law, timestamp, payload, now_ns);
-        digit.map(|digit| (digit, Heard::Tone))
+        self.alone(digit, now_ns)
     }
 
     /// A digit whose end was lost, or that waited for its turn. To be called every 100 ms or so.
@@ -71,8 +71,17 @@ impl Hearing {
         if let Some(digit) = event {
             return Some((digit, Heard::Event));
         }
-        let tone = self.tones.as_mut()?.detector.expire(now_ns);
-        tone.map(|digit| (digit, Heard::Tone))
+        let digit = self.tones.as_mut()?.detector.expire(now_ns);
+        self.alone(digit, now_ns)
+    }
+
+    /// A tone that is not the leaking beginning of an event.
+    fn alone(&self, tone: Option<Digit>, now_ns: u64) -> Option<(Digit, Heard)> {
+        let known = |digit: &Digit| {
+            let events = self.events.as_ref();
+            events.is_some_and(|events| events.detector.is_recent(digit.code, now_ns))
+        };
+        tone.filter(|digit| !known(digit)).map(|digit| (digit, Heard::Tone))
     }
 }
 
@@ -88,6 +97,7 @@ fn audible(format: Format) -> Option<(u8, Law)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dtmf::{DigitCode, ToneSender};
     use abi::FlowId;
 
     const FLOW: FlowId = FlowId { index: 0, generation: 1 };
@@ -141,5 +151,34 @@ mod tests {
         assert_eq!(hear(&mut hearing, &packet(101, 1000, &end)), Some((5, Heard::Event)));
         hearing.state(&listening());
         assert_eq!(hear(&mut hearing, &packet(101, 1000, &end)), None, "the same, repeated");
+    }
+
+    /// A key that is pressed for 200 ms and whose first 60 ms were sent as audio too.
+    #[test]
+    fn the_tone_of_an_event_is_not_another_digit() {
+        const MS: u64 = 1_000_000;
+        for (leaking, expected) in [('5', Heard::Event), ('6', Heard::Tone)] {
+            let mut hearing = Hearing::default();
+            hearing.state(&listening());
+            let code = DigitCode::of_char(leaking).unwrap();
+            let mut tone = ToneSender::new(code, 60, Law::A);
+            let mut told = Vec::new();
+            for slot in 0..20_u32 {
+                let now_ns = u64::from(slot) * 20 * MS;
+                let mut audio = [0; 160];
+                tone.write(&mut audio);
+                let audio = packet(8, slot * 160, &audio);
+                told.extend(hearing.hear(&RtpPacket::parse(&audio).unwrap(), now_ns));
+                if (1..=10).contains(&slot) {
+                    let flags = if slot == 10 { 0x8A } else { 0x0A };
+                    let event = packet(101, 160, &[5, flags, 0, slot as u8]);
+                    told.extend(hearing.hear(&RtpPacket::parse(&event).unwrap(), now_ns));
+                }
+                told.extend(hearing.expire(now_ns));
+            }
+            let of_event = told.iter().filter(|(_, heard)| *heard == Heard::Event).count();
+            assert_eq!((told[0].1, of_event), (expected, 1), "{told:?}");
+            assert_eq!(told.len(), if leaking == '5' { 1 } else { 2 }, "{told:?}");
+        }
     }
 }

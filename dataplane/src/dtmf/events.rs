@@ -74,6 +74,13 @@ impl EventDetector {
         }
     }
 
+    /// Whether a digit of `code` is running or was a moment ago. Its tone may be heard too, in audio
+    /// that the sender muted late.
+    pub fn is_recent(&self, code: DigitCode, now_ns: u64) -> bool {
+        let recent = |event: &Event| now_ns.saturating_sub(event.last_ns) < LEAK_NS;
+        self.event.as_ref().is_some_and(|event| event.code == code && recent(event))
+    }
+
     /// Ends a digit whose end was lost. To be called every 100 ms or so.
     pub fn expire(&mut self, now_ns: u64) -> Option<Digit> {
         let event = self.event.as_mut()?;
@@ -200,6 +207,11 @@ impl EventSender {
         }
     }
 
+    /// The longest digit that one segment can say: 8,191 ms at 8 kHz, 1,365 ms at 48 kHz.
+    pub fn longest_ms(clock_hz: u32) -> u32 {
+        u32::from(u16::MAX) * 1000 / clock_hz.max(1)
+    }
+
     /// The packet of the next ptime; `None` after the third end.
     pub fn next_packet(&mut self) -> Option<EventPacket> {
         if self.ends_left == 0 {
@@ -228,6 +240,9 @@ fn units(ms: u32, clock_hz: u32) -> u16 {
 
 /// Updates come every 50 ms at least (RFC 4733 §2.5.1.2); four lost ones in a row are an end.
 pub(super) const SILENCE_NS: u64 = 200_000_000;
+/// After the last packet of an event for so long its tone may still be told: the pause that ends a
+/// tone, its expiry, and a jitter of three packets.
+const LEAK_NS: u64 = 300_000_000;
 /// A packet may come this late and be known as late; longer than the longest segment of 8 kHz.
 const LATE_SECONDS: u32 = 15;
 /// Length of a full segment (RFC 4733 §2.5.1.3).
