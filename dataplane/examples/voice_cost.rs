@@ -41,7 +41,7 @@ fn main() {
         }
     });
     for (name, how) in [
-        ("tones", How::Tones(Law::A)),
+        ("tones", How::Tones { payload_type: 8, law: Law::A }),
         ("events", How::Events { payload_type: 101, clock_hz: 8000 }),
     ] {
         print("say ".to_owned() + name, || say(digit, how));

@@ -16,7 +16,6 @@ use abi::{Command, Counter, Event, FlowId, Open, Reason, Request, Update};
 use crate::flow::Flow;
 use crate::flows::SlotError;
 use crate::io::{Port, SocketId, socket};
-use crate::limits::UNSENT_MAX;
 use crate::ports::LeaseError;
 use crate::worker::Worker;
 
@@ -35,7 +34,7 @@ impl Worker {
             Ok(Request::Open(open)) => self.open(&open, now_ns)?,
             Ok(Request::Update(update)) => self.update(update, now_ns),
             Ok(Request::Play(play)) => self.play(&play, now_ns),
-            Ok(Request::Stop(stop)) => self.stop_talking(stop, now_ns),
+            Ok(Request::Stop(stop)) => self.stop_talking(stop),
             Ok(Request::Dial(dial)) => self.dial(&dial, now_ns),
             Ok(Request::Close(close)) => match self.close(close.flow, close.token, now_ns)? {
                 Some(closed) => closed,
@@ -98,9 +97,11 @@ impl Worker {
 
     fn update(&mut self, update: Update, now_ns: u64) -> Event {
         let (token, id) = (update.token, update.flow);
+        let before = self.flows.get_mut(id).map(|flow| flow.formats).unwrap_or_default();
         match configure::configure(&mut self.flows, update, now_ns) {
             Ok(()) => {
                 self.publish_way(id);
+                self.follow_formats(id, before);
                 Event::updated(token, id)
             }
             Err(Reason::NoSuchFlow) => Event::refused(token, id, self.absence(id)),
@@ -144,7 +145,7 @@ impl Worker {
         if self.try_emit(event) {
             return;
         }
-        if self.unsent.len() < UNSENT_MAX {
+        if self.unsent.len() < self.unsent.capacity() {
             self.unsent.push_back(*event);
         } else {
             self.tally.add(Counter::EventsLost, 1);

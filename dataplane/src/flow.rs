@@ -56,7 +56,7 @@ pub struct Flow {
 }
 
 /// What is known of the RTP of either side.
-#[derive(Clone, Copy, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Formats {
     pub received: Option<Format>,
     pub sent: Option<Format>,
@@ -71,22 +71,6 @@ impl Formats {
             Codec::Pcma => Some(prompt::Codec::Pcma),
             Codec::G722 => Some(prompt::Codec::G722),
             _ => None,
-        }
-    }
-
-    /// What the far side calls the payload type of something that we say: its own number for the
-    /// codec instead of the static one.
-    pub fn agreed(&self, payload_type: u8) -> u8 {
-        let of_audio = |codec: prompt::Codec| codec.payload_type() == payload_type;
-        let of_events = |events: TelephoneEvent| events.payload_type == payload_type;
-        match self.sent {
-            Some(sent)
-                if self.speakable().is_some_and(of_audio)
-                    && !self.events_sent.is_some_and(of_events) =>
-            {
-                sent.payload_type
-            }
-            _ => payload_type,
         }
     }
 }

@@ -15,23 +15,6 @@ pub enum Law {
 }
 
 impl Law {
-    /// The law of a static payload type (RFC 3551 §6).
-    pub const fn of_payload_type(payload_type: u8) -> Option<Law> {
-        match payload_type {
-            0 => Some(Law::Mu),
-            8 => Some(Law::A),
-            _ => None,
-        }
-    }
-
-    /// Static payload type (RFC 3551 §6).
-    pub const fn payload_type(self) -> u8 {
-        match self {
-            Law::Mu => 0,
-            Law::A => 8,
-        }
-    }
-
     /// The octet of a 16-bit linear sample.
     pub fn encode(self, sample: i16) -> u8 {
         match self {
@@ -87,14 +70,6 @@ mod tests {
                 assert_eq!(law.encode(law.decode(octet)), expected, "{law:?} {octet:#x}");
             }
         }
-    }
-
-    #[test]
-    fn payload_types_are_the_static_ones() {
-        for law in [Law::Mu, Law::A] {
-            assert_eq!(Law::of_payload_type(law.payload_type()), Some(law));
-        }
-        assert_eq!(Law::of_payload_type(9), None);
     }
 
     #[test]

@@ -86,12 +86,9 @@ pub const LEASE_TRIES: usize = 32;
 /// reservation; the kernel clamps it to `net.core.rmem_max` and `wmem_max`.
 pub const SOCKET_BUFFER: usize = 1 << 20;
 
-/// Shortest digit that we send, in milliseconds: what every receiver must accept (ITU-T Q.24).
-pub const DIGIT_MS_MIN: u32 = 40;
-
-/// Longest digit that we send, in milliseconds: no service asks for a longer press, and one event
-/// of a clock of 8 kHz can still say it in one segment (RFC 4733 §2.5.1.3).
-pub const DIGIT_MS_MAX: u32 = 6000;
+/// Shortest and longest digit that we send, in milliseconds: those of a command.
+pub const DIGIT_MS_MIN: u32 = abi::request::DIGIT_MS_MIN as u32;
+pub const DIGIT_MS_MAX: u32 = abi::request::DIGIT_MS_MAX as u32;
 
 /// Longest prompt, in seconds: announcements last up to 15 (a network ends early media soon after),
 /// hold music in a loop up to a minute.
@@ -147,8 +144,13 @@ pub const COMMAND_SLOTS: u32 = 1024;
 /// Events that may wait between one worker and signaling; beyond it commands wait too.
 pub const EVENT_SLOTS: u32 = 4096;
 
-/// Answers that one command may have: its own, and the CLOSED of a flow that it replaces.
-pub const UNSENT_MAX: usize = 2;
+/// Answers that one command may have: its own, and the CLOSED of a flow that it replaces or the end
+/// of a prompt.
+pub const ANSWERS_MAX: usize = 2;
+
+/// What one flow may have to tell while no command is carried out: the end of its prompt, and that
+/// of its digits.
+pub const ENDS_MAX: usize = 2;
 
 /// Lowest port that may be leased: below it ports are privileged.
 pub const PORT_MIN: u16 = 1024;

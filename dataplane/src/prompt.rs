@@ -47,11 +47,6 @@ impl Codec {
         }
     }
 
-    /// The codec of a static payload type.
-    pub fn of_payload_type(payload_type: u8) -> Option<Codec> {
-        Codec::ALL.into_iter().find(|codec| codec.payload_type() == payload_type)
-    }
-
     /// The companding law, where tones can be said and heard.
     pub const fn law(self) -> Option<Law> {
         match self {
@@ -67,6 +62,7 @@ impl Codec {
 #[derive(Clone, Debug)]
 pub struct Audio {
     codec: Codec,
+    payload_type: u8,
     /// The prompt, then [`TAIL`] octets of silence.
     octets: Arc<[u8]>,
 }
@@ -80,7 +76,17 @@ impl Audio {
     #[cfg(test)]
     pub(crate) fn of(codec: Codec, mut octets: Vec<u8>) -> Audio {
         octets.resize(octets.len() + TAIL, 0xff);
-        Audio { codec, octets: octets.into() }
+        Audio { codec, payload_type: codec.payload_type(), octets: octets.into() }
+    }
+
+    /// The same under the payload type that was negotiated for its codec.
+    pub fn under(self, payload_type: u8) -> Audio {
+        Audio { payload_type, ..self }
+    }
+
+    /// The static one of its codec unless [`Audio::under`] another.
+    pub fn payload_type(&self) -> u8 {
+        self.payload_type
     }
 
     /// Length without the silence behind it, in octets; at least 1.
@@ -150,6 +156,13 @@ impl Prompts {
         recordings.sort_by(|a, b| a.0.cmp(&b.0));
         let encode = |(name, samples)| Prompt { name, audio: encode::encode(&samples) };
         Ok(Prompts { prompts: recordings.into_iter().map(encode).collect() })
+    }
+
+    /// One prompt of octets that are encoded already.
+    #[cfg(test)]
+    pub(crate) fn of(name: &str, octets: &[u8]) -> Prompts {
+        let audio = Codec::ALL.map(|codec| Audio::of(codec, octets.to_vec()));
+        Prompts { prompts: vec![Prompt { name: name.to_owned(), audio }] }
     }
 
     /// The prompt of a name in a codec. Does not allocate.

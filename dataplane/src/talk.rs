@@ -22,16 +22,22 @@ use crate::voice::{Finished, Packet, Say};
 use crate::worker::Worker;
 
 impl Worker {
-    /// Says what is due.
+    /// Says what is due. Whoever finds no buffer stays due until some have left: a voice that was
+    /// asked has gone on, and a digit without its end is another digit.
     pub(crate) fn talk(&mut self, now_ns: u64) {
-        while let Some(id) = self.pacer.pop_due(now_ns) {
+        while self.io.has_buffer()
+            && let Some(id) = self.pacer.pop_due(now_ns)
+        {
             self.speak(id, now_ns);
         }
     }
 
     /// Lets a flow say what is due, and paces the rest.
-    pub(crate) fn speak(&mut self, id: FlowId, now_ns: u64) {
+    fn speak(&mut self, id: FlowId, now_ns: u64) {
         loop {
+            if !self.io.has_buffer() {
+                return self.pace(id, Some(now_ns));
+            }
             let Some(voice) = self.flows.get_mut(id).and_then(|flow| flow.voice.as_mut()) else {
                 return;
             };
@@ -124,8 +130,7 @@ fn depart(
     rest.copy_from_slice(payload);
     let mut out = RtpHeaderMut::parse(place).map_err(|_| Verdict::Malformed)?;
     write_header(&mut out, header);
-    let payload_type = flow.formats.agreed(packet.payload_type);
-    let payload_type = PayloadType::new(payload_type).ok_or(Verdict::Malformed)?;
+    let payload_type = PayloadType::new(packet.payload_type).ok_or(Verdict::Malformed)?;
     out.set_payload_type(payload_type);
     let sealed = flow.egress.seal(Admitted::own(body, len)?)?;
     let from = SocketId { flow: flow.peer, port: Port::Rtp };

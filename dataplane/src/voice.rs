@@ -85,8 +85,8 @@ pub enum Finished {
 pub enum How {
     /// As telephone events (RFC 4733) of the negotiated payload type and rate.
     Events { payload_type: u8, clock_hz: u32 },
-    /// As tones in place of the speech.
-    Tones(Law),
+    /// As tones in place of the speech, in G.711 of the negotiated payload type.
+    Tones { payload_type: u8, law: Law },
 }
 
 /// As many digits wait as may wait.
@@ -118,7 +118,7 @@ struct Dialled {
 #[derive(Clone, Copy, Debug)]
 enum Saying {
     Event { sender: EventSender, payload_type: u8, clock_hz: u32, timestamp: u32, slots_left: u32 },
-    Tone { sender: ToneSender, law: Law, is_first: bool },
+    Tone { sender: ToneSender, payload_type: u8, is_first: bool },
 }
 
 /// The RTP clock: a timestamp that continues through changes of the rate.
@@ -166,6 +166,18 @@ impl Voice {
         self.in_spurt = false;
         let token = self.prompt.take()?.token;
         Some(Finished::Prompt { token, complete: false })
+    }
+
+    /// Keeps another packet time from now on, unless something is being said.
+    pub fn set_ptime(&mut self, ptime: Ptime) {
+        if self.due_ns().is_none() {
+            self.ptime = ptime;
+        }
+    }
+
+    /// Says the digits that wait in another way: what the far side takes has changed.
+    pub fn dial_as(&mut self, how: How) {
+        self.queue.iter_mut().for_each(|dialled| dialled.how = how);
     }
 
     /// Appends a digit. The duration is forced into [`DIGIT_MS_MIN`] to [`DIGIT_MS_MAX`];
@@ -275,7 +287,7 @@ impl Voice {
         let at = self.due_ns.saturating_sub(start_ns) / MS * OCTETS_PER_MS as u64;
         prompt.audio.write(at, prompt.looped, out);
         let marker = !std::mem::replace(&mut self.in_spurt, true);
-        let payload_type = prompt.audio.codec().payload_type();
+        let payload_type = prompt.audio.payload_type();
         let timestamp = self.timeline.at(self.due_ns, AUDIO_HZ);
         Some(self.timeline.packet(out.len(), payload_type, marker, timestamp))
     }
@@ -293,16 +305,20 @@ impl Saying {
     fn new(dialled: Dialled, ptime: Ptime, timeline: &mut Timeline, due_ns: u64) -> Saying {
         let Dialled { code, duration_ms, how } = dialled;
         match how {
-            How::Events { payload_type, clock_hz } => Saying::Event {
-                sender: EventSender::new(code, duration_ms, clock_hz, ptime.ms()),
-                payload_type,
-                clock_hz,
-                timestamp: timeline.at(due_ns, clock_hz),
-                slots_left: (duration_ms + PAUSE_MS).div_ceil(ptime.ms()),
-            },
-            How::Tones(law) => {
+            How::Events { payload_type, clock_hz } => {
+                // What follows the end is the pause, however long the digit was to be.
+                let duration_ms = duration_ms.min(EventSender::longest_ms(clock_hz));
+                Saying::Event {
+                    sender: EventSender::new(code, duration_ms, clock_hz, ptime.ms()),
+                    payload_type,
+                    clock_hz,
+                    timestamp: timeline.at(due_ns, clock_hz),
+                    slots_left: (duration_ms + PAUSE_MS).div_ceil(ptime.ms()),
+                }
+            }
+            How::Tones { payload_type, law } => {
                 let sender = ToneSender::new(code, duration_ms, law);
-                Saying::Tone { sender, law, is_first: true }
+                Saying::Tone { sender, payload_type, is_first: true }
             }
         }
     }
@@ -319,11 +335,11 @@ impl Saying {
                 timeline.at(due_ns, *clock_hz);
                 Some(timeline.packet(len, *payload_type, packet.marker, *timestamp))
             }
-            Saying::Tone { sender, law, is_first } => {
+            Saying::Tone { sender, payload_type, is_first } => {
                 sender.write(out);
                 let marker = std::mem::replace(is_first, false);
                 let timestamp = timeline.at(due_ns, AUDIO_HZ);
-                Some(timeline.packet(out.len(), law.payload_type(), marker, timestamp))
+                Some(timeline.packet(out.len(), *payload_type, marker, timestamp))
             }
         }
     }

@@ -20,7 +20,7 @@ use zeroize::Zeroize;
 use crate::clock;
 use crate::flows::Flows;
 use crate::io::{Backend, Batch, Dscp, Received, Wait};
-use crate::limits::{COMMANDS_PER_ROUND, HOUSEKEEPING_NS, SWEEP_FLOWS, UNSENT_MAX};
+use crate::limits::{ANSWERS_MAX, COMMANDS_PER_ROUND, ENDS_MAX, HOUSEKEEPING_NS, SWEEP_FLOWS};
 use crate::pacer::Pacer;
 use crate::ports::Ports;
 use crate::prompt::Prompts;
@@ -36,7 +36,7 @@ pub struct Worker {
     pub(crate) ports: Ports,
     pub(crate) tally: Tally,
     /// Events that found the ring full. No command is begun before they have left, so they are at
-    /// most the answers to one.
+    /// most the answers to one, and the ends of what flows are saying meanwhile. Reserved for that.
     pub(crate) unsent: VecDeque<Event>,
     /// Events were queued since the guest's bell rang last.
     pub(crate) events_waiting: bool,
@@ -92,7 +92,7 @@ impl Worker {
             flows: Flows::new(parts.flows),
             ports: parts.ports,
             tally: Tally::new(),
-            unsent: VecDeque::with_capacity(UNSENT_MAX),
+            unsent: VecDeque::with_capacity(ANSWERS_MAX + ENDS_MAX * parts.flows as usize),
             events_waiting: false,
             batch: Batch::new(),
             pacer: Pacer::new(parts.flows),
@@ -280,3 +280,6 @@ impl Worker {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

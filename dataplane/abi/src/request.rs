@@ -262,5 +262,6 @@ pub const PROMPT_NAME_MAX: usize = 32;
 pub const DIGIT_MAX: u8 = 15;
 /// Shortest digit that every receiver takes (ITU-T Q.24: 40 ms).
 pub const DIGIT_MS_MIN: u16 = 40;
-/// Longest digit that is sent.
-pub const DIGIT_MS_MAX: u16 = 8000;
+/// Longest digit that is sent: no service asks for a longer press, and one event of a clock of 8 kHz
+/// can still say it in one segment (RFC 4733 §2.5.1.3). A faster clock ends it earlier.
+pub const DIGIT_MS_MAX: u16 = 6000;

@@ -1,10 +1,9 @@
 //! PLAY, STOP and DIAL: what a flow says by itself.
 
-use abi::{Codec, Dial, Event, Play, Reason, Stop};
+use abi::{Dial, Event, FlowId, Play, Reason, Stop};
 
 use crate::dtmf::DigitCode;
 use crate::flow::{Flow, Formats};
-use crate::g711::Law;
 use crate::voice::{How, Ptime, Voice};
 use crate::worker::Worker;
 
@@ -13,6 +12,7 @@ impl Worker {
         let Some(flow) = self.flows.get_mut(play.flow) else {
             return Event::refused(play.token, play.flow, self.absence(play.flow));
         };
+        let payload_type = flow.formats.sent.map_or(0, |sent| sent.payload_type);
         let Some(codec) = flow.formats.speakable() else {
             return Event::refused(play.token, play.flow, Reason::NoFormat);
         };
@@ -20,6 +20,7 @@ impl Worker {
             return Event::refused(play.token, play.flow, Reason::NoPrompt);
         };
         let voice = voice(flow, self.seed);
+        let audio = audio.under(payload_type);
         let replaced = voice.play(audio, play.looped, play.token, now_ns);
         let due_ns = voice.due_ns();
         self.pace(play.flow, due_ns);
@@ -29,7 +30,7 @@ impl Worker {
         Event::updated(play.token, play.flow)
     }
 
-    pub(crate) fn stop_talking(&mut self, stop: Stop, now_ns: u64) -> Event {
+    pub(crate) fn stop_talking(&mut self, stop: Stop) -> Event {
         let Some(flow) = self.flows.get_mut(stop.flow) else {
             return Event::refused(stop.token, stop.flow, self.absence(stop.flow));
         };
@@ -37,8 +38,22 @@ impl Worker {
         if let Some(finished) = stopped {
             self.say_finished(stop.flow, finished);
         }
-        self.speak(stop.flow, now_ns);
         Event::updated(stop.token, stop.flow)
+    }
+
+    /// The far side takes something else than `before`: a prompt in that format ends, digits change.
+    pub(crate) fn follow_formats(&mut self, id: FlowId, before: Formats) {
+        let Some(flow) = self.flows.get_mut(id).filter(|flow| flow.formats != before) else {
+            return;
+        };
+        let Some(voice) = &mut flow.voice else { return };
+        if let Some(how) = how(&flow.formats) {
+            voice.dial_as(how);
+        }
+        let stopped = if flow.formats.sent == before.sent { None } else { voice.stop() };
+        if let Some(finished) = stopped {
+            self.say_finished(id, finished);
+        }
     }
 
     pub(crate) fn dial(&mut self, dial: &Dial, now_ns: u64) -> Event {
@@ -63,10 +78,13 @@ fn voice(flow: &mut Flow, seed: u64) -> &mut Voice {
     let ptime = flow.formats.sent.and_then(|format| Ptime::new(format.ptime_ms.into()));
     // RFC 3550 §5.1 wants both unpredictable; the seed is, and slots differ.
     let [a, b, c, d, e, f, ..] = seed.wrapping_mul(u64::from(flow.id.index) * 2 + 1).to_le_bytes();
-    flow.voice.get_or_insert_with(|| {
+    let ptime = ptime.unwrap_or(Ptime::DEFAULT);
+    let voice = flow.voice.get_or_insert_with(|| {
         let (seq, timestamp) = (u16::from_le_bytes([a, b]), u32::from_le_bytes([c, d, e, f]));
-        Box::new(Voice::new(ptime.unwrap_or(Ptime::DEFAULT), seq, timestamp))
-    })
+        Box::new(Voice::new(ptime, seq, timestamp))
+    });
+    voice.set_ptime(ptime);
+    voice
 }
 
 /// How the far side takes digits: as events where it named a type for them, else as tones.
@@ -75,9 +93,7 @@ fn how(formats: &Formats) -> Option<How> {
         let (payload_type, clock_hz) = (events.payload_type, events.rate_hz);
         return Some(How::Events { payload_type, clock_hz });
     }
-    match formats.sent?.codec {
-        Codec::Pcmu => Some(How::Tones(Law::Mu)),
-        Codec::Pcma => Some(How::Tones(Law::A)),
-        _ => None,
-    }
+    let sent = formats.sent?;
+    let law = formats.speakable()?.law()?;
+    Some(How::Tones { payload_type: sent.payload_type, law })
 }

@@ -20,6 +20,7 @@ pub fn encode(samples: &Samples) -> [Audio; 3] {
     wide.resize(2 * octets, 0);
     Codec::ALL.map(|codec| Audio {
         codec,
+        payload_type: codec.payload_type(),
         octets: match codec {
             Codec::Pcmu => narrow.iter().map(|sample| Law::Mu.encode(*sample)).collect(),
             Codec::Pcma => narrow.iter().map(|sample| Law::A.encode(*sample)).collect(),

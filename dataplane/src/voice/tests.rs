@@ -9,6 +9,10 @@ use crate::prompt::Codec;
 
 const EVENTS: How = How::Events { payload_type: 101, clock_hz: 8000 };
 
+fn tones(law: Law) -> How {
+    How::Tones { payload_type: 100, law }
+}
+
 /// A packet with the moment of its sending and its payload.
 struct Sent {
     at_ns: u64,
@@ -186,14 +190,14 @@ fn digits_as_tones_arrive_without_a_gap() {
         for law in [Law::Mu, Law::A] {
             let mut voice = voice(ptime);
             for key in "2580AB".chars() {
-                voice.dial(code(key), 70, How::Tones(law), 9, 0).unwrap();
+                voice.dial(code(key), 70, tones(law), 9, 0).unwrap();
             }
             let (sent, finished) = run(&mut voice, 0, u64::MAX);
             let mut detector = ToneDetector::new();
             let mut keys = String::new();
             for (n, sent) in sent.iter().enumerate() {
                 assert_eq!(sent.at_ns, n as u64 * u64::from(ptime) * MS);
-                assert_eq!(sent.packet.payload_type, law.payload_type());
+                assert_eq!(sent.packet.payload_type, 100);
                 let digit = detector.note(law, sent.packet.timestamp, &sent.payload, sent.at_ns);
                 keys.extend(digit.map(|digit| digit.code.as_char()));
             }
@@ -229,12 +233,12 @@ fn a_digit_interrupts_a_prompt_which_runs_on_beneath() {
 
 #[test]
 fn a_late_wake_up_delays_digits_but_loses_none() {
-    for how in [EVENTS, How::Tones(Law::A)] {
+    for how in [EVENTS, tones(Law::A)] {
         let mut voice = voice(20);
         for key in "12".chars() {
             voice.dial(code(key), 40, how, 0, 0).unwrap();
         }
-        let (mut events, mut tones) = (EventDetector::default(), ToneDetector::new());
+        let (mut events, mut detector) = (EventDetector::default(), ToneDetector::new());
         let mut keys = String::new();
         let mut now_ns = 0;
         // Woken every 170 ms instead of every 20.
@@ -244,19 +248,47 @@ fn a_late_wake_up_delays_digits_but_loses_none() {
             for Sent { packet, payload, .. } in sent {
                 let digit = match how {
                     How::Events { .. } => events.note(packet.timestamp, &payload, 8000, now_ns),
-                    How::Tones(law) => {
+                    How::Tones { law, .. } => {
                         // The line without the gaps that waking late makes.
                         let timestamp = u32::from(packet.seq.wrapping_sub(65_530)) * 160;
-                        tones.note(law, timestamp, &payload, now_ns)
+                        detector.note(law, timestamp, &payload, now_ns)
                     }
                 };
                 keys.extend(digit.map(|digit| digit.code.as_char()));
             }
             now_ns += 170 * MS;
         }
-        keys.extend(tones.expire(u64::MAX).map(|digit| digit.code.as_char()));
+        keys.extend(detector.expire(u64::MAX).map(|digit| digit.code.as_char()));
         assert_eq!(keys, "12", "{how:?}");
     }
+}
+
+/// At 48 kHz one segment says 1,365 ms; the caller is heard again after that.
+#[test]
+fn a_digit_that_no_segment_can_say_ends_earlier() {
+    for (clock_hz, ms) in [(8_000, 6000), (48_000, 1365)] {
+        let mut voice = voice(20);
+        let how = How::Events { payload_type: 96, clock_hz };
+        voice.dial(code('1'), DIGIT_MS_MAX, how, 9, 0).unwrap();
+        let (_, finished) = run(&mut voice, 0, u64::MAX);
+        let [(at_ns, Finished::Digits { token: 9 })] = finished[..] else { panic!("{finished:?}") };
+        let end_ms = ms + u64::from(PAUSE_MS);
+        assert!((end_ms..=end_ms + 20).contains(&(at_ns / MS)), "{clock_hz}: {at_ns}");
+    }
+}
+
+#[test]
+fn digits_that_wait_change_with_what_the_far_side_takes() {
+    let mut voice = voice(20);
+    for key in "12".chars() {
+        voice.dial(code(key), 40, EVENTS, 0, 0).unwrap();
+    }
+    let (mut sent, _) = run(&mut voice, 0, 1);
+    voice.dial_as(How::Events { payload_type: 96, clock_hz: 8000 });
+    sent.extend(run(&mut voice, 20 * MS, u64::MAX).0);
+    let types: Vec<_> = sent.iter().map(|sent| sent.packet.payload_type).collect();
+    let (old, new) = types.split_at(types.len() / 2);
+    assert!(old.iter().all(|at| *at == 101) && new.iter().all(|at| *at == 96), "{types:?}");
 }
 
 #[test]
@@ -323,8 +355,8 @@ proptest::proptest! {
                     started += 1;
                 }
                 Command::Stop => told += usize::from(voice.stop().is_some()),
-                Command::Dial(tones) => {
-                    let how = if tones { How::Tones(Law::Mu) } else { EVENTS };
+                Command::Dial(as_tones) => {
+                    let how = if as_tones { tones(Law::Mu) } else { EVENTS };
                     let _ = voice.dial(code('4'), 60, how, tokens, now_ns);
                 }
                 Command::Nothing => {}
