@@ -36,6 +36,8 @@ pub struct Tally {
 pub enum Role<'a> {
     /// The insecure provider at its usual ports.
     Provider,
+    /// The same on the IPv6 loopback address, where the gateway has to listen too.
+    ProviderV6,
     /// The PBX over UDP, for a gateway without any secure trunk.
     PlainPbx,
     /// The PBX over TLS, with the one suite that it offers and accepts.
@@ -48,18 +50,22 @@ pub const PBX_HZ: u32 = crate::pbx::TONE_HZ;
 impl Far {
     pub fn start(place: &Place, role: Role<'_>, extra: &[&str]) -> Self {
         let (name, address, port, media_port, hz) = match role {
-            Role::Provider => {
+            Role::Provider | Role::ProviderV6 => {
                 ("provider", place.provider, 5070, crate::sipp::MEDIA_PORT, PROVIDER_HZ)
             }
             Role::PlainPbx | Role::SecurePbx(_) => {
                 ("pbx", place.pbx, crate::pbx::PORT, crate::pbx::MEDIA_PORT, PBX_HZ)
             }
         };
+        let (address, gateway) = match role {
+            Role::ProviderV6 => ("::1".to_owned(), "[::1]".to_owned()),
+            _ => (address.to_string(), place.gateway.to_string()),
+        };
         let (record, journal) =
             (place.file(&format!("{name}.al")), place.file(&format!("{name}.sent")));
         let mut command = peer("far.py");
         command
-            .args(["--address", &address.to_string(), "--port", &port.to_string()])
+            .args(["--address", &address, "--port", &port.to_string()])
             .args(["--media-port", &media_port.to_string(), "--tone", &hz.to_string()])
             .arg("--record")
             .arg(&record)
@@ -76,13 +82,13 @@ impl Far {
                 }
                 (5061, ";transport=tls")
             }
-            Role::Provider | Role::PlainPbx => {
+            Role::Provider | Role::ProviderV6 | Role::PlainPbx => {
                 command.args(["--transport", "udp"]);
                 (5060, "")
             }
         };
         let (child, events) = spawn(command);
-        let uri = format!("{}:{uri_port}{transport}", place.gateway);
+        let uri = format!("{gateway}:{uri_port}{transport}");
         let mut this = Self { child, events, record, journal, uri };
         this.wait("ready");
         this

@@ -13,8 +13,8 @@ use crate::gateway::{Gateway, Place};
 use crate::sipp::{self, Sipp};
 
 /// Packets of a talk: 1.4 s of audio at their own pace, sent faster.
-const TALK: u32 = 70;
-const REPORTS: u32 = 3;
+pub const TALK: u32 = 70;
+pub const REPORTS: u32 = 3;
 /// Across a rollover of the sequence number (RFC 3711 §3.3.1).
 const BEFORE_ROLLOVER: [&str; 2] = ["--first-seq", "65500"];
 
@@ -23,7 +23,7 @@ const SUITES_MIN: [&str; 4] =
     ["AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32", "AEAD_AES_128_GCM", "AEAD_AES_256_GCM"];
 
 /// Both talk, both hear all of it, reports included.
-fn both_talk_and_hear(provider: &mut Far, pbx: &mut Far) {
+pub fn both_talk_and_hear(provider: &mut Far, pbx: &mut Far) {
     for far in [&mut *provider, &mut *pbx] {
         far.talk(TALK, 1, REPORTS);
     }

@@ -22,6 +22,7 @@ mod foreign;
 mod gateway;
 mod lines;
 mod pbx;
+mod reach;
 mod refusals;
 mod rtpengine;
 mod sipp;

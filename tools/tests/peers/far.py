@@ -29,7 +29,7 @@ import sys
 import abuse
 import libsrtp
 from media import Sender, Tally
-from sip import Dialog, Link
+from sip import Dialog, Link, place_of
 
 
 def tell(event, **fields):
@@ -128,8 +128,7 @@ class Far:
 
     async def call(self, uri):
         self.fresh()
-        host, port = uri.split("@")[1].split(";")[0].split(":")
-        way = await self.link.way_to(host, int(port))
+        way = await self.link.way_to(*place_of(uri.split("@")[1].split(";")[0]))
         self.dialog = Dialog.calling(self.options, uri, way)
         self.dialog.request("INVITE", self.description(None))
 
@@ -139,13 +138,17 @@ class Far:
         tag = line.split(":")[1].split()[0]
         options = self.options
         profile = "RTP/SAVP" if self.suite else "RTP/AVP"
+        address, port = options.address, options.media_port
+        if options.says:
+            address, port = place_of(options.says)
+        family = "IP6" if ":" in address else "IP4"
         lines = [
             "v=0",
-            f"o=- 1 1 IN IP4 {options.address}",
+            f"o=- 1 1 IN {family} {address}",
             "s=-",
-            f"c=IN IP4 {options.address}",
+            f"c=IN {family} {address}",
             "t=0 0",
-            f"m=audio {options.media_port} {profile} 8",
+            f"m=audio {port} {profile} 8",
             "a=rtpmap:8 PCMA/8000",
             "a=ptime:20",
         ]
@@ -227,6 +230,7 @@ def arguments():
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--transport", choices=["udp", "tls"], required=True)
     parser.add_argument("--media-port", type=int, required=True)
+    parser.add_argument("--says", help="address:port in descriptions; media is elsewhere")
     parser.add_argument("--no-media", action="store_true", help="another program has the port")
     parser.add_argument("--suite", choices=list(libsrtp.SUITES), help="without it: plain RTP")
     parser.add_argument("--certificate")

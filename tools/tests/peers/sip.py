@@ -115,7 +115,7 @@ class Dialog:
     @staticmethod
     def calling(options, target, way):
         this = Dialog(options, way)
-        this.local = f"<sip:390200000001@{options.address}>;tag={this.tag}"
+        this.local = f"<sip:390200000001@{host_of(options)}>;tag={this.tag}"
         this.remote, this.target = f"<{target}>", target
         return this
 
@@ -123,7 +123,7 @@ class Dialog:
         if method not in ("ACK", "CANCEL"):
             self.cseq += 1
         options = self.options
-        via = f"SIP/2.0/{options.transport.upper()} {options.address}:{options.port}"
+        via = f"SIP/2.0/{options.transport.upper()} {host_of(options)}:{options.port}"
         headers = [
             ("Via", f"{via};branch=z9hG4bK{secrets.token_hex(8)}"),
             ("From", self.local),
@@ -151,7 +151,17 @@ class Dialog:
 
     def contact(self):
         options = self.options
-        return f"<sip:far@{options.address}:{options.port};transport={options.transport}>"
+        return f"<sip:far@{host_of(options)}:{options.port};transport={options.transport}>"
+
+
+def host_of(options):
+    return f"[{options.address}]" if ":" in options.address else options.address
+
+
+def place_of(text):
+    """The address and the port of "192.0.2.1:5060" or "[::1]:5060"."""
+    host, port = text.rsplit(":", 1)
+    return host.strip("[]"), int(port)
 
 
 def uri_of(header):
