@@ -392,19 +392,19 @@ fn an_answer_that_renumbers_too_much_is_refused() {
         }
         rig.finish_one(status);
     }
-    // Early, it costs that phone its early media, and the caller keeps the answer that it has.
+    // Early, it costs that phone its early media, and the caller keeps the answer, and the key, that it has.
     let mut rig = Rig::with("renumber-early", "allow = []", "allow = []", "");
-    let offer = list(96, 9)(rig.carrier.offer());
-    rig.call_with(Carrier, "+4930222", Some(offer));
-    let (id, invite) = rig.invited(Pbx);
-    let [usual, renumbered] = [96, 110].map(|n| list(n, 9)(rig.pbx.accept(&invite.body)));
+    let offer = list(96, 9)(rig.pbx.offer());
+    rig.call_with(Pbx, "+4930222", Some(offer));
+    let (id, invite) = rig.invited(Carrier);
+    let [usual, renumbered] = [96, 110].map(|n| list(n, 9)(rig.carrier.accept(&invite.body)));
     for (status, answer) in [(183, &usual), (183, &renumbered), (200, &usual)] {
-        rig.answer(Pbx, id, status, Some(answer.clone()));
+        rig.answer(Carrier, id, status, Some(answer.clone()));
     }
-    let bodies: Vec<_> = rig.carrier.responses.iter().map(|(_, told)| told.body.clone()).collect();
+    let bodies: Vec<_> = rig.pbx.responses.iter().map(|(_, told)| told.body.clone()).collect();
     assert!(!bodies[0].is_empty() && bodies[1].is_empty());
     assert_eq!(bodies[2], bodies[0], "one dialog has one answer");
-    rig.hang_up(Carrier);
+    rig.hang_up(Pbx);
     rig.finish_one(200);
 }
 
