@@ -112,6 +112,9 @@ pub struct Silence {
     pub reported_ns: u64,
     /// When it was reported that this flow is silent while its peer hears media; likewise.
     pub one_way_reported_ns: u64,
+    /// When signaling last said what this flow is for. The watch for one-way audio begins anew then:
+    /// an answer restates what the ringing stated, and callers talk from the answer on.
+    pub stated_ns: u64,
 }
 
 impl Flow {
@@ -199,7 +202,8 @@ impl Flow {
     /// its datagrams come when there is something to say. With an opposite direction that
     /// [talks](Flow::talks) this is what callers report as "he cannot hear me".
     pub fn is_mute(&self, now_ns: u64) -> bool {
-        let last_ns = self.counts.last_media_ns.max(self.silence.since_ns);
+        let Silence { since_ns, stated_ns, .. } = self.silence;
+        let last_ns = self.counts.last_media_ns.max(since_ns).max(stated_ns);
         self.gate == Gate::Relaying
             && !self.udptl
             && self.silence.one_way_reported_ns <= last_ns

@@ -88,6 +88,7 @@ fn arm(flow: &mut Flow, update: &Update, now_ns: u64) {
     if flow.silence.timeout_ns != timeout_ns || flow.gate != before {
         flow.silence = Silence { timeout_ns, since_ns: now_ns, ..Silence::default() };
     }
+    flow.silence.stated_ns = now_ns;
 }
 
 fn learning(permission: Option<Permission>) -> Learning {

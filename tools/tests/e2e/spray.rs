@@ -19,9 +19,9 @@ struct Mode {
     /// `nat` of the plain provider's trunk and of the secure PBX's.
     nat: [&'static str; 2],
     /// Whether the attack may begin while the callee rings, and with what was captured from the
-    /// provider. Where plain RTP is learned from its first packet (RFC 7362), an attacker can be that
-    /// first one, so the attack begins when the parties have been heard; and whoever heard them may go
-    /// on for one that falls silent. SRTP proves where it comes from.
+    /// provider. Where plain RTP is learned from its first packet (RFC 7362), an attacker can be
+    /// that first one, so the attack begins when the parties have been heard; and whoever heard
+    /// them may go on for one that falls silent. SRTP proves where it comes from.
     from_ringing: bool,
     /// Whether a leg learns. Then a stranger's packet may be looked at more closely before it is
     /// refused.

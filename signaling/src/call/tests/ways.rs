@@ -392,7 +392,7 @@ fn an_answer_that_renumbers_too_much_is_refused() {
         }
         rig.finish_one(status);
     }
-    // Early, it costs that phone its early media, and the caller keeps the answer, and the key, that it has.
+    // Early, it costs that phone its early media; the caller keeps its answer, and the key in it.
     let mut rig = Rig::with("renumber-early", "allow = []", "allow = []", "");
     let offer = list(96, 9)(rig.pbx.offer());
     rig.call_with(Pbx, "+4930222", Some(offer));
