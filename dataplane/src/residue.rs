@@ -12,9 +12,19 @@ pub fn leave_none<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Its frame begins where that of [`wipe`] will.
+/// Its frame begins where that of [`wipe`] will, and holds nothing but a margin: what a compiler
+/// puts on top of the frame of `wipe` is not overwritten, so the work stays below it.
 #[inline(never)]
 fn apart<T>(work: impl FnOnce() -> T) -> T {
+    let margin = [0_u8; MARGIN];
+    black_box(&margin);
+    let result = below(work);
+    black_box(&margin);
+    result
+}
+
+#[inline(never)]
+fn below<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
@@ -27,4 +37,7 @@ fn wipe() {
 
 /// Octets of stack that are overwritten: a command's deepest calls, the key schedules, stay well
 /// above (`tests/key_memory.rs` would find what does not). A small part of a thread's 2 MiB.
-const DEPTH: usize = 32 << 10;
+const DEPTH: usize = 64 << 10;
+
+/// Octets between the beginnings of the two frames: more than saved registers and alignment take.
+const MARGIN: usize = 1 << 10;
