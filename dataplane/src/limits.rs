@@ -231,3 +231,14 @@ pub const ONE_WAY_NS: u64 = 5_000_000_000;
 /// Heard within this time, a direction is talking, in nanoseconds: comfort noise comes at least
 /// twice as often.
 pub const TALKING_NS: u64 = 1_000_000_000;
+
+/// Next hops that one worker keeps, by source and destination address: carriers name tens of media
+/// addresses per trunk. What goes to further ones goes by the kernel's way.
+pub const HOPS_MAX: usize = 4096;
+
+/// Of the packets to one next hop, one in this time goes by the kernel's way, in nanoseconds: more
+/// often than the kernel's reachable time of 15 to 45 s, so that neighbours are asked for in time.
+pub const HOP_USE_NS: u64 = 5_000_000_000;
+
+/// A next hop that was not used for so many housekeeping steps is forgotten: some ten seconds.
+pub const HOP_FORGET_STEPS: u32 = 128;

@@ -21,6 +21,8 @@ const UNSAFE_FILES: &[&str] = &[
     "dataplane/abi/src/memory.rs",
     "dataplane/src/harden/identity.rs",
     "dataplane/src/harden/memory.rs",
+    "dataplane/src/io/bpf/call.rs",
+    "dataplane/src/io/bpf/memory.rs",
     "dataplane/src/io/buffer_ring.rs",
     "dataplane/src/io/buffers.rs",
     "dataplane/src/io/mmsg/messages.rs",

@@ -18,12 +18,15 @@ use crate::limits::{BATCH_MAX, DELAY_SAMPLE_FLOWS, SEND_BUFFERS};
 use crate::verdict::Kind;
 
 mod backend;
+pub mod bpf;
 #[expect(unsafe_code, reason = "memory that the kernel reads and writes")]
 pub mod buffer_ring;
 #[expect(unsafe_code, reason = "memory that the kernel reads and writes")]
 pub mod buffers;
+pub mod frame;
 mod head;
 pub mod mmsg;
+pub mod neighbour;
 mod restarts;
 pub mod socket;
 #[expect(unsafe_code, reason = "a socket option that no crate sets")]
@@ -232,5 +235,7 @@ pub struct Received {
     pub spin_ns: u64,
 }
 
+#[cfg(test)]
+mod stage;
 #[cfg(test)]
 mod tests;

@@ -21,7 +21,7 @@ impl Dscp {
         (value < 64).then_some(Dscp(value))
     }
 
-    fn octet(self) -> u32 {
+    pub(super) fn octet(self) -> u32 {
         u32::from(self.0) << 2
     }
 }
