@@ -20,6 +20,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use jiff::{Timestamp, Unit};
 use serde::Serialize;
 
+use crate::feed::Step;
 use crate::secret::Pii;
 
 use journal::Journal;
@@ -116,6 +117,16 @@ impl Record {
     pub fn to(&mut self, trunk: &str, route: &str) {
         self.to_trunk = Some(trunk.to_owned());
         self.route = Some(route.to_owned());
+    }
+
+    /// How far the attempt is.
+    pub fn step(&self) -> Step {
+        match (self.end, self.answer, self.ring) {
+            (Some(_), _, _) => Step::Ended,
+            (None, Some(_), _) => Step::Answered,
+            (None, None, Some(_)) => Step::Rang,
+            (None, None, None) => Step::Began,
+        }
     }
 
     /// The callee rings. The first time counts.

@@ -16,14 +16,17 @@ use jiff::Timestamp;
 use sip::endpoint::{Endpoint, Event, Hop, Input, Output, ServerId};
 use sip::wire::{HeaderName, Message, Method, Request, StatusCode};
 
+use crate::admission::Admission;
+use crate::ask::{self, Ask};
 use crate::call::{Calls, Desk, Index, Settings, headers};
 use crate::cdr::Writer;
+use crate::feed::{Feed, News};
 use crate::gate::Gate;
 use crate::media::{Bells, Media};
 use crate::net::{Inbound, Net};
-use crate::route::Routes;
+use crate::plan::{LivePlan, View};
 use crate::trunk::nat::force_rport;
-use crate::trunk::{LiveTrunks, Origin, Registrations, TrunkId, TrunkTable};
+use crate::trunk::{Origin, Registrations, TrunkId};
 use crate::watch::{Bell, watch};
 use crate::{End, Entropy};
 
@@ -40,11 +43,12 @@ const BURST: usize = 256;
 pub struct World {
     pub endpoint: Endpoint,
     pub media: Media,
-    pub routes: Routes,
     pub settings: Settings,
     pub cdrs: Writer,
     pub entropy: Entropy,
     pub index: Index,
+    pub admission: Admission,
+    pub feed: Feed,
 }
 
 /// How to find the data plane again.
@@ -58,7 +62,9 @@ pub struct Shard {
     pub world: World,
     pub calls: Calls,
     pub net: Net,
-    pub trunks: LiveTrunks,
+    pub plan: LivePlan,
+    /// The plan that registrations follow.
+    pub generation: u64,
     pub gate: Gate,
     pub registrations: Registrations,
     pub attachment: Attachment,
@@ -67,18 +73,20 @@ pub struct Shard {
 }
 
 impl World {
-    fn desk<'a>(&'a mut self, now: Instant, trunks: &'a TrunkTable) -> Desk<'a> {
+    pub fn desk<'a>(&'a mut self, now: Instant, view: &'a View) -> Desk<'a> {
         Desk {
             now,
             wall: Timestamp::now(),
             endpoint: &mut self.endpoint,
             media: &mut self.media,
-            trunks,
-            routes: &self.routes,
+            trunks: &view.table,
+            routes: &view.plan.routes,
             settings: &self.settings,
             cdrs: &self.cdrs,
             entropy: &mut *self.entropy,
             index: &mut self.index,
+            admission: &mut self.admission,
+            feed: &self.feed,
         }
     }
 }
@@ -88,9 +96,11 @@ impl Shard {
     pub fn run(
         mut self,
         inbox: &Receiver<Inbound>,
+        asks: &Receiver<Ask>,
         mut bells: Receiver<Bell>,
         stopped: &Receiver<End>,
     ) {
+        let published = self.plan.bell();
         let mut stopping: Option<Instant> = None;
         let mut attach_at = Instant::now();
         loop {
@@ -103,6 +113,12 @@ impl Shard {
                         self.receive(message);
                     }
                 }
+                recv(asks) -> asked => {
+                    // Who asks lives as long as the shard: `start` holds one of them.
+                    let Ok(asked) = asked else { return };
+                    ask::answer(&mut self, Instant::now(), asked);
+                }
+                recv(published) -> _plan => {}
                 recv(bells) -> bell => match bell {
                     Ok(Bell::Events) => {}
                     Ok(Bell::Gone) | Err(_) => {
@@ -156,29 +172,39 @@ impl Shard {
 
     /// Everything that time or the data plane made due.
     fn tend(&mut self, now: Instant) {
-        let trunks = self.trunks.table();
-        while let Some(notice) = self.world.media.poll() {
-            self.calls.notice(&mut self.world.desk(now, &trunks), notice);
+        let view = self.plan.view();
+        if view.generation != self.generation {
+            self.follow(&view);
         }
-        self.calls.tend(&mut self.world.desk(now, &trunks));
+        while let Some(notice) = self.world.media.poll() {
+            self.calls.notice(&mut self.world.desk(now, &view), notice);
+        }
+        self.calls.tend(&mut self.world.desk(now, &view));
         self.world.media.tend(now);
         let (names, World { endpoint, entropy, .. }) = (self.net.names(), &mut self.world);
         let contact = |hop: &Hop| names.plain_contact(hop);
-        self.registrations.tend(now, endpoint, &trunks, &contact, &mut **entropy);
+        self.registrations.tend(now, endpoint, &view.table, &contact, &mut **entropy);
         self.world.endpoint.handle_input(now, Input::Timer);
-        self.drain(now, &trunks);
+        self.drain(now, &view);
+    }
+
+    /// A new plan: what lives beside calls takes it over. Calls keep what they were set up with.
+    fn follow(&mut self, view: &View) {
+        self.generation = view.generation;
+        self.world.admission.retain(|trunk| view.table.get(trunk).is_some());
+        tracing::info!(trunks = view.plan.trunks.len(), generation = view.generation, "new plan");
     }
 
     fn receive(&mut self, inbound: Inbound) {
         let now = Instant::now();
-        let trunks = self.trunks.table();
+        let view = self.plan.view();
         match inbound {
             Inbound::Message { hop, origin, message } => {
-                self.message(now, &trunks, hop, &origin, message);
+                self.message(now, &view, hop, &origin, message);
             }
             Inbound::Malformed { hop, origin, error, raw } => {
                 tracing::debug!(source = %origin.source, %error, "malformed message");
-                if let Some(refusal) = self.gate.refusal(&trunks, &origin, &raw, &error) {
+                if let Some(refusal) = self.gate.refusal(&view.table, &origin, &raw, &error) {
                     self.net.send(hop, refusal);
                 }
             }
@@ -190,7 +216,7 @@ impl Shard {
                 self.registrations.flow_lost(now, hop, &mut *self.world.entropy);
             }
         }
-        self.drain(now, &trunks);
+        self.drain(now, &view);
     }
 
     /// Responses need no gate of their own: the endpoint takes them only from where the request
@@ -198,44 +224,51 @@ impl Shard {
     fn message(
         &mut self,
         now: Instant,
-        trunks: &TrunkTable,
+        view: &View,
         mut hop: Hop,
         origin: &Origin,
         mut message: Message,
     ) {
         if let Message::Request(request) = &mut message {
             let dialog = self.world.endpoint.dialog_tag(request).and_then(TrunkId::from_tag);
-            match self.gate.pass(trunks, &self.net, hop, origin, request, dialog) {
-                Some(id) => {
+            match self.gate.pass(&view.table, &self.net, hop, origin, request, dialog) {
+                Ok(id) => {
                     hop.tag = id.tag();
-                    if let Some(trunk) = trunks.get(id) {
+                    if let Some(trunk) = view.table.get(id) {
                         force_rport(trunk, hop, request);
                     }
                 }
-                None => return,
+                Err(caller) => {
+                    // A flood must not become a flood of news.
+                    if caller.count.is_power_of_two() {
+                        self.world.feed.tell(|| News::UnknownCaller(caller));
+                    }
+                    return;
+                }
             }
         }
         self.world.endpoint.handle_input(now, Input::Message { hop, message });
     }
 
-    fn drain(&mut self, now: Instant, trunks: &TrunkTable) {
+    fn drain(&mut self, now: Instant, view: &View) {
         self.due = loop {
             match self.world.endpoint.poll_output() {
                 Output::Transmit { hop, bytes } => self.net.send(hop, bytes),
-                Output::Event(event) => self.event(now, trunks, event),
+                Output::Event(event) => self.event(now, view, event),
                 Output::Timeout(at) => break Some(at),
                 Output::Idle => break None,
             }
         };
     }
 
-    fn event(&mut self, now: Instant, trunks: &TrunkTable, event: Event) {
+    fn event(&mut self, now: Instant, view: &View, event: Event) {
         let World { endpoint, entropy, .. } = &mut self.world;
-        let Some(event) = self.registrations.take(now, endpoint, trunks, &mut **entropy, event)
+        let Some(event) =
+            self.registrations.take(now, endpoint, &view.table, &mut **entropy, event)
         else {
             return;
         };
-        let mut desk = self.world.desk(now, trunks);
+        let mut desk = self.world.desk(now, view);
         match event {
             Event::Request { transaction, hop, request } if request.method == Method::Invite => {
                 let Some(trunk) = TrunkId::from_tag(hop.tag) else {
@@ -251,21 +284,20 @@ impl Shard {
     }
 
     fn stop_calls(&mut self, reason: &'static str) {
-        let now = Instant::now();
-        let trunks = self.trunks.table();
-        self.calls.stop_all(&mut self.world.desk(now, &trunks), reason);
-        self.drain(now, &trunks);
+        let (now, view) = (Instant::now(), self.plan.view());
+        self.calls.stop_all(&mut self.world.desk(now, &view), reason);
+        self.drain(now, &view);
     }
 
     fn unregister(&mut self) {
-        let (names, trunks) = (self.net.names(), self.trunks.table());
+        let (names, trunks) = (self.net.names(), self.plan.table());
         let contact = |hop: &Hop| names.plain_contact(hop);
         self.registrations.stop(Instant::now(), &mut self.world.endpoint, &trunks, &contact);
     }
 
     fn close_records(&mut self, reason: &str) {
-        let trunks = self.trunks.table();
-        self.calls.close_records(&mut self.world.desk(Instant::now(), &trunks), reason);
+        let view = self.plan.view();
+        self.calls.close_records(&mut self.world.desk(Instant::now(), &view), reason);
     }
 
     fn lose_data_plane(&mut self) {

@@ -11,7 +11,8 @@ use sip::wire::{HeaderName, Method, ParseError, Request, Response, StatusCode, U
 
 use crate::net::Net;
 use crate::trunk::{
-    Called, Origin, TrunkId, TrunkTable, Unattributed, UnknownCallers, attribute, belongs,
+    Called, Origin, TrunkId, TrunkTable, Unattributed, UnknownCaller, UnknownCallers, attribute,
+    belongs,
 };
 
 /// Headers that tie a response to its request (RFC 3261 §8.2.6.2).
@@ -25,8 +26,20 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// The trunk that `request` belongs to; `None` when it was turned away. `dialog` is the trunk
-    /// of the dialog that the request names, if there is one.
+    /// Who was turned away.
+    pub fn unknown(&self) -> &UnknownCallers {
+        &self.unknown
+    }
+
+    pub fn unknown_mut(&mut self) -> &mut UnknownCallers {
+        &mut self.unknown
+    }
+
+    /// The trunk that `request` belongs to. `dialog` is the trunk of the dialog that the request
+    /// names, if there is one.
+    ///
+    /// # Errors
+    /// Who was turned away.
     pub fn pass(
         &mut self,
         trunks: &TrunkTable,
@@ -35,18 +48,13 @@ impl Gate {
         origin: &Origin,
         request: &Request,
         dialog: Option<TrunkId>,
-    ) -> Option<TrunkId> {
+    ) -> Result<TrunkId, UnknownCaller> {
         let called = called(&request.uri);
         if let Some(trunk) = dialog.filter(|trunk| belongs(trunks, origin, called, *trunk)) {
-            return Some(trunk);
+            return Ok(trunk);
         }
-        match attribute(trunks, origin, called) {
-            Ok(trunk) => Some(trunk),
-            Err(reason) => {
-                self.turn_away(net, hop, origin, request, reason);
-                None
-            }
-        }
+        attribute(trunks, origin, called)
+            .map_err(|reason| self.turn_away(net, hop, origin, request, reason))
     }
 
     /// The 4xx for a datagram that is no message: only who is known gets one.
@@ -68,8 +76,9 @@ impl Gate {
         origin: &Origin,
         request: &Request,
         reason: Unattributed,
-    ) {
-        let count = self.unknown.record(origin, reason, Timestamp::now());
+    ) -> UnknownCaller {
+        let caller = self.unknown.record(origin, reason, Timestamp::now());
+        let count = caller.count;
         // A flood must not become a flood of log lines.
         if count.is_power_of_two() {
             tracing::warn!(
@@ -87,6 +96,7 @@ impl Gate {
             }
             net.close(hop.connection);
         }
+        caller
     }
 }
 

@@ -3,13 +3,17 @@
 //! Entry: [`run`]. The loop is `driver.rs`; protocol lives in the crates `sip` and `sdp`, policy in
 //! `trunk`, `route` and `call`, sockets in `net`.
 
+pub mod admission;
+pub mod ask;
 pub mod call;
 pub mod cdr;
 pub mod config;
 pub mod driver;
+pub mod feed;
 mod gate;
 pub mod media;
 pub mod net;
+pub mod plan;
 pub mod route;
 pub mod secret;
 pub mod start;

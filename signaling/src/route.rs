@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use crate::trunk::TrunkId;
 
-/// A route's place in the configuration, from 0.
+/// A route's number, for ever: given out by the store, or its place in a file, from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct RouteId(pub u32);
 
 /// One row of the table.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Route {
-    /// Place in the configuration.
+    /// Its number.
     pub id: RouteId,
     /// Label, unique.
     pub name: String,

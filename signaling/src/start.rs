@@ -10,13 +10,17 @@ use sip::endpoint::{Config as EndpointConfig, Endpoint, Hop};
 use sip::transaction::Timers;
 
 use crate::Entropy;
+use crate::admission::Admission;
+use crate::ask::asks;
 use crate::call::{Calls, Index, Settings};
 use crate::cdr::Writer;
 use crate::config::Config;
 use crate::driver::{Attachment, Shard, World};
+use crate::feed::Feed;
 use crate::gate::Gate;
 use crate::media::{Bells, Media};
 use crate::net::{self, NetError};
+use crate::plan::LivePlan;
 use crate::trunk::Registrations;
 use crate::watch::watch;
 
@@ -96,9 +100,11 @@ pub fn run(config: Config, stopped: Receiver<End>) -> Result<(), StartError> {
     let (media, bells) = attach(&socket, config.run.orphan_grace)?;
     let bells = watch(bells).map_err(StartError::Thread)?;
     let (sender, inbox) = bounded(INBOX_MAX);
-    let net = net::start(&config, sender)?;
-    let trunks = net.trunks();
-    let registrations = Registrations::new(&trunks.table(), Instant::now(), &mut *entropy);
+    let plan = LivePlan::new(config.plan());
+    let net = net::start(&config, plan.clone(), sender)?;
+    let registrations = Registrations::new(&plan.table(), Instant::now(), &mut *entropy);
+    // Held to the end, so that the shard never finds nobody who could ask.
+    let (_asks, questions) = asks();
     let endpoint = Endpoint::new(endpoint_config(&net, seed));
     for warning in &config.warnings {
         tracing::warn!("{warning}");
@@ -108,22 +114,24 @@ pub fn run(config: Config, stopped: Receiver<End>) -> Result<(), StartError> {
         world: World {
             endpoint,
             media,
-            routes: config.routes.clone(),
             settings,
             cdrs,
             entropy,
             index: Index::default(),
+            admission: Admission::default(),
+            feed: Feed::default(),
         },
         calls: Calls::default(),
         net,
-        trunks,
+        generation: plan.view().generation,
+        plan,
         gate: Gate::default(),
         registrations,
         attachment: Attachment { socket, orphan_grace: config.run.orphan_grace },
         attached: true,
         due: None,
     };
-    shard.run(&inbox, bells, &stopped);
+    shard.run(&inbox, &questions, bells, &stopped);
     Ok(())
 }
 

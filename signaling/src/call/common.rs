@@ -10,6 +10,7 @@ use super::ending::Ending;
 use super::negotiate::{Agreed, Unusable};
 use super::ways::{self, Timeouts, ways};
 use super::{Desk, State};
+use crate::admission::Slot;
 use crate::cdr::{Record, Way};
 use crate::media::{Pair, Token};
 use crate::secret::Pii;
@@ -39,6 +40,8 @@ pub struct Leg {
     /// What is known of where its peer is.
     pub vantage: Vantage,
     pub dialog: Option<DialogId>,
+    /// The call's place on the trunk; given back as soon as the call is over for its parties.
+    pub slot: Option<Slot>,
 }
 
 /// A call, apart from where it is.
@@ -111,6 +114,16 @@ impl Common {
     /// Identifies our session descriptions of this call (RFC 8866 §5.2).
     pub fn origin(&self) -> u64 {
         self.token
+    }
+
+    /// The trunks of caller and callee.
+    pub fn trunks(&self) -> [Option<TrunkId>; 2] {
+        [Some(self.caller.trunk), Some(self.callee.trunk)]
+    }
+
+    /// The call is over: others may have its places.
+    pub fn give_slots_back(&mut self) {
+        (self.caller.slot, self.callee.slot) = (None, None);
     }
 
     pub fn leg(&self, party: Party) -> &Leg {

@@ -13,10 +13,12 @@ use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
 use super::common::Party;
 use super::table::Index;
 use super::{Common, headers};
+use crate::admission::Admission;
 use crate::cdr::{Record, Writer};
+use crate::feed::{CallNews, Feed, LiveCall, News};
 use crate::media::{Media, Token};
 use crate::route::Routes;
-use crate::trunk::TrunkTable;
+use crate::trunk::{TrunkId, TrunkTable};
 
 /// What holds for all calls.
 pub struct Settings {
@@ -50,6 +52,10 @@ pub struct Desk<'a> {
     pub cdrs: &'a Writer,
     pub entropy: &'a mut dyn FnMut(&mut [u8]),
     pub index: &'a mut Index,
+    /// Slots of trunks.
+    pub admission: &'a mut Admission,
+    /// Who wants to know.
+    pub feed: &'a Feed,
 }
 
 impl Desk<'_> {
@@ -188,6 +194,15 @@ impl Desk<'_> {
     /// Has the call stopped once the happening that is being handled is done.
     pub fn stop_soon(&mut self, token: Token, reason: &'static str) {
         self.index.stopping.push((token, reason));
+    }
+
+    /// Tells who listens how far a call is.
+    pub fn tell(&self, state: &'static str, trunks: [Option<TrunkId>; 2], record: &Record) {
+        let [from_trunk_id, to_trunk_id] = trunks;
+        self.feed.tell(|| {
+            let call = LiveCall { state, from_trunk_id, to_trunk_id, record: record.clone() };
+            News::Call(CallNews { step: record.step(), call })
+        });
     }
 
     pub fn write(&mut self, record: &mut Record) {

@@ -94,6 +94,20 @@ pub enum Happening {
 }
 
 impl State {
+    /// In one word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            State::Leasing(_) => "leasing",
+            State::Inviting(_) => "inviting",
+            State::Connecting(_) => "connecting",
+            State::Answering(_) => "answering",
+            State::Talking(_) => "talking",
+            State::Cancelling(_) => "cancelling",
+            State::Ending(_) => "ending",
+            State::Over => "over",
+        }
+    }
+
     /// Consumes the state and what happened; makes the next state.
     fn on(self, common: &mut Common, desk: &mut Desk<'_>, happening: Happening) -> State {
         let happening = match happening {

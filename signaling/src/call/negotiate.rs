@@ -238,6 +238,7 @@ mod tests {
             hop: Hop { transport: Transport::Udp, remote, connection: 0, tag: 1 },
             vantage: Vantage::new(trunk, remote.ip()),
             dialog: None,
+            slot: None,
         }
     }
 

@@ -12,7 +12,9 @@ use super::desk::Deadlines;
 use super::leasing::{Asked, Leasing};
 use super::ways::Timeouts;
 use super::{Common, Desk, Happening, Party, State, headers, negotiate};
+use crate::admission::{Bound, Full, Slot};
 use crate::cdr::Record;
+use crate::feed::{LiveCall, Step};
 use crate::media::{Notice, Token};
 use crate::route::Decision;
 use crate::trunk::{Direction, IncomingCallPolicy, Trunk, TrunkId, Vantage};
@@ -31,7 +33,6 @@ pub struct Index {
 #[derive(Default)]
 pub struct Calls {
     live: HashMap<Token, (Common, State)>,
-    per_trunk: HashMap<TrunkId, u32>,
     last: Token,
 }
 
@@ -105,6 +106,7 @@ impl Calls {
         desk.answer(transaction, refused.status, extra, None);
         cdr.fail(refused.status.code(), &refused.reason);
         desk.write(&mut cdr);
+        desk.tell(State::Over.name(), [None, None], &cdr);
     }
 
     /// Everything that can be known to be wrong before anything is leased.
@@ -125,7 +127,7 @@ impl Calls {
         let called = called
             .ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "no number in the Request-URI"))?;
         check_policy(caller, called)?;
-        self.check_capacity(caller)?;
+        check_capacity(desk, caller, Bound::In)?;
         let number = headers::caller_number(request);
         let decision = desk
             .routes
@@ -140,7 +142,7 @@ impl Calls {
                 "the route's trunk takes no calls",
             ));
         }
-        self.check_capacity(callee)?;
+        check_capacity(desk, callee, Bound::Out)?;
         let offer = match headers::sdp_of(&request.headers, &request.body) {
             Some(body) => Some(negotiate::read(body, &caller.policy()).map_err(|reject| {
                 let mut refused = Refused::new(reject.status(), reject.to_string());
@@ -156,17 +158,6 @@ impl Calls {
             }
         };
         Ok((decision, offer))
-    }
-
-    fn check_capacity(&self, trunk: &Trunk) -> Result<(), Refused> {
-        let used = self.per_trunk.get(&trunk.id).copied().unwrap_or(0);
-        match trunk.max_concurrent_calls {
-            Some(max) if used >= max => Err(Refused::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("trunk \"{}\" has max_concurrent_calls = {max} calls", trunk.name),
-            )),
-            _ => Ok(()),
-        }
     }
 
     fn begin(
@@ -190,6 +181,10 @@ impl Calls {
         else {
             return self.refuse(desk, transaction, unreachable(), cdr);
         };
+        let [near_slot, far_slot] = match slots(desk, caller, callee) {
+            Ok(slots) => slots,
+            Err(refused) => return self.refuse(desk, transaction, refused, cdr),
+        };
         self.last += 1;
         let token = self.last;
         let far = target.remote.ip().to_canonical();
@@ -201,11 +196,12 @@ impl Calls {
                 return self.refuse(desk, transaction, refused, cdr);
             }
         };
-        let leg = |trunk: &Trunk, hop: Hop| {
+        let leg = |trunk: &Trunk, hop: Hop, slot: Slot| {
             let vantage = Vantage::new(trunk, hop.remote.ip());
-            Leg { trunk: trunk.id, policy: trunk.policy(), hop, vantage, dialog: None }
+            let (policy, slot) = (trunk.policy(), Some(slot));
+            Leg { trunk: trunk.id, policy, hop, vantage, dialog: None, slot }
         };
-        let (mut near, far) = (leg(caller, hop), leg(callee, target));
+        let (mut near, far) = (leg(caller, hop, near_slot), leg(callee, target, far_slot));
         near.vantage.asked(hop.remote.ip(), &asked.invite);
         let shorter = |a: Option<Duration>, b: Option<Duration>| a.into_iter().chain(b).min();
         let mut common = Common::new(token, near, far, pair, cdr, decision.called);
@@ -217,12 +213,11 @@ impl Calls {
         common.servers.push(transaction);
         desk.index.servers.insert(transaction, token);
         desk.set_deadline(&mut common, desk.settings.lease_limit);
-        for trunk in [common.caller.trunk, common.callee.trunk] {
-            *self.per_trunk.entry(trunk).or_default() += 1;
-        }
         tracing::info!(call = common.id(), from = caller.name, to = callee.name, "call");
         desk.cdrs.note(&common.cdr);
-        self.live.insert(token, (common, Leasing::start(asked)));
+        let state = Leasing::start(asked);
+        desk.tell(state.name(), common.trunks(), &common.cdr);
+        self.live.insert(token, (common, state));
     }
 
     /// What the endpoint tells of transactions and dialogs of calls.
@@ -303,6 +298,24 @@ impl Calls {
         }
     }
 
+    /// Every live call as it stands.
+    pub fn list(&self) -> Vec<LiveCall> {
+        let live = self.live.values().map(|(common, state)| {
+            let [from_trunk_id, to_trunk_id] = common.trunks();
+            let record = common.cdr.clone();
+            LiveCall { state: state.name(), from_trunk_id, to_trunk_id, record }
+        });
+        live.collect()
+    }
+
+    /// Ends the call with this id, as an operator asks; `false` when there is none.
+    pub fn hang_up(&mut self, desk: &mut Desk<'_>, id: &str) -> bool {
+        let found = self.live.iter().find(|(_, (common, _))| common.id() == id);
+        let Some(token) = found.map(|(token, _)| *token) else { return false };
+        self.happen(desk, token, Happening::Stop { reason: "ended by the operator" });
+        true
+    }
+
     /// Ends every call.
     pub fn stop_all(&mut self, desk: &mut Desk<'_>, reason: &'static str) {
         let tokens: Vec<Token> = self.live.keys().copied().collect();
@@ -354,7 +367,16 @@ impl Calls {
                 return;
             }
         }
-        match state.on(&mut common, desk, happening) {
+        let before = common.cdr.step();
+        let state = state.on(&mut common, desk, happening);
+        let step = common.cdr.step();
+        if step == Step::Ended {
+            common.give_slots_back();
+        }
+        if step != before {
+            desk.tell(state.name(), common.trunks(), &common.cdr);
+        }
+        match state {
             State::Over => self.forget(desk, &mut common),
             state => {
                 self.live.insert(token, (common, state));
@@ -373,11 +395,6 @@ impl Calls {
         for dialog in &common.dialogs {
             desk.index.dialogs.remove(dialog);
             desk.endpoint.close(*dialog);
-        }
-        for trunk in [common.caller.trunk, common.callee.trunk] {
-            if let Some(used) = self.per_trunk.get_mut(&trunk) {
-                *used = used.saturating_sub(1);
-            }
         }
         tracing::info!(call = common.id(), "call over");
     }
@@ -411,6 +428,24 @@ fn end_stray(desk: &mut Desk<'_>, dialog: Option<DialogId>, response: &Response)
 fn accepts_invite(response: &Response) -> bool {
     let cseq = response.headers.cseq();
     response.status.is_success() && cseq.is_ok_and(|cseq| cseq.method == Method::Invite)
+}
+
+fn check_capacity(desk: &Desk<'_>, trunk: &Trunk, bound: Bound) -> Result<(), Refused> {
+    desk.admission.check(desk.now, trunk, bound).map_err(|full| at_capacity(trunk, full))
+}
+
+fn at_capacity(trunk: &Trunk, full: Full) -> Refused {
+    let reason = format!("trunk \"{}\" has {full}", trunk.name);
+    Refused::new(StatusCode::SERVICE_UNAVAILABLE, reason)
+}
+
+/// The call's places on both trunks, or none on either.
+fn slots(desk: &mut Desk<'_>, caller: &Trunk, callee: &Trunk) -> Result<[Slot; 2], Refused> {
+    let mut take = |trunk: &Trunk, bound| {
+        let taken = desk.admission.take(desk.now, trunk, bound, false);
+        taken.map_err(|full| at_capacity(trunk, full))
+    };
+    Ok([take(caller, Bound::In)?, take(callee, Bound::Out)?])
 }
 
 /// What the caller's trunk is allowed, before any route is looked at.

@@ -8,6 +8,7 @@ mod rig;
 mod answered;
 mod forks;
 mod media;
+mod news;
 mod random;
 mod refused;
 mod silence;

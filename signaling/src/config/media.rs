@@ -176,7 +176,7 @@ fn workers(section: &mut Section<'_, '_>) -> (u64, Vec<usize>) {
 /// A number, or one of the names of RFC 2474, RFC 2597, RFC 3246, RFC 5865 and RFC 8622.
 fn dscp(section: &mut Section<'_, '_>) -> u8 {
     let Some(value) = section.value("dscp") else { return DSCP_DEFAULT };
-    let Some(name) = value.get_ref().as_str() else {
+    let Some(name) = value.value.as_text() else {
         let number = section.integer("dscp", 0..DSCP_MAX + 1).map(|n| n.value);
         return number.and_then(|n| u8::try_from(n).ok()).unwrap_or(DSCP_DEFAULT);
     };

@@ -1,8 +1,10 @@
-//! The configuration file: TOML in, validated values out, every mistake reported at once with
-//! line and remedy.
+//! The configuration: a TOML file or objects of the API in, validated values out, every mistake
+//! reported at once with place and remedy.
 //!
 //! ```text
-//!   text ── toml ── section (types, unknown keys) ── trunk, route, sections ── rules ── Config
+//!   file ── toml ──┐
+//!                  ├── tree ── section (types, unknown keys) ── trunk, route, … ── rules ── Config
+//!   API ─── JSON ──┘                                                                └──── one Trunk
 //! ```
 //!
 //! A value that the product knows but this version does not carry out is refused here, so that a
@@ -10,27 +12,33 @@
 
 mod error;
 pub mod media;
+mod object;
 mod route;
 mod rules;
 mod section;
 mod sections;
+mod tree;
 mod trunk;
 
 use std::path::{Path, PathBuf};
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use std::sync::Arc;
+
+use toml::de::DeTable;
 use zeroize::Zeroizing;
 
-use crate::route::Routes;
-use crate::trunk::{Trunk, TrunkTable};
+use crate::plan::Plan;
+use crate::route::{RouteId, Routes};
+use crate::trunk::{Trunk, TrunkId};
 
-pub use error::{ConfigError, ConfigErrors};
+pub use error::{Checked, ConfigErrors, Finding};
 pub use media::{Media, MediaBackend};
+pub use object::{Surroundings, route_from_json, trunk_from_json};
 pub use sections::{Cdr, Log, LogFormat, Run, Sip};
 
 use error::Findings;
 use section::Section;
+use tree::{Lines, Table};
 
 /// A configuration that can be run.
 #[derive(Clone, Debug)]
@@ -45,8 +53,8 @@ pub struct Config {
     pub cdr: Cdr,
     /// `[log]`
     pub log: Log,
-    /// `[[trunk]]`, in the file's order; a trunk's id is its index.
-    pub trunks: Vec<Trunk>,
+    /// `[[trunk]]`, in the file's order; a trunk's id is its place, from 1.
+    pub trunks: Vec<Arc<Trunk>>,
     /// `[[route]]`, in the order of evaluation.
     pub routes: Routes,
     /// What works but deserves the operator's eye, one line each.
@@ -54,9 +62,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// The trunks as a table; names are not resolved yet.
-    pub fn trunk_table(&self) -> TrunkTable {
-        TrunkTable::new(self.trunks.clone())
+    /// What the file alone says of trunks and routes.
+    pub fn plan(&self) -> Plan {
+        Plan::new(self.trunks.clone(), self.routes.clone())
     }
 }
 
@@ -64,9 +72,11 @@ impl Config {
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let unreadable = |cause: std::io::Error, remedy: &str| ConfigErrors {
         file: path.to_owned(),
-        errors: vec![ConfigError {
+        errors: vec![Finding {
             line: 0,
             what: String::from("configuration file"),
+            field: None,
+            value: None,
             problem: format!("cannot be read: {cause}"),
             remedy: remedy.to_owned(),
         }],
@@ -97,56 +107,63 @@ fn read(
     base: &Path,
     environment: Environment<'_>,
 ) -> Result<Config, ConfigErrors> {
-    let mut findings = Findings::new(file, text);
+    let mut findings = Findings::default();
+    let lines = Lines::new(text);
+    let broken = |errors| ConfigErrors { file: file.to_owned(), errors };
     let (document, syntax) = DeTable::parse_recoverable(text);
     if !syntax.is_empty() {
         for error in syntax {
-            let line = error.span().map_or(0, |span| findings.line(span.start));
+            let line = error.span().map_or(0, |span| lines.of(span.start));
             findings.error(line, "TOML", error.message(), "correct the syntax at this line");
         }
-        return Err(findings
-            .conclude(())
-            .err()
-            .unwrap_or(ConfigErrors { file: file.to_owned(), errors: Vec::new() }));
+        return Err(broken(findings.conclude(()).err().unwrap_or_default()));
     }
-    let root = document.get_ref();
-    check_tables(root, &mut findings);
-    let sip = sections::sip(Section::new("[sip]", table(root, "sip"), base, &mut findings));
+    let root = Table::from_toml(document.get_ref(), 0, &lines);
+    check_tables(&root, &mut findings);
+    let sip = sections::sip(Section::new("[sip]", table(&root, "sip"), base, &mut findings));
     let media =
-        media::read(Section::new("[media]", table(root, "media"), base, &mut findings), &sip);
-    let run = sections::run(Section::new("[run]", table(root, "run"), base, &mut findings));
-    let cdr = sections::cdr(Section::new("[cdr]", table(root, "cdr"), base, &mut findings), &run);
-    let log = sections::log(Section::new("[log]", table(root, "log"), base, &mut findings));
-    let mut trunks = Vec::new();
-    for (row, span) in rows(root, "trunk") {
-        let index = trunks.len();
-        let section = Section::new(String::new(), Some((row, span)), base, &mut findings);
-        trunks.push(trunk::read(index, section, environment, &sip));
+        media::read(Section::new("[media]", table(&root, "media"), base, &mut findings), &sip);
+    let run = sections::run(Section::new("[run]", table(&root, "run"), base, &mut findings));
+    let cdr = sections::cdr(Section::new("[cdr]", table(&root, "cdr"), base, &mut findings), &run);
+    let log = sections::log(Section::new("[log]", table(&root, "log"), base, &mut findings));
+    let mut parsed = Vec::new();
+    for row in rows(&root, "trunk") {
+        let id = TrunkId(place(parsed.len()));
+        let section = Section::new(String::new(), Some(row), base, &mut findings);
+        parsed.push(trunk::read(id, section, Some(environment), &sip));
     }
-    rules::check(&trunks, &sip, &mut findings);
-    let trunks: Vec<Trunk> = trunks.into_iter().map(|parsed| parsed.trunk).collect();
-    let mut routes = Vec::new();
-    for (row, span) in rows(root, "route") {
-        let section = Section::new(String::new(), Some((row, span)), base, &mut findings);
-        routes.push(route::read(routes.len(), section, &trunks));
+    rules::check(&parsed, &sip, &mut findings);
+    let trunks: Vec<Arc<Trunk>> = parsed.into_iter().map(|parsed| parsed.trunk).collect();
+    let mut parsed = Vec::new();
+    for row in rows(&root, "route") {
+        let id = RouteId(place(parsed.len()));
+        let section = Section::new(String::new(), Some(row), base, &mut findings);
+        parsed.push(route::read(id, section, &trunks));
     }
-    rules::check_routes(&routes, &trunks, &mut findings);
-    let routes = Routes::new(routes.into_iter().filter_map(|parsed| parsed.route).collect());
+    rules::check_routes(&parsed, &trunks, &mut findings);
+    let routes = Routes::new(parsed.into_iter().filter_map(|parsed| parsed.route).collect());
     let config = Config { sip, media, run, cdr, log, trunks, routes, warnings: Vec::new() };
-    let (config, warnings) = findings.conclude(config)?;
-    Ok(Config { warnings, ..config })
+    let checked = findings.conclude(config).map_err(broken)?;
+    let warnings = checked.warnings.iter().map(|warning| warning.line_of(file)).collect();
+    Ok(Config { warnings, ..checked.value })
+}
+
+/// The id of the file's next row: its place, from 1.
+fn place(before: usize) -> u32 {
+    u32::try_from(before + 1).unwrap_or(u32::MAX)
 }
 
 /// Reports unknown top-level names, and names that are a table where a list of tables belongs or
 /// the other way round.
-fn check_tables(root: &DeTable<'_>, findings: &mut Findings) {
-    for (key, value) in root.iter() {
-        let name = key.get_ref().as_ref();
-        let line = findings.line(key.span().start);
-        let is_list = value.get_ref().is_array();
-        if TABLES.contains(&name) && !value.get_ref().is_table() {
+fn check_tables(root: &Table, findings: &mut Findings) {
+    for entry in &root.entries {
+        let (name, line, value) = (entry.key.as_str(), entry.line, &entry.node.value);
+        let list = value.as_list();
+        let is_rows =
+            list.is_some_and(|rows| rows.iter().all(|row| row.value.as_table().is_some()));
+        if TABLES.contains(&name) && value.as_table().is_none() {
             findings.error(line, name, "this is a table", format!("write [{name}]"));
-        } else if LISTS.contains(&name) && !(is_list && all_tables(value)) {
+        } else if LISTS.contains(&name) && !is_rows {
             findings.error(line, name, "this is a list of tables", format!("write [[{name}]]"));
         } else if !TABLES.contains(&name) && !LISTS.contains(&name) {
             let known: Vec<&str> = TABLES.into_iter().chain(LISTS).collect();
@@ -156,24 +173,13 @@ fn check_tables(root: &DeTable<'_>, findings: &mut Findings) {
     }
 }
 
-fn all_tables(value: &Spanned<DeValue<'_>>) -> bool {
-    value.get_ref().as_array().is_some_and(|rows| rows.iter().all(|row| row.get_ref().is_table()))
+fn table<'a>(root: &'a Table, name: &str) -> Option<&'a Table> {
+    root.get(name)?.node.value.as_table()
 }
 
-type Place = std::ops::Range<usize>;
-
-fn table<'a>(root: &'a DeTable<'a>, name: &str) -> Option<(&'a DeTable<'a>, Place)> {
-    let (_, value) = root.iter().find(|(key, _)| key.get_ref() == name)?;
-    value.get_ref().as_table().map(|table| (table, value.span()))
-}
-
-fn rows<'a>(root: &'a DeTable<'a>, name: &str) -> Vec<(&'a DeTable<'a>, Place)> {
-    let found = root.iter().find(|(key, _)| key.get_ref() == name);
-    let rows = found.and_then(|(_, value)| value.get_ref().as_array());
-    rows.into_iter()
-        .flat_map(|rows| rows.iter())
-        .filter_map(|row| row.get_ref().as_table().map(|table| (table, row.span())))
-        .collect()
+fn rows<'a>(root: &'a Table, name: &str) -> impl Iterator<Item = &'a Table> {
+    let rows = root.get(name).and_then(|entry| entry.node.value.as_list());
+    rows.unwrap_or_default().iter().filter_map(|row| row.value.as_table())
 }
 
 const TABLES: [&str; 5] = ["sip", "media", "run", "cdr", "log"];

@@ -1,8 +1,11 @@
-//! One `[[route]]`.
+//! One route, of a file or of the API.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::error::Place;
 use super::section::{Section, alternatives};
+use super::tree::Value;
 use crate::route::{Pattern, RING_LIMIT_DEFAULT, Route, RouteDirection, RouteId};
 use crate::trunk::{Trunk, TrunkId};
 
@@ -10,35 +13,28 @@ use crate::trunk::{Trunk, TrunkId};
 pub(super) struct Parsed {
     pub(super) name: String,
     pub(super) route: Option<Route>,
-    pub(super) name_line: usize,
-    pub(super) destination_line: usize,
+    pub(super) name_place: Place,
+    pub(super) destination_place: Place,
 }
 
-/// Reads the route at `index`.
-pub(super) fn read(index: usize, mut section: Section<'_, '_>, trunks: &[Trunk]) -> Parsed {
-    let name = name(index, &mut section);
+/// Reads a route. Trunks are named, or given by their number.
+pub(super) fn read(id: RouteId, mut section: Section<'_, '_>, trunks: &[Arc<Trunk>]) -> Parsed {
+    let name = name(id, &mut section);
     let direction = match section.word("direction", &["outbound", "inbound"]).map(|w| w.value) {
         Some(1) => RouteDirection::Inbound,
         _ => RouteDirection::Outbound,
     };
-    let position = section.integer("position", 0..1_000_001).map_or(index as u64, |n| n.value);
-    let from_trunk = match section.string("from_trunk").map(|text| text.value) {
-        Some(name) if name.eq_ignore_ascii_case("any") => None,
-        Some(name) => trunk(&mut section, "from_trunk", &name, trunks),
-        None => None,
-    };
+    let position = section.integer("position", 0..1_000_001).map_or(id.0.into(), |n| n.value);
+    let from_trunk = trunk(&mut section, "from_trunk", trunks, &["any"]);
     let called = pattern(&mut section, "called");
     let caller = pattern(&mut section, "caller");
     let strip = section.integer("strip", 0..65).map_or(0, |n| n.value);
     let prepend = prepend(&mut section);
-    let destination = match section.string("destination").map(|text| text.value) {
-        Some(name) => trunk(&mut section, "destination", &name, trunks),
-        None => {
-            let remedy = "write destination = \"...\", the name of a trunk";
-            section.error("destination", "the route leads nowhere", remedy);
-            None
-        }
-    };
+    if section.value("destination").is_none() {
+        let remedy = "write destination = \"...\", the name of a trunk";
+        section.error("destination", "the route leads nowhere", remedy);
+    }
+    let destination = trunk(&mut section, "destination", trunks, &[]);
     if section.boolean("emergency").is_some_and(|flag| flag.value) {
         section.unsupported("emergency", "true", "false");
     }
@@ -51,10 +47,11 @@ pub(super) fn read(index: usize, mut section: Section<'_, '_>, trunks: &[Trunk])
         .integer("ring_limit", 1..3_601)
         .map_or(RING_LIMIT_DEFAULT, |n| Duration::from_secs(n.value));
     let enabled = section.boolean("enabled").is_none_or(|flag| flag.value);
-    let (name_line, destination_line) = (section.line_of("name"), section.line_of("destination"));
+    let (name_place, destination_place) =
+        (section.place_of("name"), section.place_of("destination"));
     section.finish();
     let route = destination.map(|destination| Route {
-        id: RouteId(u32::try_from(index).unwrap_or(u32::MAX)),
+        id,
         name: name.clone(),
         direction,
         position: u32::try_from(position).unwrap_or(u32::MAX),
@@ -67,11 +64,11 @@ pub(super) fn read(index: usize, mut section: Section<'_, '_>, trunks: &[Trunk])
         ring_limit,
         enabled,
     });
-    Parsed { name, route, name_line, destination_line }
+    Parsed { name, route, name_place, destination_place }
 }
 
-fn name(index: usize, section: &mut Section<'_, '_>) -> String {
-    section.name = format!("[[route]] number {}", index + 1);
+fn name(id: RouteId, section: &mut Section<'_, '_>) -> String {
+    section.name = format!("[[route]] number {}", id.0);
     let name = section.string("name").map(|text| text.value).unwrap_or_default();
     if !(1..=64).contains(&name.chars().count()) || name.contains(char::is_control) {
         let problem = match name.is_empty() {
@@ -79,26 +76,44 @@ fn name(index: usize, section: &mut Section<'_, '_>) -> String {
             false => format!("\"{name}\" is not a name"),
         };
         section.error("name", problem, "give it 1 to 64 characters");
-        return format!("route-{index}");
+        return format!("route-{}", id.0);
     }
     section.name = format!("route \"{name}\"");
     name
 }
 
+/// The trunk that a field names, or gives by number; `None` for the words `nobody`.
 fn trunk(
     section: &mut Section<'_, '_>,
-    key: &str,
-    name: &str,
-    trunks: &[Trunk],
+    key: &'static str,
+    trunks: &[Arc<Trunk>],
+    nobody: &[&str],
 ) -> Option<TrunkId> {
-    let found = trunks.iter().find(|trunk| trunk.name == name);
+    let found = match &section.value(key)?.value {
+        Value::Integer(digits) => {
+            let id = digits.parse().ok().map(TrunkId);
+            trunks.iter().find(|trunk| Some(trunk.id) == id)
+        }
+        _ => {
+            let name = section.string(key)?.value;
+            if nobody.iter().any(|word| word.eq_ignore_ascii_case(&name)) {
+                return None;
+            }
+            trunks.iter().find(|trunk| trunk.name == name)
+        }
+    };
     if found.is_none() {
         let names: Vec<&str> = trunks.iter().map(|trunk| trunk.name.as_str()).collect();
-        let problem = format!("there is no trunk \"{name}\"");
-        section.error(key, problem, format!("name {}", alternatives(&names)));
+        let names = names.get(..NAMES_SHOWN_MAX).unwrap_or(&names);
+        let value = section.place_of(key).value.unwrap_or_default();
+        let problem = format!("there is no trunk \"{value}\"");
+        section.error(key, problem, format!("name {}", alternatives(names)));
     }
     found.map(|trunk| trunk.id)
 }
+
+/// Names that an error lists at most.
+const NAMES_SHOWN_MAX: usize = 8;
 
 fn pattern(section: &mut Section<'_, '_>, key: &'static str) -> Pattern {
     let Some(text) = section.string(key) else { return Pattern::Any };

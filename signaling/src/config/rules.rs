@@ -3,6 +3,8 @@
 //! registering, secure if and only if TLS and encryption, something to trust) stand where those
 //! fields are read.
 
+use std::sync::Arc;
+
 use sip::endpoint::Transport;
 
 use super::error::Findings;
@@ -14,43 +16,77 @@ use crate::trunk::{Cidr, Direction, Host, Trunk};
 /// Checks every trunk by itself and against the ones before it.
 pub(super) fn check(trunks: &[Parsed], sip: &Sip, findings: &mut Findings) {
     for (index, parsed) in trunks.iter().enumerate() {
-        listener(parsed, sip, findings);
-        port(parsed, findings);
-        acl_width(parsed, findings);
-        for other in trunks.iter().take(index) {
-            same_name(other, parsed, findings);
-            same_number(other, parsed, findings);
-            same_callers(other, parsed, findings);
-        }
+        let before = trunks.iter().take(index);
+        check_one(parsed, before.map(|other| &*other.trunk), sip, findings);
+    }
+}
+
+/// Checks a trunk by itself and against others.
+pub(super) fn check_one<'t>(
+    parsed: &Parsed,
+    others: impl Iterator<Item = &'t Trunk>,
+    sip: &Sip,
+    findings: &mut Findings,
+) {
+    listener(parsed, sip, findings);
+    port(parsed, findings);
+    acl_width(parsed, findings);
+    for other in others.filter(|other| other.id != parsed.trunk.id) {
+        same_name(other, parsed, findings);
+        same_number(other, parsed, findings);
+        same_callers(other, parsed, findings);
     }
 }
 
 /// Checks routes against each other and against their trunks.
-pub(super) fn check_routes(routes: &[route::Parsed], trunks: &[Trunk], findings: &mut Findings) {
+pub(super) fn check_routes(
+    routes: &[route::Parsed],
+    trunks: &[Arc<Trunk>],
+    findings: &mut Findings,
+) {
     for (index, parsed) in routes.iter().enumerate() {
-        let what = format!("route \"{}\" field name", parsed.name);
-        if routes.iter().take(index).any(|other| other.name == parsed.name) {
-            let remedy = "give each route its own name: CDRs show it";
-            findings.error(parsed.name_line, what, "another route has this name", remedy);
-        }
-        let Some(route) = &parsed.route else { continue };
-        let Some(trunk) = trunks.iter().find(|trunk| trunk.id == route.destination) else {
-            continue;
-        };
-        let what = format!("route \"{}\" field destination", parsed.name);
-        if trunk.direction == Direction::Inbound {
-            let problem = format!("trunk \"{}\" is inbound only", trunk.name);
-            let remedy = "write direction = \"both\" at the trunk, or name another trunk";
-            findings.error(parsed.destination_line, what, problem, remedy);
-        } else if route.enabled && !trunk.enabled {
-            let text = format!("trunk \"{}\" is disabled, so calls are refused", trunk.name);
-            findings.warn(parsed.destination_line, what, text);
-        }
+        let mut before = routes.iter().take(index);
+        let is_taken = before.any(|other| other.name == parsed.name);
+        check_route(parsed, is_taken, trunks, findings);
     }
 }
 
-fn field(parsed: &Parsed, key: &str) -> (usize, String) {
-    (parsed.line(key), format!("trunk \"{}\" field {key}", parsed.trunk.name))
+/// Checks a route against its trunk; `is_taken`: another route has its name.
+pub(super) fn check_route(
+    parsed: &route::Parsed,
+    is_taken: bool,
+    trunks: &[Arc<Trunk>],
+    findings: &mut Findings,
+) {
+    let what = format!("route \"{}\"", parsed.name);
+    if is_taken {
+        let remedy = "give each route its own name: CDRs show it";
+        let place = parsed.name_place.clone();
+        findings.field_error(&what, "name", place, "another route has this name", remedy);
+    }
+    let Some(route) = &parsed.route else { return };
+    let Some(trunk) = trunks.iter().find(|trunk| trunk.id == route.destination) else { return };
+    let place = parsed.destination_place.clone();
+    if trunk.direction == Direction::Inbound {
+        let problem = format!("trunk \"{}\" is inbound only", trunk.name);
+        let remedy = "write direction = \"both\" at the trunk, or name another trunk";
+        findings.field_error(&what, "destination", place, problem, remedy);
+    } else if route.enabled && !trunk.enabled {
+        let text = format!("trunk \"{}\" is disabled, so calls are refused", trunk.name);
+        findings.field_warning(&what, "destination", place, text, "enable the trunk");
+    }
+}
+
+/// Reports an error about a field of a trunk.
+fn field_error(
+    parsed: &Parsed,
+    key: &str,
+    findings: &mut Findings,
+    problem: impl Into<String>,
+    remedy: impl Into<String>,
+) {
+    let what = format!("trunk \"{}\"", parsed.trunk.name);
+    findings.field_error(&what, key, parsed.place(key), problem, remedy);
 }
 
 /// A trunk's peer must be able to reach us on the trunk's transport.
@@ -61,17 +97,19 @@ fn listener(parsed: &Parsed, sip: &Sip, findings: &mut Findings) {
         Transport::Tls => ("tls", &sip.tls),
     };
     if parsed.trunk.enabled && listeners.is_empty() {
-        let (line, what) = field(parsed, "transport");
         let problem = format!("there is no {key} listener");
-        findings.error(line, what, problem, format!("add [sip] {key} = [\"address:port\"]"));
+        let remedy = format!("add [sip] {key} = [\"address:port\"]");
+        field_error(parsed, "transport", findings, problem, remedy);
     }
 }
 
 /// Rule 9: the plain port with TLS is unusual.
 fn port(parsed: &Parsed, findings: &mut Findings) {
     if parsed.trunk.transport == Transport::Tls && parsed.trunk.port == Some(5060) {
-        let (line, what) = field(parsed, "port");
-        findings.warn(line, what, "5060 with TLS is unusual; TLS peers listen on 5061");
+        let what = format!("trunk \"{}\"", parsed.trunk.name);
+        let problem = "5060 with TLS is unusual; TLS peers listen on 5061";
+        let place = parsed.place("port");
+        findings.field_warning(&what, "port", place, problem, "leave the port empty, or 5061");
     }
 }
 
@@ -83,7 +121,6 @@ fn acl_width(parsed: &Parsed, findings: &mut Findings) {
             false => (ACL_PREFIX_MIN_V4, ACL_PREFIX_NAMED_V4),
             true => (ACL_PREFIX_MIN_V6, ACL_PREFIX_NAMED_V6),
         };
-        let (line, what) = field(parsed, "source_acl");
         // The whole Internet, told apart by certificate alone, is a documented deployment.
         let everyone = network.prefix() == 0;
         if network.prefix() < least && !(everyone && named) {
@@ -92,38 +129,36 @@ fn acl_width(parsed: &Parsed, findings: &mut Findings) {
                 true => "list the peer's networks, or use TLS with tls_peer_names",
                 false => "list the peer's networks",
             };
-            findings.error(line, what, problem, remedy);
+            field_error(parsed, "source_acl", findings, problem, remedy);
         } else if network.prefix() < confirm && !named {
             let problem = format!("{network} is wider than /{confirm} without TLS names");
             let remedy = "list narrower networks, or use TLS with tls_peer_names";
-            findings.error(line, what, problem, remedy);
+            field_error(parsed, "source_acl", findings, problem, remedy);
         }
     }
 }
 
-fn same_name(other: &Parsed, parsed: &Parsed, findings: &mut Findings) {
-    if other.trunk.name == parsed.trunk.name {
-        let (line, what) = field(parsed, "name");
-        let problem = format!("the trunk at line {} has this name", other.line(""));
-        findings.error(line, what, problem, "give each trunk its own name");
+fn same_name(other: &Trunk, parsed: &Parsed, findings: &mut Findings) {
+    if other.name == parsed.trunk.name {
+        let problem = format!("trunk number {} has this name", other.id);
+        field_error(parsed, "name", findings, problem, "give each trunk its own name");
     }
 }
 
 /// Rule 8.
-fn same_number(other: &Parsed, parsed: &Parsed, findings: &mut Findings) {
+fn same_number(other: &Trunk, parsed: &Parsed, findings: &mut Findings) {
     for number in &parsed.trunk.numbers {
-        let taken = other.trunk.numbers.iter().find(|taken| taken.overlaps(number));
-        if let Some(taken) = taken {
-            let (line, what) = field(parsed, "virtual_phone_number");
-            let problem = format!("{number} overlaps {taken} of trunk \"{}\"", other.trunk.name);
-            findings.error(line, what, problem, "let each number belong to one trunk");
+        if let Some(taken) = other.numbers.iter().find(|taken| taken.overlaps(number)) {
+            let problem = format!("{number} overlaps {taken} of trunk \"{}\"", other.name);
+            let remedy = "let each number belong to one trunk";
+            field_error(parsed, "virtual_phone_number", findings, problem, remedy);
         }
     }
 }
 
 /// Rule 4: no two trunks may match one caller equally well.
-fn same_callers(other: &Parsed, parsed: &Parsed, findings: &mut Findings) {
-    let (a, b) = (&other.trunk, &parsed.trunk);
+fn same_callers(other: &Trunk, parsed: &Parsed, findings: &mut Findings) {
+    let (a, b) = (other, &*parsed.trunk);
     let told_apart = !(a.enabled && b.enabled)
         || a.transport != b.transport
         || a.register
@@ -136,10 +171,10 @@ fn same_callers(other: &Parsed, parsed: &Parsed, findings: &mut Findings) {
     }
     let Some(shared) = shared_source(a, b) else { return };
     let key = if parsed.trunk.source_acl.is_empty() { "host" } else { "source_acl" };
-    let (line, what) = field(parsed, key);
-    findings.error(
-        line,
-        what,
+    field_error(
+        parsed,
+        key,
+        findings,
         format!("trunk \"{}\" also takes calls from {shared} on this transport", a.name),
         "give the trunks different sources, ports, tls_peer_names or virtual phone numbers: a \
          call must belong to exactly one",

@@ -1,21 +1,18 @@
-//! Reading one TOML table field by field: each getter checks the type, reports what is wrong and
-//! goes on, so that one run over the file finds every mistake. What no getter asked for is an
-//! unknown key.
+//! Reading one table field by field: each getter checks the type, reports what is wrong and goes
+//! on, so that one run finds every mistake. What no getter asked for is an unknown key.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use super::error::{Findings, Place};
+use super::tree::{Node, Table, Value};
 
-use super::error::Findings;
-
-/// A table of the file while it is being read.
+/// A table while it is being read.
 pub(super) struct Section<'a, 'f> {
     /// How errors name the table: `sip`, `trunk "acme"`.
     pub(super) name: String,
-    table: Option<&'a DeTable<'a>>,
+    table: Option<&'a Table>,
     line: usize,
     known: Vec<&'static str>,
     base: &'f Path,
@@ -33,12 +30,11 @@ impl<'a, 'f> Section<'a, 'f> {
     /// The table; `None` reads as an empty one.
     pub(super) fn new(
         name: impl Into<String>,
-        table: Option<(&'a DeTable<'a>, Range<usize>)>,
+        table: Option<&'a Table>,
         base: &'f Path,
         findings: &'f mut Findings,
     ) -> Self {
-        let line = table.as_ref().map_or(0, |(_, span)| findings.line(span.start));
-        let table = table.map(|(table, _)| table);
+        let line = table.map_or(0, |table| table.line);
         Self { name: name.into(), table, line, known: Vec::new(), base, findings }
     }
 
@@ -49,9 +45,15 @@ impl<'a, 'f> Section<'a, 'f> {
 
     /// Line of a field, or of the table's header when the field is absent.
     pub(super) fn line_of(&self, key: &str) -> usize {
-        let table = self.table.into_iter().flat_map(|table| table.iter());
-        let found = table.into_iter().find(|(name, _)| name.get_ref() == key);
-        found.map_or(self.line, |(name, _)| self.findings.line(name.span().start))
+        let found = self.table.and_then(|table| table.get(key));
+        found.map_or(self.line, |entry| entry.line)
+    }
+
+    /// Line and value of a field, for rules that look at several.
+    pub(super) fn place_of(&self, key: &str) -> Place {
+        let found = self.table.and_then(|table| table.get(key));
+        let shown = found.filter(|_| !SECRETS.contains(&key));
+        Place { line: self.line_of(key), value: shown.map(|entry| entry.node.value.shown()) }
     }
 
     /// Reports an error about a field.
@@ -61,36 +63,35 @@ impl<'a, 'f> Section<'a, 'f> {
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        let (line, what) = (self.line_of(key), format!("{} field {key}", self.name));
-        self.findings.error(line, what, problem, remedy);
+        let place = self.place_of(key);
+        self.findings.field_error(&self.name, key, place, problem, remedy);
     }
 
     pub(super) fn string(&mut self, key: &'static str) -> Option<At<String>> {
         let value = self.value(key)?;
-        match value.get_ref().as_str() {
-            Some(text) => Some(self.at(value, text.to_owned())),
+        match value.value.as_text() {
+            Some(text) => Some(At { value: text.to_owned(), line: value.line }),
             None => self.wrong_type(key, value, "a string", "\"...\""),
         }
     }
 
     pub(super) fn boolean(&mut self, key: &'static str) -> Option<At<bool>> {
         let value = self.value(key)?;
-        match value.get_ref().as_bool() {
-            Some(flag) => Some(self.at(value, flag)),
-            None => self.wrong_type(key, value, "true or false", "true"),
+        match value.value {
+            Value::Boolean(flag) => Some(At { value: flag, line: value.line }),
+            _ => self.wrong_type(key, value, "true or false", "true"),
         }
     }
 
     /// A whole number within `range`.
     pub(super) fn integer(&mut self, key: &'static str, range: Range<u64>) -> Option<At<u64>> {
         let value = self.value(key)?;
-        let Some(integer) = value.get_ref().as_integer() else {
+        let Value::Integer(digits) = &value.value else {
             let example = range.start.to_string();
             return self.wrong_type(key, value, "a whole number", &example);
         };
-        let digits = integer.as_str().replace('_', "");
-        match i128::from_str_radix(&digits, integer.radix()).ok().map(u64::try_from) {
-            Some(Ok(number)) if range.contains(&number) => Some(self.at(value, number)),
+        match digits.parse() {
+            Ok(number) if range.contains(&number) => Some(At { value: number, line: value.line }),
             _ => {
                 let last = range.end - 1;
                 let problem = format!("{digits} is out of range");
@@ -103,16 +104,16 @@ impl<'a, 'f> Section<'a, 'f> {
     /// A string, or a list of strings.
     pub(super) fn strings(&mut self, key: &'static str) -> Option<Vec<At<String>>> {
         let value = self.value(key)?;
-        if let Some(text) = value.get_ref().as_str() {
-            return Some(vec![self.at(value, text.to_owned())]);
+        if let Some(text) = value.value.as_text() {
+            return Some(vec![At { value: text.to_owned(), line: value.line }]);
         }
-        let Some(items) = value.get_ref().as_array() else {
+        let Some(items) = value.value.as_list() else {
             return self.wrong_type(key, value, "a list of strings", "[\"...\"]");
         };
         let mut texts = Vec::with_capacity(items.len());
-        for item in items.iter() {
-            match item.get_ref().as_str() {
-                Some(text) => texts.push(self.at(item, text.to_owned())),
+        for item in items {
+            match item.value.as_text() {
+                Some(text) => texts.push(At { value: text.to_owned(), line: item.line }),
                 None => return self.wrong_type(key, item, "a list of strings", "[\"...\"]"),
             }
         }
@@ -122,12 +123,15 @@ impl<'a, 'f> Section<'a, 'f> {
     /// A list of whole numbers.
     pub(super) fn integers(&mut self, key: &'static str, range: Range<u64>) -> Option<Vec<u64>> {
         let value = self.value(key)?;
-        let Some(items) = value.get_ref().as_array() else {
+        let Some(items) = value.value.as_list() else {
             return self.wrong_type(key, value, "a list of numbers", "[0, 1]");
         };
         let mut numbers = Vec::with_capacity(items.len());
-        for item in items.iter() {
-            let number = item.get_ref().as_integer().and_then(|n| n.as_str().parse().ok());
+        for item in items {
+            let number = match &item.value {
+                Value::Integer(digits) => digits.parse().ok(),
+                _ => None,
+            };
             match number {
                 Some(number) if range.contains(&number) => numbers.push(number),
                 _ => return self.wrong_type(key, item, "a list of numbers", "[0, 1]"),
@@ -226,37 +230,27 @@ impl<'a, 'f> Section<'a, 'f> {
     /// Reports keys that no getter asked for.
     pub(super) fn finish(self) {
         let Some(table) = self.table else { return };
-        for (key, _) in table.iter() {
-            let name = key.get_ref().as_ref();
-            if self.known.contains(&name) {
+        for entry in &table.entries {
+            let key = entry.key.as_str();
+            if self.known.contains(&key) {
                 continue;
             }
-            let line = self.findings.line(key.span().start);
-            let what = format!("{} field {name}", self.name);
-            let remedy = suggestion(name, &self.known);
-            self.findings.error(line, what, "there is no field of this name", remedy);
+            // What it holds may be a secret under a mistyped name.
+            let place = Place { line: entry.line, value: None };
+            let remedy = suggestion(key, &self.known);
+            let problem = "there is no field of this name";
+            self.findings.field_error(&self.name, key, place, problem, remedy);
         }
     }
 
     /// A nested value whose type the caller checks.
-    pub(super) fn value(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+    pub(super) fn value(&mut self, key: &'static str) -> Option<&'a Node> {
         self.known.push(key);
-        let found = self.table?.iter().find(|(name, _)| name.get_ref() == key);
-        found.map(|(_, value)| value)
+        self.table?.get(key).map(|entry| &entry.node)
     }
 
-    fn at<T>(&self, value: &Spanned<DeValue<'_>>, inner: T) -> At<T> {
-        At { value: inner, line: self.findings.line(value.span().start) }
-    }
-
-    fn wrong_type<T>(
-        &mut self,
-        key: &str,
-        value: &Spanned<DeValue<'_>>,
-        wanted: &str,
-        example: &str,
-    ) -> Option<T> {
-        let problem = format!("this is {}, not {wanted}", kind(value.get_ref()));
+    fn wrong_type<T>(&mut self, key: &str, value: &Node, wanted: &str, example: &str) -> Option<T> {
+        let problem = format!("this is {}, not {wanted}", value.value.kind());
         self.error(key, problem, format!("write {key} = {example}"));
         None
     }
@@ -286,17 +280,7 @@ pub(super) fn suggestion(name: &str, known: &[&str]) -> String {
     }
 }
 
-fn kind(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::String(_) => "a string",
-        DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number with a fraction",
-        DeValue::Boolean(_) => "true or false",
-        DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a table",
-    }
-}
-
 /// Similarity from which a suggestion helps more than the whole list.
 const SIMILAR: f64 = 0.8;
+/// Fields whose value no finding repeats.
+const SECRETS: [&str; 2] = ["password", "inbound_password"];

@@ -26,7 +26,7 @@ fn trunk(fields: &str) -> Result<Config, ConfigErrors> {
 }
 
 fn first(config: Result<Config, ConfigErrors>) -> Trunk {
-    config.unwrap_or_else(|errors| panic!("{errors}")).trunks[0].clone()
+    config.unwrap_or_else(|errors| panic!("{errors}")).trunks[0].as_ref().clone()
 }
 
 /// The one error of a configuration as `(line, what, problem)`.
@@ -86,7 +86,7 @@ fn a_whole_configuration() {
     assert!(config.cdr.mask);
     assert_eq!((config.log.level.as_str(), config.log.format), ("debug", LogFormat::Json));
     let carrier = &config.trunks[0];
-    assert_eq!(carrier.id, TrunkId(0));
+    assert_eq!(carrier.id, TrunkId(1));
     assert_eq!(carrier.host, Host::Name("sip.carrier.example".into()));
     assert_eq!(carrier.next_hop(), (&Host::Name("proxy.example".into()), 5090));
     assert_eq!(carrier.password.as_ref().unwrap().expose(), "swordfish");
@@ -102,7 +102,7 @@ fn a_whole_configuration() {
     assert!(matches!(pbx.policy().security, Security::Secure { suites, .. } if suites.len() == 5));
     assert_eq!(pbx.server_names(), ["pbx.example"]);
     let route = config.routes.iter().next().unwrap();
-    assert_eq!((route.from_trunk, route.destination), (Some(TrunkId(0)), TrunkId(1)));
+    assert_eq!((route.from_trunk, route.destination), (Some(TrunkId(1)), TrunkId(2)));
     assert_eq!(route.ring_limit, Duration::from_secs(20));
     assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
     assert!(config.warnings[0].contains("disabled"));
@@ -522,7 +522,7 @@ fn a_password_file_is_read_without_its_line_end() {
          password_file = \"secret\"\n"
     );
     std::fs::write(&file, text).unwrap();
-    let trunk = load(&file).unwrap().trunks[0].clone();
+    let trunk = load(&file).unwrap().trunks[0].as_ref().clone();
     assert_eq!(trunk.password.unwrap().expose(), "swordfish");
     std::fs::write(&file, [0xff, 0xfe]).unwrap();
     assert!(load(&file).unwrap_err().to_string().contains("UTF-8"));

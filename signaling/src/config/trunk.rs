@@ -1,4 +1,4 @@
-//! One `[[trunk]]`: every field of the form, with what this version carries out.
+//! One trunk, of a file or of the API: every field of the form, with what this version carries out.
 //!
 //! Fields that stand for a behaviour that is absent are read and refused unless they say "off", so
 //! that the operator learns it here and not from a call.
@@ -6,12 +6,14 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sdp::Codec;
 use sip::endpoint::Transport;
 
 use super::Environment;
+use super::error::Place;
 use super::section::{At, Section, alternatives};
 use super::sections::Sip;
 use crate::secret::Secret;
@@ -20,28 +22,28 @@ use crate::trunk::{
     TlsSettings, Trunk, TrunkId,
 };
 
-/// A trunk with the lines of its fields, for rules that look at several fields or trunks.
+/// A trunk with the places of its fields, for rules that look at several fields or trunks.
 pub(super) struct Parsed {
-    pub(super) trunk: Trunk,
-    lines: HashMap<&'static str, usize>,
+    pub(super) trunk: Arc<Trunk>,
+    places: HashMap<&'static str, Place>,
 }
 
 impl Parsed {
-    /// Line of a field, or of the trunk's header.
-    pub(super) fn line(&self, key: &str) -> usize {
-        self.lines.get(key).or_else(|| self.lines.get("")).copied().unwrap_or(0)
+    /// Place of a field, or of the trunk's header.
+    pub(super) fn place(&self, key: &str) -> Place {
+        self.places.get(key).or_else(|| self.places.get("")).cloned().unwrap_or_default()
     }
 }
 
-/// Reads the trunk at `index`. What is wrong is reported and read as the default.
+/// Reads a trunk. What is wrong is reported and read as the default. Without an environment, which
+/// only a file has, nothing is expanded and no other file read.
 pub(super) fn read(
-    index: usize,
+    id: TrunkId,
     mut section: Section<'_, '_>,
-    environment: Environment<'_>,
+    environment: Option<Environment<'_>>,
     sip: &Sip,
 ) -> Parsed {
-    let id = TrunkId(u32::try_from(index).unwrap_or(u32::MAX));
-    let name = name(index, &mut section);
+    let name = name(id, &mut section);
     refuse_absent_behaviour(&mut section);
     let security = Security::read(&mut section);
     let (allow, disallow, disallow_all) = codecs(&mut section);
@@ -72,9 +74,10 @@ pub(super) fn read(
         secure_rtp: if security.encryption { SecureRtp::Required } else { SecureRtp::Off },
         allow_mixed: security.allow_mixed,
         incoming_call_policy: incoming_call_policy(&mut section),
-        max_concurrent_calls: section
-            .integer("max_concurrent_calls", 1..1_000_001)
-            .and_then(|cap| u32::try_from(cap.value).ok()),
+        max_concurrent_calls: cap(&mut section, "max_concurrent_calls", CALLS_MAX),
+        max_inbound_calls: cap(&mut section, "max_inbound_calls", CALLS_MAX),
+        max_outbound_calls: cap(&mut section, "max_outbound_calls", CALLS_MAX),
+        max_cps: cap(&mut section, "max_cps", CPS_MAX),
         allow,
         disallow,
         disallow_all,
@@ -87,19 +90,19 @@ pub(super) fn read(
         rtp_timeout: timeout(&mut section, "rtp_timeout", RTP_TIMEOUT_DEFAULT),
         hold_timeout: timeout(&mut section, "hold_timeout", HOLD_TIMEOUT_DEFAULT),
     };
-    let mut lines: HashMap<_, _> =
-        RULED.into_iter().map(|key| (key, section.line_of(key))).collect();
-    lines.insert("", section.line());
+    let mut places: HashMap<_, _> =
+        RULED.into_iter().map(|key| (key, section.place_of(key))).collect();
+    places.insert("", Place { line: section.line(), value: None });
     section.finish();
-    Parsed { trunk, lines }
+    Parsed { trunk: Arc::new(trunk), places }
 }
 
-fn name(index: usize, section: &mut Section<'_, '_>) -> String {
-    section.name = format!("[[trunk]] number {}", index + 1);
+fn name(id: TrunkId, section: &mut Section<'_, '_>) -> String {
+    section.name = format!("[[trunk]] number {id}");
     let remedy = "give it 1 to 64 letters, digits, spaces or any of . _ -";
     let Some(name) = section.string("name") else {
         section.error("name", "the trunk has no name", remedy);
-        return format!("trunk-{index}");
+        return format!("trunk-{id}");
     };
     let allowed = |c: char| c.is_alphanumeric() || " ._-".contains(c);
     let length = name.value.chars().count();
@@ -273,11 +276,14 @@ fn codec_names() -> String {
 
 fn credentials(
     section: &mut Section<'_, '_>,
-    environment: Environment<'_>,
+    environment: Option<Environment<'_>>,
 ) -> (Option<String>, Option<Secret<String>>) {
     let username = user(section, "username");
-    let inline = section.string("password").map(|text| expand(section, text.value, environment));
-    let file = section.path("password_file");
+    let inline = section.string("password").map(|text| match environment {
+        Some(environment) => expand(section, text.value, environment),
+        None => Some(Secret::new(text.value)).filter(|secret| !secret.expose().is_empty()),
+    });
+    let file = environment.and_then(|_| section.path("password_file"));
     let from_file = file.as_deref().and_then(|path| password_file(section, path));
     if inline.is_some() && file.is_some() {
         let remedy = "keep password_file and remove password";
@@ -473,6 +479,12 @@ fn numbers(section: &mut Section<'_, '_>) -> Vec<Number> {
     numbers
 }
 
+/// A number of calls from 1; absent is no limit.
+fn cap(section: &mut Section<'_, '_>, key: &'static str, most: u32) -> Option<u32> {
+    let number = section.integer(key, 1..u64::from(most) + 1)?.value;
+    u32::try_from(number).ok()
+}
+
 fn keep_alive(section: &mut Section<'_, '_>) -> Option<Duration> {
     if section.boolean("send_keep_alive").is_some_and(|flag| flag.value) {
         section.unsupported("send_keep_alive", "true", "false");
@@ -640,7 +652,7 @@ fn fingerprint(text: &str) -> Option<[u8; 32]> {
     bytes.try_into().ok()
 }
 
-/// Fields whose lines the rules name.
+/// Fields whose places the rules name.
 const RULED: [&str; 8] = [
     "name",
     "host",
@@ -656,5 +668,9 @@ const RULED: [&str; 8] = [
 pub const RTP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 /// The same while it is on hold.
 pub const HOLD_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
+/// Largest cap on calls.
+pub const CALLS_MAX: u32 = 1_000_000;
+/// Largest cap on calls a second.
+pub const CPS_MAX: u32 = 10_000;
 /// Longest password.
 pub const PASSWORD_BYTES_MAX: usize = 256;

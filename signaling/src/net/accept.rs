@@ -35,7 +35,7 @@ pub(super) async fn accept(core: Arc<Core>, listener: Listener, socket: TcpListe
 }
 
 fn admit(core: &Arc<Core>, listener: Listener, socket: TcpStream, remote: SocketAddr) {
-    let known = core.trunks.table().knows(remote.ip());
+    let known = core.plan.table().knows(remote.ip());
     let mut table = core.table();
     if let Err(cause) = table.admit(remote.ip(), known, &core.limits) {
         drop(table);
@@ -85,7 +85,7 @@ async fn greet(
     Counters::count(&core.counters.handshakes_failed);
     // Only a peer that we know is worth a line that everybody sees.
     let address = origin.source.ip();
-    match core.trunks.table().knows(address) {
+    match core.plan.table().knows(address) {
         true => tracing::warn!(peer = %origin.source, problem, "TLS handshake failed"),
         false => tracing::debug!(peer = %origin.source, problem, "TLS handshake failed"),
     }

@@ -270,7 +270,7 @@ async fn refuse(core: &Core, connection: &Arc<Connection>, origin: &Origin, erro
 /// The way back for a message: this connection, tagged with the trunk if the source tells one.
 fn inbound_hop(core: &Core, connection: &Connection, origin: &Origin) -> Hop {
     let tag = match connection.hop.tag {
-        0 => attribute(&core.trunks.table(), origin, Called::default()).map_or(0, |id| id.tag()),
+        0 => attribute(&core.plan.table(), origin, Called::default()).map_or(0, |id| id.tag()),
         tag => tag,
     };
     Hop { connection: connection.number, tag, ..connection.hop }

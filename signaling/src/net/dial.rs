@@ -27,7 +27,7 @@ pub(super) async fn dial(core: Arc<Core>, connection: Arc<Connection>, queue: Qu
         Err(problem) => problem,
     };
     Counters::count(&core.counters.dials_failed);
-    let table = core.trunks.table();
+    let table = core.plan.table();
     let trunk = TrunkId::from_tag(connection.tag()).and_then(|id| table.get(id));
     let trunk = trunk.map_or("none", |trunk| trunk.name.as_str());
     let transport = connection.transport().as_str();

@@ -16,6 +16,7 @@ use sip::endpoint::Hop;
 
 use super::*;
 use crate::config;
+use crate::plan::LivePlan;
 
 /// Long enough for a busy machine; nothing waits this long when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -79,7 +80,8 @@ impl Gateway {
         let base = place.as_ref().map_or(Path::new("."), Place::path);
         let config = config::parse(text, base).unwrap_or_else(|errors| panic!("{errors}"));
         let (sender, inbox) = bounded(room);
-        let net = start_with(&config, sender, limits).unwrap_or_else(|error| panic!("{error}"));
+        let net = start_with(&config, LivePlan::new(config.plan()), sender, limits)
+            .unwrap_or_else(|error| panic!("{error}"));
         Self { net, inbox, _place: place }
     }
 

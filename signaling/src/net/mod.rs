@@ -37,9 +37,10 @@ use sip::wire::{Message, ParseError};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
+use crate::plan::LivePlan;
 use crate::trunk::attribution::TOKEN_PARAMETER;
 use crate::trunk::resolve::{REFRESH_INTERVAL, Resolver};
-use crate::trunk::{Host, LiveTrunks, Origin, TrunkId};
+use crate::trunk::{Host, Origin, TrunkId};
 
 pub use counters::Counts;
 pub use error::{NetError, explain};
@@ -105,7 +106,7 @@ struct Core {
     inbox: Inbox,
     counters: Counters,
     limits: Limits,
-    trunks: LiveTrunks,
+    plan: LivePlan,
     tls: tls::Tls,
     /// Host to advertise instead of a listener's address.
     advertise: Option<Host>,
@@ -135,8 +136,8 @@ pub fn check_certificates(config: &Config) -> Result<(), NetError> {
 ///
 /// # Errors
 /// [`NetError`] for the first thing that is wrong.
-pub fn start(config: &Config, inbound: Sender<Inbound>) -> Result<Net, NetError> {
-    start_with(config, inbound, Limits::default())
+pub fn start(config: &Config, plan: LivePlan, inbound: Sender<Inbound>) -> Result<Net, NetError> {
+    start_with(config, plan, inbound, Limits::default())
 }
 
 /// [`start`] with other limits.
@@ -145,13 +146,13 @@ pub fn start(config: &Config, inbound: Sender<Inbound>) -> Result<Net, NetError>
 /// [`NetError`] for the first thing that is wrong.
 pub fn start_with(
     config: &Config,
+    plan: LivePlan,
     inbound: Sender<Inbound>,
     limits: Limits,
 ) -> Result<Net, NetError> {
-    let trunks = LiveTrunks::new(config.trunk_table());
     let tls = tls::Tls::load(config)?;
     let (listeners, sockets) = listen::open(&config.sip)?;
-    let mut resolver = Resolver::new(trunks.clone());
+    let mut resolver = Resolver::new(plan.clone());
     resolver.refresh(Instant::now());
     let core = Arc::new(Core {
         listeners,
@@ -159,7 +160,7 @@ pub fn start_with(
         inbox: Inbox::new(inbound),
         counters: Counters::default(),
         limits,
-        trunks,
+        plan,
         tls,
         advertise: config.sip.advertise.clone(),
         last_connection: AtomicU64::new(0),
@@ -264,7 +265,7 @@ impl Names {
     /// Our Contact URI for a dialog on that hop. On a trunk that registers it carries the token
     /// that tells the trunk's requests from guesses.
     pub fn contact(&self, hop: &Hop) -> String {
-        let table = self.0.trunks.table();
+        let table = self.0.plan.table();
         let trunk = TrunkId::from_tag(hop.tag).and_then(|id| table.get(id));
         let token = trunk.and_then(|trunk| trunk.registration_token.as_ref());
         let plain = self.plain_contact(hop);
@@ -323,8 +324,8 @@ impl Net {
     }
 
     /// The trunks with their current addresses.
-    pub fn trunks(&self) -> LiveTrunks {
-        self.0.core.trunks.clone()
+    pub fn plan(&self) -> LivePlan {
+        self.0.core.plan.clone()
     }
 
     /// Where we listen, with the ports that the kernel gave where 0 was asked.

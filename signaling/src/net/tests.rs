@@ -48,7 +48,7 @@ fn datagrams_come_in_and_answers_leave_by_the_same_socket() {
     let (hop, origin, message) = gateway.message();
     assert_eq!(call_id(&message), "a");
     assert_eq!(hop.remote, peer.local_addr().unwrap());
-    assert_eq!((hop.transport, hop.tag), (Transport::Udp, TrunkId(0).tag()));
+    assert_eq!((hop.transport, hop.tag), (Transport::Udp, TrunkId(1).tag()));
     assert_eq!(origin.source, peer.local_addr().unwrap());
     assert_eq!(origin.local, gateway.address(Transport::Udp));
     for connection in [hop.connection, 0] {
@@ -140,7 +140,7 @@ fn a_connection_frames_pings_and_answers() {
     socket.write_all(tail).unwrap();
     let (first, origin, message) = gateway.message();
     assert_eq!(call_id(&message), "a");
-    assert_eq!((first.transport, first.tag), (Transport::Tcp, TrunkId(0).tag()));
+    assert_eq!((first.transport, first.tag), (Transport::Tcp, TrunkId(1).tag()));
     assert_eq!(origin.source, socket.local_addr().unwrap());
     let (second, _, message) = gateway.message();
     assert_eq!((second, call_id(&message).as_str()), (first, "b"));
@@ -174,7 +174,7 @@ fn dialled() -> (Gateway, TcpListener, Hop) {
         "[[trunk]]\nname = \"peer\"\nhost = \"127.0.0.1\"\nport = {port}\ntransport = \"TCP\"\n"
     );
     let gateway = Gateway::start(&trunks, Limits::default());
-    let hop = gateway.net.trunks().table().hop(TrunkId(0)).unwrap();
+    let hop = gateway.net.plan().table().hop(TrunkId(1)).unwrap();
     assert_eq!(hop.remote, listener.local_addr().unwrap());
     (gateway, listener, hop)
 }
@@ -192,7 +192,7 @@ fn messages_without_a_connection_open_one_and_share_it() {
     let (answered, origin, _) = gateway.message();
     assert_eq!(Hop { connection: 0, ..answered }, hop);
     assert_ne!(answered.connection, 0);
-    assert_eq!(origin.opened_for, Some(TrunkId(0)));
+    assert_eq!(origin.opened_for, Some(TrunkId(1)));
     // By number, and for a number that never lived.
     gateway.net.send(answered, Bytes::from_static(b"three"));
     gateway.net.send(Hop { connection: u64::MAX, ..hop }, Bytes::from_static(b"four"));
@@ -395,7 +395,7 @@ fn a_taken_port_is_an_error_that_names_its_holder() {
     let address = holder.local_addr().unwrap();
     let text = format!("[sip]\nudp = [\"{address}\"]\n");
     let config = config::parse(&text, Path::new(".")).unwrap();
-    let error = start(&config, bounded(1).0).err().unwrap();
+    let error = start(&config, LivePlan::new(config.plan()), bounded(1).0).err().unwrap();
     assert!(error.is_configuration());
     let shown = error.to_string();
     let process = format!("(process {})", std::process::id());
@@ -403,7 +403,8 @@ fn a_taken_port_is_an_error_that_names_its_holder() {
         assert!(shown.contains(part), "{shown}");
     }
     let config = config::parse("[sip]\nudp = [\"192.0.2.1:0\"]\n", Path::new(".")).unwrap();
-    let shown = start(&config, bounded(1).0).err().unwrap().to_string();
+    let shown =
+        start(&config, LivePlan::new(config.plan()), bounded(1).0).err().unwrap().to_string();
     assert!(shown.contains("no interface has this address"), "{shown}");
 }
 
@@ -453,7 +454,7 @@ fn ipv6_peers_are_peers() {
     let address = gateway.net.addresses(Transport::Udp)[1];
     peer.send_to(&options("six"), address).unwrap();
     let (hop, ..) = gateway.message();
-    assert_eq!(hop.tag, TrunkId(0).tag());
+    assert_eq!(hop.tag, TrunkId(1).tag());
     gateway.net.send(Hop { connection: 0, ..hop }, Bytes::from_static(b"answer"));
     let mut answer = [0; 16];
     assert_eq!(peer.recv_from(&mut answer).unwrap(), (6, address));
@@ -465,11 +466,11 @@ fn two_edges_share_no_port() {
     let address = gateway.address(Transport::Tcp);
     let text = format!("[sip]\ntcp = [\"{address}\"]\n");
     let config = config::parse(&text, Path::new(".")).unwrap();
-    let error = start(&config, bounded(1).0).err().unwrap();
+    let error = start(&config, LivePlan::new(config.plan()), bounded(1).0).err().unwrap();
     assert!(error.to_string().contains("taken"), "{error}");
     gateway.net.stop();
     // A restart finds the port free at once, although connections lingered.
-    start(&config, bounded(1).0).unwrap();
+    start(&config, LivePlan::new(config.plan()), bounded(1).0).unwrap();
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn take(core: &Core, listener: Listener, source: SocketAddr, datagram: &[u8]) {
         peer: None,
         opened_for: None,
     };
-    let trunks = core.trunks.table();
+    let trunks = core.plan.table();
     if core.inbox.is_crowded() && !trunks.knows(source.ip()) {
         Counters::count(&core.counters.datagrams_dropped);
         return;

@@ -1,7 +1,7 @@
 //! Trunks: what they are, where their peers are, and which one a message belongs to.
 //!
 //! A [`Trunk`] is one validated row of the configuration and never changes. A [`TrunkTable`] is a
-//! snapshot of all trunks with the addresses their host names stand for; [`LiveTrunks`] publishes
+//! snapshot of all trunks with the addresses their host names stand for; `plan::LivePlan` publishes
 //! the newest snapshot. [`attribute`] is the gate in front of everything else: a request belongs
 //! to exactly one trunk, or it is not processed.
 
@@ -31,12 +31,13 @@ pub use nat::{LearnFrom, Nat, Vantage};
 pub use number::Number;
 pub use registrations::Registrations;
 pub use source::Cidr;
-pub use table::{LiveTrunks, TrunkTable};
+pub use table::TrunkTable;
 pub use unknown::{UnknownCaller, UnknownCallers};
 
-/// A trunk's number inside one run: its place in the configuration, from 0. Names are labels; CDRs
-/// and counters carry both.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+/// A trunk's number, for ever: the store gives it out once, and renaming changes nothing. In a
+/// configuration file without a store it is the trunk's place, from 1. Names are labels; CDRs and
+/// counters carry both.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, Debug)]
 pub struct TrunkId(pub u32);
 
 impl TrunkId {
@@ -59,9 +60,9 @@ impl fmt::Display for TrunkId {
 }
 
 /// One trunk as configured, validated. Field names are the snake_case of the form's labels.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Trunk {
-    /// Place in the configuration.
+    /// Its number.
     pub id: TrunkId,
     /// Label, unique; never used to match a caller.
     pub name: String,
@@ -102,6 +103,12 @@ pub struct Trunk {
     pub incoming_call_policy: IncomingCallPolicy,
     /// Cap on early plus confirmed calls, both directions together.
     pub max_concurrent_calls: Option<u32>,
+    /// Cap on calls from the trunk.
+    pub max_inbound_calls: Option<u32>,
+    /// Cap on calls to the trunk.
+    pub max_outbound_calls: Option<u32>,
+    /// New calls a second, in each direction; a burst may be twice that.
+    pub max_cps: Option<u32>,
     /// Codecs in offer order; empty passes anything.
     pub allow: Vec<Codec>,
     /// Codecs removed after `allow`.

@@ -5,15 +5,16 @@ use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
+use super::Host;
 use super::table::Addresses;
-use super::{Host, LiveTrunks};
+use crate::plan::LivePlan;
 
 /// Keeps the addresses of all trunks' names and publishes a new table when they change.
 ///
 /// An address that disappears from a name stays a valid source for [`RETIRED_VALID`], because
 /// peers keep calling from it. A name that cannot be looked up keeps its last addresses.
 pub struct Resolver {
-    live: LiveTrunks,
+    live: LivePlan,
     lookup: Lookup,
     names: HashMap<String, Known>,
 }
@@ -30,12 +31,12 @@ struct Known {
 
 impl Resolver {
     /// A resolver for the names in `live`, by the system's own look-up.
-    pub fn new(live: LiveTrunks) -> Self {
+    pub fn new(live: LivePlan) -> Self {
         Self::with_lookup(live, system_lookup)
     }
 
     /// The same with another look-up.
-    pub fn with_lookup(live: LiveTrunks, lookup: Lookup) -> Self {
+    pub fn with_lookup(live: LivePlan, lookup: Lookup) -> Self {
         Self { live, lookup, names: HashMap::new() }
     }
 
@@ -56,8 +57,7 @@ impl Resolver {
         }
         let after = self.addresses();
         if before != after {
-            let table = self.live.table().resolved(&after);
-            self.live.publish(table);
+            self.live.resolve(after);
         }
     }
 
@@ -161,8 +161,8 @@ mod tests {
         host = "sip.carrier.example"
     "#;
 
-    fn live() -> LiveTrunks {
-        LiveTrunks::new(config::parse(TEXT, Path::new(".")).unwrap().trunk_table())
+    fn live() -> LivePlan {
+        LivePlan::new(config::parse(TEXT, Path::new(".")).unwrap().plan())
     }
 
     fn from(source: &str) -> Origin {

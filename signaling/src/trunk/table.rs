@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use sip::endpoint::Hop;
 
@@ -14,7 +14,9 @@ use super::{Cidr, Host, Trunk, TrunkId};
 /// that those names stood for until recently, and `source_acl`.
 #[derive(Clone, Debug)]
 pub struct TrunkTable {
-    trunks: Arc<[Trunk]>,
+    trunks: Arc<[Arc<Trunk>]>,
+    /// Where in `trunks` and `targets` an id stands.
+    places: HashMap<TrunkId, usize>,
     targets: Vec<Vec<SocketAddr>>,
     /// Single addresses and who claims them.
     addresses: HashMap<IpAddr, Vec<TrunkId>>,
@@ -34,9 +36,9 @@ pub struct Addresses {
 
 impl TrunkTable {
     /// A table of trunks whose names are not resolved yet: literal addresses and `source_acl`
-    /// only. Each trunk's id must be its index.
-    pub fn new(trunks: Vec<Trunk>) -> Self {
-        Self::build(trunks.into(), &HashMap::new())
+    /// only. Ids are unique; of two equal ones the later counts.
+    pub fn new<T: Into<Arc<Trunk>>>(trunks: impl IntoIterator<Item = T>) -> Self {
+        Self::build(trunks.into_iter().map(Into::into).collect(), &HashMap::new())
     }
 
     /// The same trunks with names resolved; a name absent from `names` has no address.
@@ -46,17 +48,17 @@ impl TrunkTable {
 
     /// The trunk with this id.
     pub fn get(&self, id: TrunkId) -> Option<&Trunk> {
-        self.trunks.get(usize::try_from(id.0).ok()?)
+        self.trunks.get(*self.places.get(&id)?).map(|trunk| &**trunk)
     }
 
     /// The trunk with this name.
     pub fn by_name(&self, name: &str) -> Option<&Trunk> {
-        self.trunks.iter().find(|trunk| trunk.name == name)
+        self.iter().find(|trunk| trunk.name == name)
     }
 
     /// All trunks in the order of the configuration.
     pub fn iter(&self) -> impl Iterator<Item = &Trunk> {
-        self.trunks.iter()
+        self.trunks.iter().map(|trunk| &**trunk)
     }
 
     /// How many trunks there are.
@@ -72,8 +74,8 @@ impl TrunkTable {
     /// Next-hop addresses of out-of-dialog requests, first choice first. Empty for an unknown id
     /// or a name that does not resolve.
     pub fn targets(&self, id: TrunkId) -> &[SocketAddr] {
-        let index = usize::try_from(id.0).unwrap_or(usize::MAX);
-        self.targets.get(index).map_or(&[], Vec::as_slice)
+        let place = self.places.get(&id);
+        place.and_then(|place| self.targets.get(*place)).map_or(&[], Vec::as_slice)
     }
 
     /// The hop of a new request to the trunk: first target, connection left to the transport.
@@ -100,9 +102,10 @@ impl TrunkTable {
         found
     }
 
-    fn build(trunks: Arc<[Trunk]>, names: &HashMap<String, Addresses>) -> Self {
+    fn build(trunks: Arc<[Arc<Trunk>]>, names: &HashMap<String, Addresses>) -> Self {
         let mut table = Self {
             trunks: Arc::clone(&trunks),
+            places: trunks.iter().enumerate().map(|(place, trunk)| (trunk.id, place)).collect(),
             targets: Vec::with_capacity(trunks.len()),
             addresses: HashMap::new(),
             networks: Vec::new(),
@@ -140,26 +143,5 @@ impl TrunkTable {
         } else {
             self.networks.push((net, id));
         }
-    }
-}
-
-/// Where the newest [`TrunkTable`] is published. Clones share it.
-#[derive(Clone, Debug)]
-pub struct LiveTrunks(Arc<RwLock<Arc<TrunkTable>>>);
-
-impl LiveTrunks {
-    /// Publishes a first snapshot.
-    pub fn new(table: TrunkTable) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(table))))
-    }
-
-    /// The newest snapshot.
-    pub fn table(&self) -> Arc<TrunkTable> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Replaces the snapshot; readers that hold the old one keep it.
-    pub fn publish(&self, table: TrunkTable) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
     }
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
+use serde::{Serialize, Serializer};
 use sip::endpoint::Transport;
 
 use super::{Origin, Unattributed};
@@ -16,18 +17,30 @@ pub struct UnknownCallers {
 }
 
 /// One refused source.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Debug)]
 pub struct UnknownCaller {
     /// Its address.
     pub source: IpAddr,
     /// Transport of its last request.
+    #[serde(serialize_with = "transport")]
     pub transport: Transport,
     /// Requests refused since it appeared.
     pub count: u64,
+    /// Time of the first one.
+    pub first: Timestamp,
     /// Time of the last one.
     pub last: Timestamp,
     /// Why the last one was refused.
+    #[serde(serialize_with = "reason")]
     pub reason: Unattributed,
+}
+
+fn transport<S: Serializer>(transport: &Transport, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(transport.as_str())
+}
+
+fn reason<S: Serializer>(reason: &Unattributed, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(reason.name())
 }
 
 impl UnknownCallers {
@@ -39,9 +52,14 @@ impl UnknownCallers {
         }
     }
 
-    /// Counts one refused request. Returns the source's count, so that the caller can log the
-    /// first and stay silent about the rest.
-    pub fn record(&mut self, origin: &Origin, reason: Unattributed, now: Timestamp) -> u64 {
+    /// Counts one refused request. Returns the source as it stands now, so that the first can be
+    /// told and the rest be passed over in silence.
+    pub fn record(
+        &mut self,
+        origin: &Origin,
+        reason: Unattributed,
+        now: Timestamp,
+    ) -> UnknownCaller {
         if let Some(count) = self.by_reason.get_mut(reason.index()) {
             *count += 1;
         }
@@ -49,16 +67,24 @@ impl UnknownCallers {
         if let Some(known) = self.callers.iter_mut().find(|caller| caller.source == source) {
             known.count += 1;
             (known.last, known.reason, known.transport) = (now, reason, origin.transport);
-            return known.count;
+            return *known;
         }
         let transport = origin.transport;
-        let caller = UnknownCaller { source, transport, count: 1, last: now, reason };
+        let caller = UnknownCaller { source, transport, count: 1, first: now, last: now, reason };
         if self.callers.len() < UNKNOWN_CALLERS_MAX {
             self.callers.push(caller);
         } else if let Some(oldest) = self.callers.iter_mut().min_by_key(|caller| caller.last) {
             *oldest = caller;
         }
-        1
+        caller
+    }
+
+    /// Takes a source out, because it was added to a trunk or does not matter; `false` when it is
+    /// not there.
+    pub fn forget(&mut self, source: IpAddr) -> bool {
+        let before = self.callers.len();
+        self.callers.retain(|caller| caller.source != source.to_canonical());
+        self.callers.len() < before
     }
 
     /// The recorded sources, in no particular order.
@@ -103,10 +129,18 @@ mod tests {
     fn a_source_is_counted_once_per_request() {
         let mut callers = UnknownCallers::new();
         let caller = origin([198, 51, 100, 7]);
-        assert_eq!(callers.record(&caller, Unattributed::UnknownSource, at(1)), 1);
-        assert_eq!(callers.record(&caller, Unattributed::UnknownSource, at(2)), 2);
+        assert_eq!(callers.record(&caller, Unattributed::UnknownSource, at(1)).count, 1);
+        assert_eq!(callers.record(&caller, Unattributed::UnknownSource, at(2)).count, 2);
         let only: Vec<_> = callers.iter().collect();
         assert_eq!((only.len(), only[0].count, only[0].last), (1, 2, at(2)));
+        assert_eq!(only[0].first, at(1));
+        let json = serde_json::to_value(only[0]).unwrap();
+        assert_eq!(
+            (&json["transport"], &json["reason"]),
+            (&"UDP".into(), &"unknown_source".into())
+        );
+        assert!(callers.forget("198.51.100.7".parse().unwrap()));
+        assert!(!callers.forget("198.51.100.7".parse().unwrap()) && callers.iter().count() == 0);
         assert_eq!(callers.counts().next(), Some(("unknown_source", 2)));
     }
 

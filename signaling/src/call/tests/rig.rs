@@ -22,9 +22,11 @@ use sip::wire::{HeaderName, Message, Method, Request, Response};
 
 use super::peer::{Peer, message};
 use super::plane::{Plane, SHAPE};
+use crate::admission::Admission;
 use crate::call::{Calls, Desk, Index, Settings};
 use crate::cdr::Writer;
 use crate::config;
+use crate::feed::Feed;
 use crate::media::Media;
 use crate::route::Routes;
 use crate::trunk::{TrunkId, TrunkTable};
@@ -32,8 +34,8 @@ use crate::trunk::{TrunkId, TrunkTable};
 /// How long a message is on its way.
 pub const DELAY: Duration = Duration::from_millis(5);
 
-pub const CARRIER: TrunkId = TrunkId(0);
-pub const PBX: TrunkId = TrunkId(1);
+pub const CARRIER: TrunkId = TrunkId(1);
+pub const PBX: TrunkId = TrunkId(2);
 
 /// A peer of the gateway.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -99,6 +101,8 @@ pub struct Gateway {
     pub settings: Settings,
     pub cdrs: Writer,
     pub index: Index,
+    pub admission: Admission,
+    pub feed: Feed,
     random: u64,
     due: Option<Instant>,
 }
@@ -124,7 +128,7 @@ impl Rig {
         let gateway = Gateway {
             endpoint: Endpoint::new(endpoint_config()),
             media,
-            trunks: config.trunk_table(),
+            trunks: TrunkTable::new(config.trunks.clone()),
             routes: config.routes.clone(),
             settings: Settings {
                 advertise: Vec::new(),
@@ -134,6 +138,8 @@ impl Rig {
             },
             cdrs: Writer::open(&directory.join("cdr.jsonl"), false).unwrap(),
             index: Index::default(),
+            admission: Admission::default(),
+            feed: Feed::default(),
             random: 1,
             due: None,
         };
@@ -180,6 +186,8 @@ impl Rig {
             cdrs: &gateway.cdrs,
             entropy: &mut entropy,
             index: &mut gateway.index,
+            admission: &mut gateway.admission,
+            feed: &gateway.feed,
         };
         deed(&mut self.calls, &mut desk);
     }
@@ -410,6 +418,13 @@ impl Rig {
 
     pub fn statuses(&mut self, who: Who) -> Vec<u16> {
         self.peer(who).responses.iter().map(|(_, response)| response.status.code()).collect()
+    }
+
+    /// What an operator does to a call.
+    pub fn end_call(&mut self, id: &str) -> bool {
+        let mut ended = false;
+        self.act(|calls, desk| ended = calls.hang_up(desk, id));
+        ended
     }
 
     pub fn stop_all(&mut self) {

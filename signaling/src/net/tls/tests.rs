@@ -23,6 +23,7 @@ use super::super::{Limits, NetError, start};
 use super::trust::fingerprint;
 use super::*;
 use crate::config;
+use crate::plan::LivePlan;
 use crate::trunk::{Unattributed, attribute};
 
 const SIP: &str = "[sip]\ntls = [\"127.0.0.1:0\"]\ntls_certificate = \"gw.pem\"\n\
@@ -199,11 +200,11 @@ fn a_peer_with_the_right_certificate_is_its_trunk() {
         peer.write_all(&options("in")).unwrap();
         let (hop, origin, message) = gateway.message();
         assert_eq!(call_id(&message), "in");
-        assert_eq!(hop.tag, TrunkId(0).tag());
+        assert_eq!(hop.tag, TrunkId(1).tag());
         assert_eq!(origin.tls_names().unwrap(), ["other.example", "pbx.example"]);
-        assert_eq!(origin.peer.as_ref().unwrap().trusted_by, [TrunkId(0)]);
-        let table = gateway.net.trunks().table();
-        assert_eq!(attribute(&table, &origin, None), Ok(TrunkId(0)));
+        assert_eq!(origin.peer.as_ref().unwrap().trusted_by, [TrunkId(1)]);
+        let table = gateway.net.plan().table();
+        assert_eq!(attribute(&table, &origin, None), Ok(TrunkId(1)));
         gateway.net.send(hop, Bytes::from_static(b"answer"));
         let mut answer = [0; 6];
         peer.read_exact(&mut answer).unwrap();
@@ -217,7 +218,7 @@ fn a_peer_with_the_right_certificate_is_its_trunk() {
 fn peers_without_or_with_another_certificate_belong_to_nobody() {
     let (authority, gateway) = Scene::new().gateway(5061, "tls_peer_names = [\"pbx.example\"]\n");
     let address = gateway.address(Transport::Tls);
-    let table = gateway.net.trunks().table();
+    let table = gateway.net.plan().table();
     let stranger = authority.issue(&["stranger.example"]);
     for certificate in [None, Some(&stranger)] {
         let mut peer = client(address, certificate);
@@ -225,7 +226,7 @@ fn peers_without_or_with_another_certificate_belong_to_nobody() {
         let (hop, origin, _) = gateway.message();
         assert_eq!(hop.tag, 0);
         let refusal = attribute(&table, &origin, None);
-        assert_eq!(refusal, Err(Unattributed::TlsIdentity(TrunkId(0))));
+        assert_eq!(refusal, Err(Unattributed::TlsIdentity(TrunkId(1))));
         drop(peer);
         gateway.closed();
     }
@@ -241,7 +242,7 @@ fn peers_without_or_with_another_certificate_belong_to_nobody() {
     // The positive control: the same with the right one.
     let mut peer = client(address, Some(&authority.issue(&["pbx.example"])));
     peer.write_all(&options("in")).unwrap();
-    assert_eq!(gateway.message().0.tag, TrunkId(0).tag());
+    assert_eq!(gateway.message().0.tag, TrunkId(1).tag());
 }
 
 #[test]
@@ -250,7 +251,7 @@ fn the_common_name_counts_without_alternative_names() {
     let address = gateway.address(Transport::Tls);
     let mut peer = client(address, Some(&authority.issue_common_name("CUCM-Pub")));
     peer.write_all(&options("in")).unwrap();
-    assert_eq!(gateway.message().0.tag, TrunkId(0).tag());
+    assert_eq!(gateway.message().0.tag, TrunkId(1).tag());
 }
 
 #[test]
@@ -259,7 +260,7 @@ fn a_certificate_for_servers_only_is_good_both_ways() {
     let address = gateway.address(Transport::Tls);
     let mut peer = client(address, Some(&authority.issue_for_servers(&["pbx.example"])));
     peer.write_all(&options("in")).unwrap();
-    assert_eq!(gateway.message().0.tag, TrunkId(0).tag());
+    assert_eq!(gateway.message().0.tag, TrunkId(1).tag());
 }
 
 #[test]
@@ -271,7 +272,7 @@ fn a_pinned_certificate_needs_no_authority_and_nothing_else_will_do() {
     let address = gateway.address(Transport::Tls);
     let mut peer = client(address, Some(&pinned));
     peer.write_all(&options("in")).unwrap();
-    assert_eq!(gateway.message().0.tag, TrunkId(0).tag());
+    assert_eq!(gateway.message().0.tag, TrunkId(1).tag());
     // Not even the authority that other trunks would trust.
     assert!(refused(client(address, Some(&authority.issue(&["pbx.example"])))));
     let twin = self_signed_authority("pbx.example");
@@ -287,7 +288,7 @@ fn a_self_signed_certificate_in_the_ca_file_is_trusted_itself() {
     let (_, gateway) = scene.gateway(5061, fields);
     let mut peer = client(gateway.address(Transport::Tls), Some(&pbx));
     peer.write_all(&options("in")).unwrap();
-    assert_eq!(gateway.message().0.tag, TrunkId(0).tag());
+    assert_eq!(gateway.message().0.tag, TrunkId(1).tag());
 }
 
 #[test]
@@ -316,13 +317,13 @@ fn dial(
     fields: &str,
 ) -> Option<Seen> {
     let (_, gateway) = scene.gateway(port, fields);
-    let hop = gateway.net.trunks().table().hop(TrunkId(0)).unwrap();
+    let hop = gateway.net.plan().table().hop(TrunkId(1)).unwrap();
     gateway.net.send(hop, Bytes::from_static(b"hello"));
     match gateway.next() {
         crate::net::Inbound::Message { hop: back, origin, message } => {
             assert_eq!(call_id(&message), "from-server");
             assert_eq!((back.tag, back.remote), (hop.tag, hop.remote));
-            assert_eq!(origin.opened_for, Some(TrunkId(0)));
+            assert_eq!(origin.opened_for, Some(TrunkId(1)));
             let seen = thread.join().unwrap().unwrap();
             assert_eq!(seen.text, b"hello");
             Some(seen)
@@ -350,10 +351,10 @@ fn we_show_our_certificate_and_ask_by_name() {
         "{SIP}[[trunk]]\nname = \"pbx\"\nhost = \"localhost\"\nport = {port}\nsecure = true\n"
     );
     let gateway = Gateway::of(&text, Some(scene.place), Limits::default(), 100);
-    let table = gateway.net.trunks().table();
-    let targets = table.targets(TrunkId(0));
+    let table = gateway.net.plan().table();
+    let targets = table.targets(TrunkId(1));
     let v4 = *targets.iter().find(|target| target.is_ipv4()).unwrap();
-    let hop = sip::endpoint::Hop { remote: v4, ..table.hop(TrunkId(0)).unwrap() };
+    let hop = sip::endpoint::Hop { remote: v4, ..table.hop(TrunkId(1)).unwrap() };
     gateway.net.send(hop, Bytes::from_static(b"hello"));
     gateway.message();
     let seen = thread.join().unwrap().unwrap();
@@ -410,8 +411,7 @@ fn servers_are_checked_for_authority_date_name_and_pin() {
 #[test]
 fn a_message_for_no_trunk_opens_no_tls_connection() {
     let (_, gateway) = Scene::new().gateway(5061, "");
-    let hop =
-        sip::endpoint::Hop { tag: 0, ..gateway.net.trunks().table().hop(TrunkId(0)).unwrap() };
+    let hop = sip::endpoint::Hop { tag: 0, ..gateway.net.plan().table().hop(TrunkId(1)).unwrap() };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let hop = sip::endpoint::Hop { remote: listener.local_addr().unwrap(), ..hop };
     gateway.net.send(hop, Bytes::from_static(b"x"));
@@ -423,7 +423,8 @@ fn start_error(scene: &Scene, fields: &str) -> String {
     let text =
         format!("{SIP}[[trunk]]\nname = \"pbx\"\nhost = \"127.0.0.1\"\nsecure = true\n{fields}");
     let config = config::parse(&text, scene.place.path()).unwrap();
-    let error = start(&config, bounded(1).0).err().expect("it started");
+    let error =
+        start(&config, LivePlan::new(config.plan()), bounded(1).0).err().expect("it started");
     assert!(matches!(error, NetError::Certificate { .. }), "{error:?}");
     assert!(error.is_configuration());
     error.to_string()

@@ -13,7 +13,8 @@ fn table(trunks: &str) -> TrunkTable {
     let sip = "[sip]\nudp = [\"192.0.2.1:5060\"]\ntcp = [\"192.0.2.1:5060\"]\n\
                tls = [\"192.0.2.1:5061\"]\ntls_certificate = \"c\"\ntls_key = \"k\"\n\
                tls_ca = \"ca\"\n";
-    config::parse(&format!("{sip}{trunks}"), Path::new(".")).unwrap().trunk_table()
+    let config = config::parse(&format!("{sip}{trunks}"), Path::new(".")).unwrap();
+    TrunkTable::new(config.trunks)
 }
 
 fn origin(transport: Transport, source: &str) -> Origin {
@@ -39,12 +40,12 @@ fn certified(source: &str, names: &[&str], trusted_by: &[u32]) -> Origin {
 fn only_the_source_address_and_transport_count() {
     let table = table("[[trunk]]\nname = \"a\"\nhost = \"198.51.100.7\"\n");
     let ok = |origin: &Origin| attribute(&table, origin, Called::default());
-    assert_eq!(ok(&origin(Transport::Udp, "198.51.100.7:9999")), Ok(TrunkId(0)));
-    assert_eq!(ok(&origin(Transport::Udp, "[::ffff:198.51.100.7]:1")), Ok(TrunkId(0)));
+    assert_eq!(ok(&origin(Transport::Udp, "198.51.100.7:9999")), Ok(TrunkId(1)));
+    assert_eq!(ok(&origin(Transport::Udp, "[::ffff:198.51.100.7]:1")), Ok(TrunkId(1)));
     let stranger = origin(Transport::Udp, "198.51.100.8:5060");
     assert_eq!(ok(&stranger), Err(Unattributed::UnknownSource));
     let tcp = origin(Transport::Tcp, "198.51.100.7:5060");
-    assert_eq!(ok(&tcp), Err(Unattributed::WrongTransport(TrunkId(0))));
+    assert_eq!(ok(&tcp), Err(Unattributed::WrongTransport(TrunkId(1))));
 }
 
 #[test]
@@ -57,12 +58,12 @@ fn inside_a_dialog_the_number_is_not_needed_but_all_else_is() {
     let there = from("198.51.100.7:5060");
     let without_number = attribute(&table, &there, Called::default());
     assert!(matches!(without_number, Err(Unattributed::Ambiguous(..))), "positive control");
-    assert!(belongs(&table, &there, Called::default(), TrunkId(0)));
     assert!(belongs(&table, &there, Called::default(), TrunkId(1)));
-    assert!(!belongs(&table, &from("198.51.100.8:5060"), Called::default(), TrunkId(0)));
+    assert!(belongs(&table, &there, Called::default(), TrunkId(2)));
+    assert!(!belongs(&table, &from("198.51.100.8:5060"), Called::default(), TrunkId(1)));
     let tcp = origin(Transport::Tcp, "198.51.100.7:5060");
-    assert!(!belongs(&table, &tcp, Called::default(), TrunkId(0)));
-    assert!(!belongs(&table, &there, Called::default(), TrunkId(9)));
+    assert!(!belongs(&table, &tcp, Called::default(), TrunkId(1)));
+    assert!(!belongs(&table, &there, Called::default(), TrunkId(10)));
 }
 
 #[test]
@@ -73,7 +74,7 @@ fn the_outbound_proxy_and_the_acl_are_sources_too() {
     );
     for source in ["198.51.100.7:1", "203.0.113.255:1", "[2001:db8::9]:1"] {
         let got = attribute(&table, &origin(Transport::Udp, source), None);
-        assert_eq!(got, Ok(TrunkId(0)), "{source}");
+        assert_eq!(got, Ok(TrunkId(1)), "{source}");
     }
 }
 
@@ -88,22 +89,22 @@ fn a_certificate_counts_only_for_the_trunk_that_trusts_it() {
     );
     let call = |origin: &Origin| attribute(&table, origin, None);
     let source = "198.51.100.7:40000";
-    assert_eq!(call(&certified(source, &["pbx.a.example"], &[0, 1])), Ok(TrunkId(0)));
-    assert_eq!(call(&certified(source, &["pbx.b.example"], &[0, 1])), Ok(TrunkId(1)));
+    assert_eq!(call(&certified(source, &["pbx.a.example"], &[1, 2])), Ok(TrunkId(1)));
+    assert_eq!(call(&certified(source, &["pbx.b.example"], &[1, 2])), Ok(TrunkId(2)));
     // The other trunk's authority issued a certificate with this trunk's name.
-    let forged = certified(source, &["pbx.a.example"], &[1]);
+    let forged = certified(source, &["pbx.a.example"], &[2]);
     assert!(matches!(call(&forged), Err(Unattributed::TlsIdentity(_))));
-    assert!(call(&certified(source, &["pbx.c.example"], &[0, 1])).is_err());
+    assert!(call(&certified(source, &["pbx.c.example"], &[1, 2])).is_err());
     let bare = origin(Transport::Tls, source);
     assert!(matches!(call(&bare), Err(Unattributed::TlsIdentity(_))));
     // Both names in one certificate: which trunk it is cannot be told.
-    let both = certified(source, &["pbx.a.example", "pbx.b.example"], &[0, 1]);
-    assert_eq!(call(&both), Err(Unattributed::Ambiguous(TrunkId(0), TrunkId(1))));
+    let both = certified(source, &["pbx.a.example", "pbx.b.example"], &[1, 2]);
+    assert_eq!(call(&both), Err(Unattributed::Ambiguous(TrunkId(1), TrunkId(2))));
     // A trunk that names no certificate is content with the address, but not with a wrong one.
-    assert_eq!(call(&origin(Transport::Tls, "198.51.100.9:1")), Ok(TrunkId(2)));
-    assert!(call(&certified("198.51.100.9:1", &["x"], &[0])).is_err());
+    assert_eq!(call(&origin(Transport::Tls, "198.51.100.9:1")), Ok(TrunkId(3)));
+    assert!(call(&certified("198.51.100.9:1", &["x"], &[1])).is_err());
     // The right certificate from the wrong place.
-    assert!(call(&certified("198.51.100.8:1", &["pbx.a.example"], &[0])).is_err());
+    assert!(call(&certified("198.51.100.8:1", &["pbx.a.example"], &[1])).is_err());
 }
 
 #[test]
@@ -116,10 +117,10 @@ fn a_connection_that_we_opened_belongs_to_its_trunk() {
         opened_for: Some(TrunkId(id)),
         ..origin(transport, "203.0.113.1:5060")
     };
-    assert_eq!(attribute(&table, &opened(0, Transport::Tcp), None), Ok(TrunkId(0)));
-    assert!(attribute(&table, &opened(0, Transport::Tls), None).is_err());
-    assert!(attribute(&table, &opened(1, Transport::Tcp), None).is_err());
+    assert_eq!(attribute(&table, &opened(1, Transport::Tcp), None), Ok(TrunkId(1)));
+    assert!(attribute(&table, &opened(1, Transport::Tls), None).is_err());
     assert!(attribute(&table, &opened(2, Transport::Tcp), None).is_err());
+    assert!(attribute(&table, &opened(3, Transport::Tcp), None).is_err());
 }
 
 #[test]
@@ -134,20 +135,20 @@ fn prefix_then_port_then_number() {
     let call = |source: &str, called: Option<&str>| {
         attribute(&table, &origin(Transport::Udp, source), called)
     };
-    assert_eq!(call("198.51.100.1:5060", None), Ok(TrunkId(0)));
-    assert_eq!(call("198.51.100.7:5060", None), Ok(TrunkId(1)));
-    assert_eq!(call("198.51.100.7:5070", None), Ok(TrunkId(2)));
-    let neither = Err(Unattributed::Ambiguous(TrunkId(1), TrunkId(2)));
+    assert_eq!(call("198.51.100.1:5060", None), Ok(TrunkId(1)));
+    assert_eq!(call("198.51.100.7:5060", None), Ok(TrunkId(2)));
+    assert_eq!(call("198.51.100.7:5070", None), Ok(TrunkId(3)));
+    let neither = Err(Unattributed::Ambiguous(TrunkId(2), TrunkId(3)));
     assert_eq!(call("198.51.100.7:1024", None), neither);
-    assert_eq!(call("198.51.100.9:5060", Some("200")), Ok(TrunkId(4)));
-    let unknown = Err(Unattributed::Ambiguous(TrunkId(3), TrunkId(4)));
+    assert_eq!(call("198.51.100.9:5060", Some("200")), Ok(TrunkId(5)));
+    let unknown = Err(Unattributed::Ambiguous(TrunkId(4), TrunkId(5)));
     assert_eq!(call("198.51.100.9:5060", Some("300")), unknown);
     assert_eq!(call("198.51.100.9:5060", None), unknown);
 }
 
 #[test]
 fn every_refusal_has_its_own_name_and_text() {
-    let id = TrunkId(0);
+    let id = TrunkId(1);
     let all = [
         Unattributed::UnknownSource,
         Unattributed::WrongTransport(id),
@@ -260,7 +261,7 @@ fn network(last: u8, prefix: u8) -> Cidr {
 
 fn build(sketches: &[Sketch]) -> TrunkTable {
     let template = table("[[trunk]]\nname = \"t\"\nhost = \"192.0.2.1\"\nsecure = true\n");
-    let template = template.get(TrunkId(0)).unwrap();
+    let template = template.get(TrunkId(1)).unwrap();
     let trunks = sketches.iter().enumerate().map(|(index, sketch)| {
         let mut trunk = template.clone();
         trunk.id = TrunkId(index as u32);
@@ -279,7 +280,7 @@ fn build(sketches: &[Sketch]) -> TrunkTable {
         }
         trunk
     });
-    TrunkTable::new(trunks.collect())
+    TrunkTable::new(trunks)
 }
 
 /// The specification's sentences, one filter after the other, over everything there is.

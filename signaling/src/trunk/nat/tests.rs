@@ -163,8 +163,8 @@ fn a_later_message_counts_anew() {
 fn replies_are_forced_to_the_source_in_each_mode() {
     let text = "[sip]\nudp = [\"192.0.2.1:5060\"]\n[[trunk]]\nname = \"t\"\n\
                 host = \"203.0.113.9\"\n";
-    let mut trunk = config::parse(text, Path::new(".")).unwrap().trunks.remove(0);
-    assert_eq!(trunk.id, TrunkId(0));
+    let mut trunk = config::parse(text, Path::new(".")).unwrap().trunks[0].as_ref().clone();
+    assert_eq!(trunk.id, TrunkId(1));
     let (no, yes) = (false, true);
     // Via, replies to the source in the order of MODES.
     let table = [

@@ -11,7 +11,7 @@ pub fn trunk() -> Trunk {
     let text = "[sip]\nudp = [\"192.0.2.1:5060\"]\n[[trunk]]\nname = \"isp\"\n\
                 host = \"198.51.100.7\"\nusername = \"u1\"\npassword = \"swordfish\"\n\
                 virtual_phone_number = \"+493012345\"\noutbound_proxy = \"198.51.100.8:5070\"\n";
-    let mut trunk = config::parse(text, Path::new(".")).unwrap().trunks.remove(0);
+    let mut trunk = config::parse(text, Path::new(".")).unwrap().trunks[0].as_ref().clone();
     trunk.register = true;
     trunk.registration_token = Some(Secret::new("0123abcd".into()));
     trunk

@@ -17,7 +17,8 @@ use crate::secret::Secret;
 fn trunk() -> Trunk {
     let text = "[sip]\nudp = [\"192.0.2.1:5060\"]\n[[trunk]]\nname = \"isp\"\n\
                 host = \"198.51.100.7\"\nusername = \"u1\"\npassword = \"swordfish\"\n";
-    let mut trunk = config::parse(text, std::path::Path::new(".")).unwrap().trunks.remove(0);
+    let mut trunk =
+        config::parse(text, std::path::Path::new(".")).unwrap().trunks[0].as_ref().clone();
     trunk.register = true;
     trunk.registration_token = Some(Secret::new("0123abcd".into()));
     trunk
@@ -74,7 +75,7 @@ impl Scene {
     }
 
     fn standing(&self) -> Standing {
-        self.registrations.status(TrunkId(0)).unwrap().standing
+        self.registrations.status(TrunkId(1)).unwrap().standing
     }
 
     /// Lets time pass to `until`, with everything that falls due on the way.

@@ -1,0 +1,134 @@
+//! Questions and orders to the shard, each with its reply. The queue is bounded: who finds it full is
+//! told so at once, and the shard answers between two messages.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use tokio::sync::oneshot;
+
+use crate::driver::Shard;
+use crate::feed::LiveCall;
+use crate::trunk::UnknownCaller;
+
+/// One question or order.
+#[derive(Debug)]
+pub enum Ask {
+    /// Every live call.
+    Calls(Reply<Vec<LiveCall>>),
+    /// End the call with this id; `false` when there is none.
+    HangUp { call: String, reply: Reply<bool> },
+    /// Who knocked without belonging to a trunk, the latest first.
+    UnknownCallers(Reply<Vec<UnknownCaller>>),
+    /// Take this source out of that list; `false` when it is not in it.
+    ForgetCaller { source: IpAddr, reply: Reply<bool> },
+}
+
+/// Where an answer goes. Who asked may have given up.
+pub type Reply<T> = oneshot::Sender<T>;
+
+/// Why there is no answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unanswered {
+    #[error("{ASKS_WAITING_MAX} questions wait already; ask again in a moment")]
+    Busy,
+    #[error("the gateway is stopping")]
+    Stopping,
+}
+
+/// Asks the shard. Clones ask the same one.
+#[derive(Clone, Debug)]
+pub struct Asks(Sender<Ask>);
+
+/// A way to ask, and where the shard takes questions from.
+pub fn asks() -> (Asks, Receiver<Ask>) {
+    let (sender, receiver) = bounded(ASKS_WAITING_MAX);
+    (Asks(sender), receiver)
+}
+
+impl Asks {
+    /// Asks and awaits the answer: `asks.ask(Ask::Calls).await`.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub async fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Ask) -> Result<T, Unanswered> {
+        self.put(question)?.await.map_err(|_| Unanswered::Stopping)
+    }
+
+    /// The same for threads that may block.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub fn ask_blocking<T>(&self, question: impl FnOnce(Reply<T>) -> Ask) -> Result<T, Unanswered> {
+        self.put(question)?.blocking_recv().map_err(|_| Unanswered::Stopping)
+    }
+
+    fn put<T>(
+        &self,
+        question: impl FnOnce(Reply<T>) -> Ask,
+    ) -> Result<oneshot::Receiver<T>, Unanswered> {
+        let (reply, answer) = oneshot::channel();
+        match self.0.try_send(question(reply)) {
+            Ok(()) => Ok(answer),
+            Err(crossbeam::channel::TrySendError::Full(_)) => Err(Unanswered::Busy),
+            Err(crossbeam::channel::TrySendError::Disconnected(_)) => Err(Unanswered::Stopping),
+        }
+    }
+}
+
+/// Answers one question.
+pub fn answer(shard: &mut Shard, now: Instant, ask: Ask) {
+    match ask {
+        Ask::Calls(reply) => give(reply, shard.calls.list()),
+        Ask::HangUp { call, reply } => {
+            let view = shard.plan.view();
+            let mut desk = shard.world.desk(now, &view);
+            give(reply, shard.calls.hang_up(&mut desk, &call));
+        }
+        Ask::UnknownCallers(reply) => {
+            let mut callers: Vec<UnknownCaller> = shard.gate.unknown().iter().copied().collect();
+            callers.sort_by_key(|caller| std::cmp::Reverse(caller.last));
+            give(reply, callers);
+        }
+        Ask::ForgetCaller { source, reply } => {
+            give(reply, shard.gate.unknown_mut().forget(source));
+        }
+    }
+}
+
+/// Answers; who asked may not wait any more.
+fn give<T>(reply: Reply<T>, answer: T) {
+    let _gave_up = reply.send(answer);
+}
+
+/// Questions that may wait for the shard.
+pub const ASKS_WAITING_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_and_a_gone_shard_are_told_at_once() {
+        let (asks, questions) = asks();
+        for _ in 0..ASKS_WAITING_MAX {
+            let (reply, _) = oneshot::channel();
+            asks.0.try_send(Ask::Calls(reply)).unwrap();
+        }
+        assert_eq!(asks.ask_blocking(Ask::Calls).unwrap_err(), Unanswered::Busy);
+        drop(questions);
+        assert_eq!(asks.ask_blocking(Ask::Calls).unwrap_err(), Unanswered::Stopping);
+    }
+
+    #[test]
+    fn the_answer_comes_back() {
+        let (asks, questions) = asks();
+        let shard = std::thread::spawn(move || match questions.recv().unwrap() {
+            Ask::HangUp { call, reply } => reply.send(call == "abc").unwrap(),
+            other => panic!("{other:?}"),
+        });
+        let call = String::from("abc");
+        assert_eq!(asks.ask_blocking(|reply| Ask::HangUp { call, reply }), Ok(true));
+        shard.join().unwrap();
+    }
+}

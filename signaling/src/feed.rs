@@ -1,0 +1,111 @@
+//! What happens, for who wants to know: bounded and lossy. A listener that is too slow loses the
+//! oldest news and is told how many (`RecvError::Lagged`); the shard never waits.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::sync::broadcast;
+
+use crate::cdr::Record;
+use crate::trunk::{TrunkId, UnknownCaller};
+
+/// One thing that happened.
+#[derive(Clone, Serialize, Debug)]
+#[serde(tag = "news", rename_all = "snake_case")]
+pub enum News {
+    /// A call came a step further.
+    Call(CallNews),
+    /// Somebody who belongs to no trunk knocked for the first time, or again after a while.
+    UnknownCaller(UnknownCaller),
+    /// A trunk has nearly as many calls as it may have.
+    NearlyFull { trunk: TrunkId, name: String, used: u32, max: u32 },
+}
+
+/// A call's step.
+#[derive(Clone, Serialize, Debug)]
+pub struct CallNews {
+    pub step: Step,
+    #[serde(flatten)]
+    pub call: LiveCall,
+}
+
+/// A call as it stands.
+#[derive(Clone, Serialize, Debug)]
+pub struct LiveCall {
+    /// Where it is: `leasing`, `inviting`, `connecting`, `answering`, `talking`, `cancelling`,
+    /// `ending`, `over`.
+    pub state: &'static str,
+    pub from_trunk_id: Option<TrunkId>,
+    pub to_trunk_id: Option<TrunkId>,
+    /// Its record so far. Numbers are in it in full.
+    #[serde(flatten)]
+    pub record: Record,
+}
+
+/// How far a call is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Debug)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    Began,
+    Rang,
+    Answered,
+    Ended,
+}
+
+/// Where news are told and heard. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Feed(broadcast::Sender<Arc<News>>);
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self(broadcast::Sender::new(NEWS_KEPT_MAX))
+    }
+}
+
+impl Feed {
+    /// Tells everybody who listens. `news` is made only when somebody does.
+    pub fn tell(&self, news: impl FnOnce() -> News) {
+        if self.0.receiver_count() > 0 {
+            let _nobody_any_more = self.0.send(Arc::new(news()));
+        }
+    }
+
+    /// Listens from now on.
+    pub fn listen(&self) -> broadcast::Receiver<Arc<News>> {
+        self.0.subscribe()
+    }
+}
+
+/// News kept for a slow listener.
+pub const NEWS_KEPT_MAX: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::broadcast::error::TryRecvError;
+
+    fn nearly(used: u32) -> News {
+        News::NearlyFull { trunk: TrunkId(1), name: String::from("t"), used, max: 10 }
+    }
+
+    #[test]
+    fn a_slow_listener_loses_the_oldest_and_is_told_how_many() {
+        let feed = Feed::default();
+        feed.tell(|| panic!("nobody listens, so no news is made"));
+        let mut slow = feed.listen();
+        let more = 5;
+        for used in 0..NEWS_KEPT_MAX as u32 + more {
+            feed.tell(|| nearly(used));
+        }
+        assert_eq!(slow.try_recv().unwrap_err(), TryRecvError::Lagged(more.into()));
+        let next = slow.try_recv().unwrap();
+        assert!(matches!(*next, News::NearlyFull { used: 5, .. }), "{next:?}");
+    }
+
+    #[test]
+    fn news_say_what_they_are() {
+        let json = serde_json::to_value(nearly(9)).unwrap();
+        assert_eq!(json["news"], "nearly_full");
+        assert_eq!((&json["trunk"], &json["used"]), (&1.into(), &9.into()));
+    }
+}

@@ -1,0 +1,240 @@
+//! What the gateway is told to do: trunks and routes, as one immutable snapshot.
+//!
+//! ```text
+//!   file, store ──► Plan ──► LivePlan::publish ──► View {plan, table} ──► shards, edge, registrations
+//!                                 ▲
+//!   resolver: names ──────────────┘
+//! ```
+//! Who reads takes a [`View`] and keeps it for as long as it needs: a publish changes nothing under
+//! its hands and drops no call. What a trunk's names stand for is added to the view beside the plan,
+//! so that neither side's news can undo the other's.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use tokio::sync::watch;
+
+use crate::route::Routes;
+use crate::trunk::table::Addresses;
+use crate::trunk::{Trunk, TrunkId, TrunkTable};
+
+/// Trunks and routes. A part that did not change may be shared with the plan before.
+#[derive(Clone, Default, Debug)]
+pub struct Plan {
+    /// In the order of lists. Ids are unique and never used for another trunk again.
+    pub trunks: Vec<Arc<Trunk>>,
+    /// In the order of evaluation.
+    pub routes: Routes,
+}
+
+/// What differs between two plans, by trunk.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Difference {
+    pub added: Vec<TrunkId>,
+    pub changed: Vec<TrunkId>,
+    pub removed: Vec<TrunkId>,
+}
+
+impl Plan {
+    pub fn new(trunks: Vec<Arc<Trunk>>, routes: Routes) -> Self {
+        Self { trunks, routes }
+    }
+
+    /// The trunk with this id.
+    pub fn trunk(&self, id: TrunkId) -> Option<&Arc<Trunk>> {
+        self.trunks.iter().find(|trunk| trunk.id == id)
+    }
+
+    /// What became of the trunks of `self` in `next`.
+    pub fn difference(&self, next: &Self) -> Difference {
+        let mut before: HashMap<TrunkId, &Arc<Trunk>> =
+            self.trunks.iter().map(|trunk| (trunk.id, trunk)).collect();
+        let mut difference = Difference::default();
+        for trunk in &next.trunks {
+            match before.remove(&trunk.id) {
+                None => difference.added.push(trunk.id),
+                Some(old) if Arc::ptr_eq(old, trunk) || old == trunk => {}
+                Some(_) => difference.changed.push(trunk.id),
+            }
+        }
+        difference.removed = before.into_keys().collect();
+        difference.removed.sort();
+        difference
+    }
+
+    /// A registered Contact outlives an edit: what the registrar knows goes on being ours.
+    fn keep_tokens(&mut self, before: &Self) {
+        let tokens: HashMap<TrunkId, _> = before
+            .trunks
+            .iter()
+            .filter_map(|trunk| Some((trunk.id, trunk.registration_token.as_ref()?)))
+            .collect();
+        for trunk in self.trunks.iter_mut().filter(|trunk| trunk.register) {
+            if let Some(token) = tokens.get(&trunk.id).copied()
+                && trunk.registration_token.as_ref() != Some(token)
+            {
+                Arc::make_mut(trunk).registration_token = Some(token.clone());
+            }
+        }
+    }
+}
+
+/// A plan and the addresses of its trunks, consistent with each other.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub plan: Arc<Plan>,
+    pub table: Arc<TrunkTable>,
+    /// Grows with each publish, not with new addresses.
+    pub generation: u64,
+}
+
+/// Where the newest [`View`] is found. Clones share it.
+#[derive(Clone)]
+pub struct LivePlan(Arc<Shared>);
+
+struct Shared {
+    newest: RwLock<Newest>,
+    generation: watch::Sender<u64>,
+    bells: Mutex<Vec<Sender<()>>>,
+}
+
+struct Newest {
+    view: View,
+    names: HashMap<String, Addresses>,
+}
+
+impl LivePlan {
+    /// Publishes a first plan; no name stands for an address yet.
+    pub fn new(plan: Plan) -> Self {
+        let table = Arc::new(TrunkTable::new(plan.trunks.iter().cloned()));
+        let view = View { plan: Arc::new(plan), table, generation: 1 };
+        let newest = RwLock::new(Newest { view, names: HashMap::new() });
+        let bells = Mutex::default();
+        Self(Arc::new(Shared { newest, generation: watch::Sender::new(1), bells }))
+    }
+
+    /// The newest plan with the newest addresses.
+    pub fn view(&self) -> View {
+        self.0.newest.read().unwrap_or_else(PoisonError::into_inner).view.clone()
+    }
+
+    /// The newest plan.
+    pub fn plan(&self) -> Arc<Plan> {
+        self.view().plan
+    }
+
+    /// The newest trunks with their addresses.
+    pub fn table(&self) -> Arc<TrunkTable> {
+        self.view().table
+    }
+
+    /// Replaces the plan; the next thing that happens anywhere is handled by the new one. Calls keep
+    /// what they were set up with. Names keep the addresses that they stood for.
+    pub fn publish(&self, mut plan: Plan) -> Difference {
+        let mut newest = self.0.newest.write().unwrap_or_else(PoisonError::into_inner);
+        plan.keep_tokens(&newest.view.plan);
+        let difference = newest.view.plan.difference(&plan);
+        let table = TrunkTable::new(plan.trunks.iter().cloned()).resolved(&newest.names);
+        let generation = newest.view.generation + 1;
+        newest.view = View { plan: Arc::new(plan), table: Arc::new(table), generation };
+        drop(newest);
+        self.0.generation.send_replace(generation);
+        let mut bells = self.0.bells.lock().unwrap_or_else(PoisonError::into_inner);
+        bells.retain(|bell| !matches!(bell.try_send(()), Err(TrySendError::Disconnected(()))));
+        difference
+    }
+
+    /// Tells what names stand for. A name that is absent has no address.
+    pub fn resolve(&self, names: HashMap<String, Addresses>) {
+        let mut newest = self.0.newest.write().unwrap_or_else(PoisonError::into_inner);
+        newest.view.table = Arc::new(newest.view.table.resolved(&names));
+        newest.names = names;
+    }
+
+    /// Tells of each publish, for who awaits.
+    pub fn generations(&self) -> watch::Receiver<u64> {
+        self.0.generation.subscribe()
+    }
+
+    /// Rings after each publish, for who selects. Several publishes may be one ring.
+    pub fn bell(&self) -> Receiver<()> {
+        let (sender, receiver) = bounded(1);
+        self.0.bells.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
+        receiver
+    }
+}
+
+impl std::fmt::Debug for LivePlan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("LivePlan").field(&self.view().generation).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use std::path::Path;
+
+    const TEXT: &str = "[sip]\nudp = [\"192.0.2.1:5060\"]\n[[trunk]]\nname = \"a\"\n\
+        host = \"a.example\"\nregister = true\nusername = \"u\"\npassword = \"p\"\n\
+        [[trunk]]\nname = \"b\"\nhost = \"198.51.100.2\"\n";
+
+    fn plan(text: &str) -> Plan {
+        config::parse(text, Path::new(".")).unwrap_or_else(|errors| panic!("{errors}")).plan()
+    }
+
+    fn addresses(address: &str) -> HashMap<String, Addresses> {
+        let found = Addresses { current: vec![address.parse().unwrap()], retired: Vec::new() };
+        HashMap::from([(String::from("a.example"), found)])
+    }
+
+    #[test]
+    fn a_publish_keeps_addresses_tokens_and_ids() {
+        let live = LivePlan::new(plan(TEXT));
+        live.resolve(addresses("198.51.100.1"));
+        let before = live.view();
+        let next = plan(&TEXT.replace("\"b\"", "\"c\""));
+        let token = |trunk: &Trunk| trunk.registration_token.clone();
+        assert_ne!(token(&next.trunks[0]), token(&before.plan.trunks[0]), "drawn anew");
+        let (bell, waiting) = (live.bell(), live.generations());
+        let difference = live.publish(next);
+        let view = live.view();
+        assert_eq!(difference.changed, [TrunkId(2)], "an edit of one is no edit of the other");
+        assert!(difference.added.is_empty() && difference.removed.is_empty());
+        assert_eq!(token(&view.plan.trunks[0]), token(&before.plan.trunks[0]));
+        assert_eq!(view.table.targets(TrunkId(1)), ["198.51.100.1:5060".parse().unwrap()]);
+        assert_eq!((before.generation, view.generation), (1, 2));
+        assert!(bell.try_recv().is_ok() && waiting.has_changed().unwrap());
+        // Who took the view before works with what it saw.
+        assert_eq!(before.table.get(TrunkId(2)).unwrap().name, "b");
+        assert_eq!(view.table.get(TrunkId(2)).unwrap().name, "c");
+    }
+
+    #[test]
+    fn a_resolver_that_is_late_does_not_undo_a_publish() {
+        let live = LivePlan::new(plan(TEXT));
+        let mut next = Plan::clone(&live.plan());
+        next.trunks.remove(1);
+        assert_eq!(live.publish(next).removed, [TrunkId(2)]);
+        live.resolve(addresses("198.51.100.9"));
+        let view = live.view();
+        assert_eq!((view.table.len(), view.generation), (1, 2));
+        assert_eq!(view.table.targets(TrunkId(1)), ["198.51.100.9:5060".parse().unwrap()]);
+        assert!(view.table.get(TrunkId(2)).is_none(), "an id is not a place");
+    }
+
+    #[test]
+    fn ids_need_not_be_places() {
+        let mut shifted = plan(TEXT);
+        for trunk in &mut shifted.trunks {
+            Arc::make_mut(trunk).id.0 += 70;
+        }
+        let live = LivePlan::new(shifted);
+        let table = live.table();
+        assert_eq!(table.get(TrunkId(72)).unwrap().name, "b");
+        assert_eq!(table.hop(TrunkId(72)).unwrap().remote, "198.51.100.2:5060".parse().unwrap());
+        assert!(table.get(TrunkId(2)).is_none() && table.targets(TrunkId(2)).is_empty());
+    }
+}
