@@ -2,14 +2,17 @@
 //! told so at once, and the shard answers between two messages.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
+use jiff::Timestamp;
 use tokio::sync::oneshot;
 
+use crate::drain::Drained;
 use crate::driver::Shard;
 use crate::feed::LiveCall;
-use crate::trunk::UnknownCaller;
+use crate::report::{self, TrunkReport};
+use crate::trunk::{TrunkId, UnknownCaller};
 
 /// One question or order.
 #[derive(Debug)]
@@ -18,6 +21,15 @@ pub enum Ask {
     Calls(Reply<Vec<LiveCall>>),
     /// End the call with this id; `false` when there is none.
     HangUp { call: String, reply: Reply<bool> },
+    /// How trunks stand: these, or all.
+    Trunks { which: Option<Vec<TrunkId>>, reply: Reply<Vec<TrunkReport>> },
+    /// A trunk takes no new calls from now on. The answer comes when its last call is over; after
+    /// `limit` the calls that are left are ended.
+    Drain { trunk: TrunkId, limit: Option<Duration>, reply: Reply<Drained> },
+    /// A trunk takes calls again.
+    Resume { trunk: TrunkId, reply: Reply<()> },
+    /// The whole gateway takes no new calls from now on and says so to peers that ask.
+    Close(Reply<()>),
     /// Who knocked without belonging to a trunk, the latest first.
     UnknownCallers(Reply<Vec<UnknownCaller>>),
     /// Take this source out of that list; `false` when it is not in it.
@@ -84,6 +96,24 @@ pub fn answer(shard: &mut Shard, now: Instant, ask: Ask) {
             let view = shard.plan.view();
             let mut desk = shard.world.desk(now, &view);
             give(reply, shard.calls.hang_up(&mut desk, &call));
+        }
+        Ask::Trunks { which, reply } => {
+            let (view, wall) = (shard.plan.view(), Timestamp::now());
+            give(reply, report::trunks(shard, &view, now, wall, which.as_deref()));
+        }
+        Ask::Drain { trunk, limit, reply } => {
+            shard.world.health.drain(trunk, true);
+            let limit = limit.and_then(|limit| now.checked_add(limit));
+            shard.drains.wait(trunk, limit, reply);
+        }
+        Ask::Resume { trunk, reply } => {
+            shard.world.health.drain(trunk, false);
+            shard.drains.resume(trunk);
+            give(reply, ());
+        }
+        Ask::Close(reply) => {
+            shard.world.health.close();
+            give(reply, ());
         }
         Ask::UnknownCallers(reply) => {
             let mut callers: Vec<UnknownCaller> = shard.gate.unknown().iter().copied().collect();

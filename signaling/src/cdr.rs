@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use jiff::{Timestamp, Unit};
@@ -22,6 +23,7 @@ use serde::Serialize;
 
 use crate::feed::Step;
 use crate::secret::Pii;
+use crate::trunk::tally::Outcome;
 
 use journal::Journal;
 
@@ -126,6 +128,18 @@ impl Record {
             (None, Some(_), _) => Step::Answered,
             (None, None, Some(_)) => Step::Rang,
             (None, None, None) => Step::Began,
+        }
+    }
+
+    /// How the attempt went; meant for one that is over.
+    pub fn outcome(&self) -> Outcome {
+        let span =
+            |from: Timestamp, to: Timestamp| Duration::try_from(to.duration_since(from)).ok();
+        let end = self.end.unwrap_or(self.start);
+        Outcome {
+            code: self.code.unwrap_or_default(),
+            talked: self.answer.map(|answer| span(answer, end).unwrap_or_default()),
+            delay: self.ring.or(self.answer).and_then(|heard| span(self.start, heard)),
         }
     }
 

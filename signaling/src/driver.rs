@@ -20,13 +20,16 @@ use crate::admission::Admission;
 use crate::ask::{self, Ask};
 use crate::call::{Calls, Desk, Index, Settings, headers};
 use crate::cdr::Writer;
+use crate::drain::Drains;
 use crate::feed::{Feed, News};
 use crate::gate::Gate;
 use crate::media::{Bells, Media};
 use crate::net::{Inbound, Net};
 use crate::plan::{LivePlan, View};
+use crate::trunk::health::Around;
 use crate::trunk::nat::force_rport;
-use crate::trunk::{Origin, Registrations, TrunkId};
+use crate::trunk::tally::Tallies;
+use crate::trunk::{Health, Origin, Registrations, TrunkId};
 use crate::watch::{Bell, watch};
 use crate::{End, Entropy};
 
@@ -48,6 +51,8 @@ pub struct World {
     pub entropy: Entropy,
     pub index: Index,
     pub admission: Admission,
+    pub health: Health,
+    pub tallies: Tallies,
     pub feed: Feed,
 }
 
@@ -67,6 +72,7 @@ pub struct Shard {
     pub generation: u64,
     pub gate: Gate,
     pub registrations: Registrations,
+    pub drains: Drains,
     pub attachment: Attachment,
     pub attached: bool,
     pub due: Option<Instant>,
@@ -86,6 +92,8 @@ impl World {
             entropy: &mut *self.entropy,
             index: &mut self.index,
             admission: &mut self.admission,
+            health: &mut self.health,
+            tallies: &mut self.tallies,
             feed: &self.feed,
         }
     }
@@ -130,6 +138,7 @@ impl Shard {
                     Ok(End::EndCalls) if stopping.is_none() => {
                         tracing::info!(calls = self.calls.len(), "ending");
                         stopping = Instant::now().checked_add(STOP_LIMIT);
+                        self.world.health.close();
                         self.unregister();
                         self.stop_calls("the gateway is stopping");
                     }
@@ -163,6 +172,7 @@ impl Shard {
             self.world.index.deadlines.first().map(|(at, _)| *at),
             self.world.media.due(now),
             self.registrations.due(),
+            self.world.health.due(),
             stopping,
             attach,
         ];
@@ -174,7 +184,7 @@ impl Shard {
     fn tend(&mut self, now: Instant) {
         let view = self.plan.view();
         if view.generation != self.generation {
-            self.follow(&view);
+            self.follow(now, &view);
         }
         while let Some(notice) = self.world.media.poll() {
             self.calls.notice(&mut self.world.desk(now, &view), notice);
@@ -184,15 +194,47 @@ impl Shard {
         let (names, World { endpoint, entropy, .. }) = (self.net.names(), &mut self.world);
         let contact = |hop: &Hop| names.plain_contact(hop);
         self.registrations.tend(now, endpoint, &view.table, &contact, &mut **entropy);
+        self.look_after(now, &view);
         self.world.endpoint.handle_input(now, Input::Timer);
         self.drain(now, &view);
     }
 
     /// A new plan: what lives beside calls takes it over. Calls keep what they were set up with.
-    fn follow(&mut self, view: &View) {
+    /// Only those of a trunk that is gone end: nothing of them could be told from a stranger's.
+    fn follow(&mut self, now: Instant, view: &View) {
         self.generation = view.generation;
-        self.world.admission.retain(|trunk| view.table.get(trunk).is_some());
+        let is_known = |trunk: TrunkId| view.table.get(trunk).is_some();
+        self.world.admission.retain(is_known);
+        self.world.tallies.retain(is_known);
+        let mut desk = self.world.desk(now, view);
+        self.calls.stop_those(&mut desk, "the trunk was deleted", |trunk| !is_known(trunk));
         tracing::info!(trunks = view.plan.trunks.len(), generation = view.generation, "new plan");
+    }
+
+    /// Probes, statuses, trunks that are being emptied; what is new of them is told.
+    fn look_after(&mut self, now: Instant, view: &View) {
+        let names = self.net.names();
+        let World { endpoint, entropy, health, admission, settings, feed, .. } = &mut self.world;
+        let around = Around {
+            now,
+            wall: Timestamp::now(),
+            trunks: &view.table,
+            registrations: &self.registrations,
+            admission,
+            contact: &|hop: &Hop| names.contact(hop),
+            host: &settings.host,
+        };
+        health.tend(&around, endpoint, &mut **entropy);
+        while let Some(news) = health.poll() {
+            feed.status(news);
+        }
+        while let Some(alert) = admission.alert() {
+            feed.nearly_full(&view.table, alert);
+        }
+        for trunk in self.drains.tend(now, |trunk| self.calls.on_trunk(trunk)) {
+            let mut desk = self.world.desk(now, view);
+            self.calls.stop_those(&mut desk, "the trunk is being emptied", |one| one == trunk);
+        }
     }
 
     fn receive(&mut self, inbound: Inbound) {
@@ -211,6 +253,7 @@ impl Shard {
             Inbound::Failed { hop } => {
                 self.world.endpoint.handle_input(now, Input::Failed { hop });
             }
+            Inbound::Undialled { hop, fault } => self.world.health.fault(now, hop, fault),
             Inbound::Closed { hop } => {
                 self.world.endpoint.handle_input(now, Input::Failed { hop });
                 self.registrations.flow_lost(now, hop, &mut *self.world.entropy);
@@ -268,6 +311,7 @@ impl Shard {
         else {
             return;
         };
+        let Some(event) = self.world.health.take(now, &view.table, event) else { return };
         let mut desk = self.world.desk(now, view);
         match event {
             Event::Request { transaction, hop, request } if request.method == Method::Invite => {
@@ -276,8 +320,8 @@ impl Shard {
                 };
                 self.calls.invite(&mut desk, trunk, hop, transaction, request);
             }
-            Event::Request { transaction, request, .. } => {
-                answer_outside(&mut desk, transaction, &request);
+            Event::Request { transaction, hop, request } => {
+                answer_outside(&mut desk, transaction, hop, &request);
             }
             event => self.calls.sip(&mut desk, event),
         }
@@ -335,10 +379,15 @@ impl Shard {
     }
 }
 
-/// Requests outside calls: OPTIONS tells what we can, everything else is not served here.
-fn answer_outside(desk: &mut Desk<'_>, transaction: ServerId, request: &Request) {
+/// Requests outside calls: OPTIONS tells what we can and whether calls are taken, everything else is
+/// not served here.
+fn answer_outside(desk: &mut Desk<'_>, transaction: ServerId, hop: Hop, request: &Request) {
     let allow = (HeaderName::Allow, bytes::Bytes::from_static(headers::ALLOW.as_bytes()));
     if request.method == Method::Options {
+        if TrunkId::from_tag(hop.tag).is_some_and(|trunk| desk.health.is_draining(trunk)) {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            return desk.refuse(transaction, status, "no new calls are taken");
+        }
         let accept = (HeaderName::Accept, bytes::Bytes::from_static(headers::SDP.as_bytes()));
         desk.answer(transaction, StatusCode::OK, vec![allow, accept], None);
     } else {

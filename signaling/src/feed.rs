@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
+use crate::admission::Alert;
 use crate::cdr::Record;
-use crate::trunk::{TrunkId, UnknownCaller};
+use crate::trunk::{Status, StatusNews, TrunkId, TrunkTable, UnknownCaller};
 
 /// One thing that happened.
 #[derive(Clone, Serialize, Debug)]
@@ -17,6 +18,8 @@ pub enum News {
     Call(CallNews),
     /// Somebody who belongs to no trunk knocked for the first time, or again after a while.
     UnknownCaller(UnknownCaller),
+    /// A trunk's status became another one.
+    Status(StatusNews),
     /// A trunk has nearly as many calls as it may have.
     NearlyFull { trunk: TrunkId, name: String, used: u32, max: u32 },
 }
@@ -68,6 +71,29 @@ impl Feed {
         if self.0.receiver_count() > 0 {
             let _nobody_any_more = self.0.send(Arc::new(news()));
         }
+    }
+
+    /// Tells and logs that a trunk's status changed.
+    pub fn status(&self, news: StatusNews) {
+        let verdict = &news.standing.verdict;
+        let (trunk, status) = (news.name.as_str(), verdict.status.as_str());
+        let was = news.was.map_or("new", Status::as_str);
+        let (reason, code) = (&*verdict.reason, verdict.code);
+        match verdict.status {
+            Status::Ok | Status::Unmonitored | Status::Disabled | Status::Registering => {
+                tracing::info!(trunk, status, was, reason, code, "trunk status");
+            }
+            _ => tracing::warn!(trunk, status, was, reason, code, "trunk status"),
+        }
+        self.tell(|| News::Status(news));
+    }
+
+    /// Tells and logs that a trunk is nearly full.
+    pub fn nearly_full(&self, trunks: &TrunkTable, alert: Alert) {
+        let Alert { trunk, used, max } = alert;
+        let name = trunks.get(trunk).map(|trunk| trunk.name.clone()).unwrap_or_default();
+        tracing::warn!(trunk = name, used, max, "trunk is nearly full");
+        self.tell(|| News::NearlyFull { trunk, name, used, max });
     }
 
     /// Listens from now on.

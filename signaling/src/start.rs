@@ -15,13 +15,15 @@ use crate::ask::asks;
 use crate::call::{Calls, Index, Settings};
 use crate::cdr::Writer;
 use crate::config::Config;
+use crate::drain::Drains;
 use crate::driver::{Attachment, Shard, World};
 use crate::feed::Feed;
 use crate::gate::Gate;
 use crate::media::{Bells, Media};
 use crate::net::{self, NetError};
 use crate::plan::LivePlan;
-use crate::trunk::Registrations;
+use crate::trunk::tally::Tallies;
+use crate::trunk::{Health, Registrations};
 use crate::watch::watch;
 
 /// Messages that may wait for the loop; beyond it the transports hold back.
@@ -119,6 +121,8 @@ pub fn run(config: Config, stopped: Receiver<End>) -> Result<(), StartError> {
             entropy,
             index: Index::default(),
             admission: Admission::default(),
+            health: Health::default(),
+            tallies: Tallies::default(),
             feed: Feed::default(),
         },
         calls: Calls::default(),
@@ -127,6 +131,7 @@ pub fn run(config: Config, stopped: Receiver<End>) -> Result<(), StartError> {
         plan,
         gate: Gate::default(),
         registrations,
+        drains: Drains::default(),
         attachment: Attachment { socket, orphan_grace: config.run.orphan_grace },
         attached: true,
         due: None,

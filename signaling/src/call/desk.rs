@@ -13,12 +13,13 @@ use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
 use super::common::Party;
 use super::table::Index;
 use super::{Common, headers};
-use crate::admission::Admission;
+use crate::admission::{Admission, Bound};
 use crate::cdr::{Record, Writer};
-use crate::feed::{CallNews, Feed, LiveCall, News};
+use crate::feed::{CallNews, Feed, LiveCall, News, Step};
 use crate::media::{Media, Token};
 use crate::route::Routes;
-use crate::trunk::{TrunkId, TrunkTable};
+use crate::trunk::tally::Tallies;
+use crate::trunk::{Health, TrunkId, TrunkTable};
 
 /// What holds for all calls.
 pub struct Settings {
@@ -54,6 +55,10 @@ pub struct Desk<'a> {
     pub index: &'a mut Index,
     /// Slots of trunks.
     pub admission: &'a mut Admission,
+    /// Who can be called.
+    pub health: &'a mut Health,
+    /// What became of attempts.
+    pub tallies: &'a mut Tallies,
     /// Who wants to know.
     pub feed: &'a Feed,
 }
@@ -194,6 +199,21 @@ impl Desk<'_> {
     /// Has the call stopped once the happening that is being handled is done.
     pub fn stop_soon(&mut self, token: Token, reason: &'static str) {
         self.index.stopping.push((token, reason));
+    }
+
+    /// A call came a step further: who listens is told, the trunks' counts and health follow.
+    pub fn reached(&mut self, step: Step, state: &'static str, common: &Common) {
+        let (caller, callee) = (common.caller.trunk, common.callee.trunk);
+        match step {
+            Step::Answered => self.health.answered(callee),
+            Step::Ended => {
+                let outcome = common.cdr.outcome();
+                self.tallies.count(caller, Bound::In, self.wall, &outcome);
+                self.tallies.count(callee, Bound::Out, self.wall, &outcome);
+            }
+            Step::Began | Step::Rang => {}
+        }
+        self.tell(state, common.trunks(), &common.cdr);
     }
 
     /// Tells who listens how far a call is.

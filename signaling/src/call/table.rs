@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use sip::endpoint::{ClientId, DialogId, Event, Hop, ServerId};
+use sip::endpoint::{Cause, ClientId, DialogId, Event, Hop, ServerId};
 use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
 
 use super::common::Leg;
@@ -72,7 +72,7 @@ impl Calls {
         let mut cdr = Record::start(desk.wall, desk.entropy);
         let Some(caller) = desk.trunks.get(from) else {
             let refused = Refused::new(StatusCode::FORBIDDEN, "the trunk is gone");
-            return self.refuse(desk, transaction, refused, cdr);
+            return self.refuse(desk, from, transaction, refused, cdr);
         };
         let called = headers::called_number(&request.uri);
         cdr.from(&caller.name, headers::caller_number(&request), called.clone());
@@ -81,13 +81,14 @@ impl Calls {
                 let asked = Asked { transaction, invite: request, offer };
                 self.begin(desk, caller, hop, decision, asked, cdr);
             }
-            Err(refused) => self.refuse(desk, transaction, refused, cdr),
+            Err(refused) => self.refuse(desk, from, transaction, refused, cdr),
         }
     }
 
     fn refuse(
         &mut self,
         desk: &mut Desk<'_>,
+        from: TrunkId,
         transaction: ServerId,
         refused: Refused,
         mut cdr: Record,
@@ -106,7 +107,8 @@ impl Calls {
         desk.answer(transaction, refused.status, extra, None);
         cdr.fail(refused.status.code(), &refused.reason);
         desk.write(&mut cdr);
-        desk.tell(State::Over.name(), [None, None], &cdr);
+        desk.tallies.count(from, Bound::In, desk.wall, &cdr.outcome());
+        desk.tell(State::Over.name(), [Some(from), None], &cdr);
     }
 
     /// Everything that can be known to be wrong before anything is leased.
@@ -179,11 +181,11 @@ impl Calls {
         let (Some(callee), Some(target)) =
             (desk.trunks.get(decision.trunk), desk.trunks.hop(decision.trunk))
         else {
-            return self.refuse(desk, transaction, unreachable(), cdr);
+            return self.refuse(desk, caller.id, transaction, unreachable(), cdr);
         };
         let [near_slot, far_slot] = match slots(desk, caller, callee) {
             Ok(slots) => slots,
-            Err(refused) => return self.refuse(desk, transaction, refused, cdr),
+            Err(refused) => return self.refuse(desk, caller.id, transaction, refused, cdr),
         };
         self.last += 1;
         let token = self.last;
@@ -193,7 +195,7 @@ impl Calls {
             Ok(pair) => pair,
             Err(error) => {
                 let refused = Refused::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
-                return self.refuse(desk, transaction, refused, cdr);
+                return self.refuse(desk, caller.id, transaction, refused, cdr);
             }
         };
         let leg = |trunk: &Trunk, hop: Hop, slot: Slot| {
@@ -298,6 +300,12 @@ impl Calls {
         }
     }
 
+    /// How many calls the trunk has, those that are ending included.
+    pub fn on_trunk(&self, trunk: TrunkId) -> usize {
+        let on = |common: &Common| common.trunks().contains(&Some(trunk));
+        self.live.values().filter(|(common, _)| on(common)).count()
+    }
+
     /// Every live call as it stands.
     pub fn list(&self) -> Vec<LiveCall> {
         let live = self.live.values().map(|(common, state)| {
@@ -319,6 +327,21 @@ impl Calls {
     /// Ends every call.
     pub fn stop_all(&mut self, desk: &mut Desk<'_>, reason: &'static str) {
         let tokens: Vec<Token> = self.live.keys().copied().collect();
+        for token in tokens {
+            self.happen(desk, token, Happening::Stop { reason });
+        }
+    }
+
+    /// Ends the calls of some trunks.
+    pub fn stop_those(
+        &mut self,
+        desk: &mut Desk<'_>,
+        reason: &'static str,
+        is_meant: impl Fn(TrunkId) -> bool,
+    ) {
+        let meant = |common: &Common| common.trunks().into_iter().flatten().any(&is_meant);
+        let live = self.live.iter().filter(|(_, (common, _))| meant(common));
+        let tokens: Vec<Token> = live.map(|(token, _)| *token).collect();
         for token in tokens {
             self.happen(desk, token, Happening::Stop { reason });
         }
@@ -368,13 +391,16 @@ impl Calls {
             }
         }
         let before = common.cdr.step();
+        if is_unanswered(&state, &happening) {
+            desk.health.unanswered(desk.now, common.callee.trunk);
+        }
         let state = state.on(&mut common, desk, happening);
         let step = common.cdr.step();
         if step == Step::Ended {
             common.give_slots_back();
         }
         if step != before {
-            desk.tell(state.name(), common.trunks(), &common.cdr);
+            desk.reached(step, state.name(), &common);
         }
         match state {
             State::Over => self.forget(desk, &mut common),
@@ -430,7 +456,17 @@ fn accepts_invite(response: &Response) -> bool {
     response.status.is_success() && cseq.is_ok_and(|cseq| cseq.method == Method::Invite)
 }
 
+/// Whether nothing at all came back from the callee's trunk.
+fn is_unanswered(state: &State, happening: &Happening) -> bool {
+    let nothing_came = matches!(happening, Happening::Failed { cause: Cause::Timeout, .. });
+    nothing_came && matches!(state, State::Inviting(_))
+}
+
 fn check_capacity(desk: &Desk<'_>, trunk: &Trunk, bound: Bound) -> Result<(), Refused> {
+    if desk.health.is_draining(trunk.id) {
+        let reason = format!("trunk \"{}\" takes no new calls: it is draining", trunk.name);
+        return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, reason));
+    }
     desk.admission.check(desk.now, trunk, bound).map_err(|full| at_capacity(trunk, full))
 }
 

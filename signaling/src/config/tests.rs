@@ -271,7 +271,6 @@ fn wrong_types_say_what_is_there_and_what_belongs_there() {
 #[test]
 fn values_that_are_not_carried_out_are_refused_by_name() {
     for (key, value, supported) in [
-        ("send_keep_alive", "true", "false"),
         ("sip_alg", "true", "false"),
         ("keepalive", "true", "false"),
         ("failover_group", "\"g1\"", "NONE"),

@@ -18,7 +18,7 @@ use super::section::{At, Section, alternatives};
 use super::sections::Sip;
 use crate::secret::Secret;
 use crate::trunk::{
-    Cidr, Direction, Host, IncomingCallPolicy, LearnFrom, Nat, Number, Proxy, SecureRtp,
+    Cidr, Direction, Host, IncomingCallPolicy, LearnFrom, Nat, Number, Probing, Proxy, SecureRtp,
     TlsSettings, Trunk, TrunkId,
 };
 
@@ -485,11 +485,15 @@ fn cap(section: &mut Section<'_, '_>, key: &'static str, most: u32) -> Option<u3
     u32::try_from(number).ok()
 }
 
-fn keep_alive(section: &mut Section<'_, '_>) -> Option<Duration> {
-    if section.boolean("send_keep_alive").is_some_and(|flag| flag.value) {
-        section.unsupported("send_keep_alive", "true", "false");
-    }
-    None
+/// `send_keep_alive` and how.
+fn keep_alive(section: &mut Section<'_, '_>) -> Option<Probing> {
+    let on = section.boolean("send_keep_alive").is_none_or(|flag| flag.value);
+    let interval = section.integer("keep_alive_interval", KEEP_ALIVE_SECONDS);
+    let only_2xx = section.boolean("keep_alive_2xx_only").is_some_and(|flag| flag.value);
+    let failing = section.integers("keep_alive_failing_codes", 300..700).unwrap_or_default();
+    let failing = failing.into_iter().filter_map(|code| u16::try_from(code).ok()).collect();
+    let interval = interval.map_or(KEEP_ALIVE_DEFAULT, |n| Duration::from_secs(n.value));
+    on.then_some(Probing { interval, only_2xx, failing })
 }
 
 fn incoming_call_policy(section: &mut Section<'_, '_>) -> IncomingCallPolicy {
@@ -668,6 +672,10 @@ const RULED: [&str; 8] = [
 pub const RTP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(60);
 /// The same while it is on hold.
 pub const HOLD_TIMEOUT_DEFAULT: Duration = Duration::from_secs(300);
+/// Seconds between two probes.
+pub const KEEP_ALIVE_SECONDS: std::ops::Range<u64> = 5..601;
+/// Time between probes unless the trunk says otherwise.
+pub const KEEP_ALIVE_DEFAULT: Duration = Duration::from_secs(60);
 /// Largest cap on calls.
 pub const CALLS_MAX: u32 = 1_000_000;
 /// Largest cap on calls a second.

@@ -8,30 +8,34 @@ use sip::endpoint::{Hop, Transport};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use super::Core;
 use super::connection::{Connection, Queue, serve};
 use super::counters::Counters;
+use super::{Core, Inbound};
+use crate::trunk::health::Fault;
 use crate::trunk::{Origin, TrunkId};
 
 /// Connects, shakes hands, and serves the connection; what waits in the queue is told when it
 /// cannot be had.
 pub(super) async fn dial(core: Arc<Core>, connection: Arc<Connection>, queue: Queue) {
     let remote = connection.remote();
-    let problem = match open(&core, &connection).await {
+    let fault = match open(&core, &connection).await {
         Ok(Opened::Plain(socket, origin)) => {
             return serve(core, connection, queue, socket, origin).await;
         }
         Ok(Opened::Tls(socket, origin)) => {
             return serve(core, connection, queue, socket, origin).await;
         }
-        Err(problem) => problem,
+        Err(fault) => fault,
     };
     Counters::count(&core.counters.dials_failed);
     let table = core.plan.table();
     let trunk = TrunkId::from_tag(connection.tag()).and_then(|id| table.get(id));
     let trunk = trunk.map_or("none", |trunk| trunk.name.as_str());
     let transport = connection.transport().as_str();
-    tracing::warn!(trunk, %remote, transport, problem, "connection not opened");
+    tracing::warn!(trunk, %remote, transport, problem = fault.text, "connection not opened");
+    let hop =
+        Hop { transport: connection.transport(), remote, connection: 0, tag: connection.tag() };
+    core.inbox.deliver(Inbound::Undialled { hop, fault }).await;
     connection.bury(&core, false).await;
 }
 
@@ -40,20 +44,20 @@ enum Opened {
     Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>, Origin),
 }
 
-async fn open(core: &Core, connection: &Connection) -> Result<Opened, String> {
+async fn open(core: &Core, connection: &Connection) -> Result<Opened, Fault> {
     let remote = connection.remote();
     let trunk = TrunkId::from_tag(connection.tag());
     let connecting = timeout(core.limits.connect, connect(core, remote, connection));
     let socket = match connecting.await {
         Ok(Ok(socket)) => socket,
         Ok(Err(cause)) if cause.kind() == io::ErrorKind::ConnectionRefused => {
-            return Err(String::from("the peer refuses connections; check its port"));
+            return Err(plain("the peer refuses connections; check its port"));
         }
-        Ok(Err(cause)) => return Err(cause.to_string()),
-        Err(_) => return Err(String::from("the peer does not answer; check address and port")),
+        Ok(Err(cause)) => return Err(plain(cause)),
+        Err(_) => return Err(plain("the peer does not answer; check address and port")),
     };
     let _slower = socket.set_nodelay(true);
-    let local = socket.local_addr().map_err(|cause| cause.to_string())?;
+    let local = socket.local_addr().map_err(plain)?;
     let transport = connection.transport();
     let mut origin = Origin { transport, local, source: remote, peer: None, opened_for: trunk };
     if transport != Transport::Tls {
@@ -65,9 +69,16 @@ async fn open(core: &Core, connection: &Connection) -> Result<Opened, String> {
             origin.peer = peer.map(Arc::new);
             Ok(Opened::Tls(Box::new(socket), origin))
         }
-        Ok(Err(cause)) => Err(super::tls::explain(&cause)),
-        Err(_) => Err(String::from("the TLS handshake took too long")),
+        Ok(Err(cause)) => Err(Fault { is_tls: true, text: super::tls::explain(&cause) }),
+        Err(_) => {
+            Err(Fault { is_tls: true, text: String::from("the TLS handshake took too long") })
+        }
     }
+}
+
+/// A fault below TLS.
+fn plain(cause: impl ToString) -> Fault {
+    Fault { is_tls: false, text: cause.to_string() }
 }
 
 /// Connects from the address of our listener, because peers know us by it.

@@ -109,10 +109,15 @@ impl Gateway {
         }
     }
 
-    /// The next thing, which must be a failure.
+    /// The next thing, which must be a failure; after why no connection was had, if it was tried.
     pub fn failed(&self) -> Hop {
         match self.next() {
             Inbound::Failed { hop } => hop,
+            Inbound::Undialled { hop, .. } => {
+                let failed = self.failed();
+                assert_eq!((hop.remote, hop.tag), (failed.remote, failed.tag));
+                failed
+            }
             other => panic!("not failed but {other:?}"),
         }
     }

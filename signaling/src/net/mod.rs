@@ -39,6 +39,7 @@ use tokio::sync::mpsc;
 use crate::config::Config;
 use crate::plan::LivePlan;
 use crate::trunk::attribution::TOKEN_PARAMETER;
+use crate::trunk::health::Fault;
 use crate::trunk::resolve::{REFRESH_INTERVAL, Resolver};
 use crate::trunk::{Host, Origin, TrunkId};
 
@@ -81,6 +82,13 @@ pub enum Inbound {
     Failed {
         /// As it was given to [`Net::send`].
         hop: Hop,
+    },
+    /// A connection could not be opened; `Failed` follows for each hop that waited for it.
+    Undialled {
+        /// Whom it was for.
+        hop: Hop,
+        /// Why.
+        fault: Fault,
     },
     /// The connection is gone, whoever closed it.
     Closed {

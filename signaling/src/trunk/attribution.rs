@@ -195,7 +195,7 @@ pub fn attribute<'a>(
 
 /// Whether a request inside a dialog of trunk `id` may come from there. Inside a dialog the number
 /// that told two trunks of one source apart is no longer said, so the dialog names the trunk and
-/// everything else is verified.
+/// everything else is verified. A trunk that was switched off keeps the calls that it has.
 pub fn belongs<'a>(
     table: &TrunkTable,
     origin: &Origin,
@@ -203,18 +203,23 @@ pub fn belongs<'a>(
     id: TrunkId,
 ) -> bool {
     if let Some(own) = origin.opened_for {
-        return own == id && table.get(id).is_some_and(|trunk| trunk.enabled);
+        return own == id && table.get(id).is_some();
     }
     table.claims(origin.source.ip()).iter().any(|(claiming, _)| *claiming == id)
-        && table.get(id).is_some_and(|trunk| admits(trunk, origin, called.into()).is_ok())
+        && table.get(id).is_some_and(|trunk| fits(trunk, origin, called.into()).is_ok())
 }
 
-/// Whether a trunk that claims the source takes the message: transport, certificate, token.
-/// `Err(None)` for a disabled trunk, which is as if it did not exist.
+/// Whether a trunk that claims the source takes the message. `Err(None)` for a disabled trunk, which is
+/// as if it did not exist.
 fn admits(trunk: &Trunk, origin: &Origin, called: Called<'_>) -> Result<(), Option<Unattributed>> {
-    if !trunk.enabled {
-        return Err(None);
+    match trunk.enabled {
+        true => fits(trunk, origin, called),
+        false => Err(None),
     }
+}
+
+/// Transport, certificate, token.
+fn fits(trunk: &Trunk, origin: &Origin, called: Called<'_>) -> Result<(), Option<Unattributed>> {
     if trunk.transport != origin.transport {
         return Err(Some(Unattributed::WrongTransport(trunk.id)));
     }

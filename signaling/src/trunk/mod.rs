@@ -6,13 +6,16 @@
 //! to exactly one trunk, or it is not processed.
 
 pub mod attribution;
+pub mod health;
 pub mod nat;
 pub mod number;
 pub mod registration;
 pub mod registrations;
 pub mod resolve;
 pub mod source;
+pub mod status;
 pub mod table;
+pub mod tally;
 pub mod unknown;
 
 use std::fmt;
@@ -27,10 +30,12 @@ use sip::endpoint::Transport;
 use crate::secret::Secret;
 
 pub use attribution::{Called, Origin, PeerIdentity, Unattributed, attribute, belongs};
+pub use health::Health;
 pub use nat::{LearnFrom, Nat, Vantage};
 pub use number::Number;
 pub use registrations::Registrations;
 pub use source::Cidr;
+pub use status::{Standing, Status, StatusNews};
 pub use table::TrunkTable;
 pub use unknown::{UnknownCaller, UnknownCallers};
 
@@ -85,8 +90,8 @@ pub struct Trunk {
     /// What the registered Contact carries, so that requests to it can be told from guesses;
     /// `Some` exactly when `register` is on. Drawn anew at each start.
     pub registration_token: Option<Secret<String>>,
-    /// Interval of the OPTIONS probe (`send_keep_alive`); `None` when off.
-    pub send_keep_alive: Option<Duration>,
+    /// The OPTIONS probe; `None` when off.
+    pub send_keep_alive: Option<Probing>,
     /// Port of `host`; `None` when untouched (5060, or 5061 with TLS).
     pub port: Option<u16>,
     /// Transport of all requests to the trunk, and the only one accepted from it.
@@ -214,6 +219,17 @@ pub const SUITES: [Suite; 5] = [
 
 /// Suites accepted when a peer offers them: who knows this one knows a better one of [`SUITES`].
 pub const UNOFFERED: [Suite; 1] = [Suite::AesCm256HmacSha1_32];
+
+/// How a trunk's peer is probed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Probing {
+    /// Time between probes while all is well.
+    pub interval: Duration,
+    /// Only a 2xx is a good answer; else any final one but 408 and 503 is.
+    pub only_2xx: bool,
+    /// More codes that are no good answer.
+    pub failing: Vec<u16>,
+}
 
 /// A peer's host as configured.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

@@ -429,7 +429,7 @@ impl Status {
 }
 
 /// A number in 0..1.
-fn fraction(entropy: Entropy<'_>) -> f64 {
+pub(super) fn fraction(entropy: Entropy<'_>) -> f64 {
     let mut bytes = [0; 4];
     entropy(&mut bytes);
     f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX)

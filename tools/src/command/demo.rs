@@ -115,6 +115,7 @@ name = "provider"
 host = "{}"
 port = {}
 transport = "UDP"
+send_keep_alive = false
 
 [[trunk]]
 name = "pbx"
@@ -125,6 +126,7 @@ secure = true
 encryption = true
 secure_rtp = "required"
 tls_peer_names = ["127.0.0.1"]
+send_keep_alive = false
 
 [[route]]
 name = "provider to pbx"

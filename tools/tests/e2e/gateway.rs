@@ -85,12 +85,14 @@ name = "provider"
 host = "{provider}"
 port = 5070
 transport = "UDP"
+send_keep_alive = false
 
 [[trunk]]
 name = "pbx"
 host = "{pbx}"
 port = 5081
 transport = "TLS"
+send_keep_alive = false
 secure = true
 encryption = true
 secure_rtp = "required"

@@ -29,7 +29,8 @@ use crate::config;
 use crate::feed::Feed;
 use crate::media::Media;
 use crate::route::Routes;
-use crate::trunk::{TrunkId, TrunkTable};
+use crate::trunk::tally::Tallies;
+use crate::trunk::{Health, TrunkId, TrunkTable};
 
 /// How long a message is on its way.
 pub const DELAY: Duration = Duration::from_millis(5);
@@ -102,6 +103,8 @@ pub struct Gateway {
     pub cdrs: Writer,
     pub index: Index,
     pub admission: Admission,
+    pub health: Health,
+    pub tallies: Tallies,
     pub feed: Feed,
     random: u64,
     due: Option<Instant>,
@@ -139,6 +142,8 @@ impl Rig {
             cdrs: Writer::open(&directory.join("cdr.jsonl"), false).unwrap(),
             index: Index::default(),
             admission: Admission::default(),
+            health: Health::default(),
+            tallies: Tallies::default(),
             feed: Feed::default(),
             random: 1,
             due: None,
@@ -187,6 +192,8 @@ impl Rig {
             entropy: &mut entropy,
             index: &mut gateway.index,
             admission: &mut gateway.admission,
+            health: &mut gateway.health,
+            tallies: &mut gateway.tallies,
             feed: &gateway.feed,
         };
         deed(&mut self.calls, &mut desk);

@@ -328,8 +328,9 @@ fn dial(
             assert_eq!(seen.text, b"hello");
             Some(seen)
         }
-        crate::net::Inbound::Failed { hop: back } => {
-            assert_eq!(back, hop);
+        crate::net::Inbound::Undialled { fault, .. } => {
+            assert!(fault.is_tls && !fault.text.is_empty());
+            assert_eq!(gateway.failed(), hop);
             assert_eq!(gateway.net.counts().dials_failed, 1);
             assert!(thread.join().unwrap().is_err());
             None

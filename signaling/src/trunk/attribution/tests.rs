@@ -49,6 +49,20 @@ fn only_the_source_address_and_transport_count() {
 }
 
 #[test]
+fn a_trunk_that_is_switched_off_keeps_its_dialogs_and_starts_none() {
+    let table = table("[[trunk]]\nname = \"a\"\nhost = \"198.51.100.7\"\nenabled = false\n");
+    let there = origin(Transport::Udp, "198.51.100.7:5060");
+    let id = TrunkId(1);
+    assert_eq!(attribute(&table, &there, Called::default()), Err(Unattributed::UnknownSource));
+    assert!(belongs(&table, &there, Called::default(), id));
+    let elsewhere = origin(Transport::Udp, "198.51.100.8:5060");
+    assert!(!belongs(&table, &elsewhere, Called::default(), id));
+    let opened = Origin { opened_for: Some(id), ..there };
+    assert!(attribute(&table, &opened, Called::default()).is_err());
+    assert!(belongs(&table, &opened, Called::default(), id));
+}
+
+#[test]
 fn inside_a_dialog_the_number_is_not_needed_but_all_else_is() {
     let table = table(
         "[[trunk]]\nname = \"a\"\nhost = \"198.51.100.7\"\nvirtual_phone_number = \"+390600001\"\n\
