@@ -26,6 +26,14 @@ pub const BUFFERS: u16 = 4096;
 /// rounds of 256, one on its way out while the next is written.
 pub const SEND_BUFFERS: u16 = 512;
 
+/// Entries of each of the four rings of an AF_XDP socket: half of a worker's buffers may wait for
+/// what comes, the other half may be on its way.
+pub const XDP_RING: u32 = 2048;
+
+/// Queues of one interface that are served, a power of two. A worker's buffers are shared among its
+/// queues, and fewer than 32 for each could not hold a burst.
+pub const QUEUES_MAX: u32 = 64;
+
 /// Packets that one round relays: 256 buffers and their flows still fit the second-level cache.
 pub const BATCH_MAX: usize = 256;
 
@@ -162,6 +170,8 @@ pub const DESCRIPTORS_OTHER: u64 = 64;
 const _: () = assert!(HEAD_ROOM + PACKET_MAX + TAIL_ROOM <= BUFFER_SIZE);
 const _: () = assert!(BUFFERS.is_power_of_two() && BUFFERS <= 32768);
 const _: () = assert!(HEAD_ROOM.is_multiple_of(16));
+const _: () = assert!(XDP_RING.is_power_of_two() && XDP_RING <= BUFFERS as u32 / 2);
+const _: () = assert!(BUFFERS as u32 / 2 / QUEUES_MAX >= 32);
 const _: () = assert!(BUFFERS as usize + SEND_BUFFERS as usize <= u16::MAX as usize);
 const _: () = assert!(BATCH_MAX <= SUBMISSIONS as usize);
 const _: () = assert!(COMPLETIONS as usize >= BUFFERS as usize + SUBMISSIONS as usize);

@@ -28,6 +28,7 @@ const UNSAFE_FILES: &[&str] = &[
     "dataplane/src/io/mmsg/messages.rs",
     "dataplane/src/io/stamp.rs",
     "dataplane/src/io/uring.rs",
+    "dataplane/src/io/xdp/rings.rs",
 ];
 
 /// Crates that take time and entropy as arguments.

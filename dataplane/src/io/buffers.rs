@@ -6,6 +6,8 @@
 //! | receive header,  | what came, later what is sent   | authentication tag      |
 //! | address, stamp   |                                 |                         |
 //! ```
+//! In frames the payload begins where the headers end: later, and not always at the same octet.
+//! [`Buffers::begin_at`] says where.
 //!
 //! The kernel knows the block by address. Between Rust and the kernel a buffer has one user at a
 //! time, and the kernel touches buffers only while this thread is inside `io_uring_enter`
@@ -25,6 +27,8 @@ pub struct BufferId(pub u16);
 pub struct Buffers {
     base: NonNull<u8>,
     count: u16,
+    /// Where each buffer's payload begins.
+    starts: Box<[u16]>,
 }
 
 // SAFETY: the block is owned, not shared: moving `Buffers` moves the only access to it.
@@ -36,7 +40,7 @@ impl Buffers {
         // SAFETY: the layout has a non-zero size, as `layout` asserts.
         let base = unsafe { alloc_zeroed(layout) };
         let Some(base) = NonNull::new(base) else { handle_alloc_error(layout) };
-        Buffers { base, count }
+        Buffers { base, count, starts: vec![HEAD_ROOM as u16; count.into()].into() }
     }
 
     /// The whole buffer, head room included. `None` when the index is out of range.
@@ -48,9 +52,32 @@ impl Buffers {
         Some(unsafe { start.cast::<[u8; BUFFER_SIZE]>().as_mut() })
     }
 
-    /// The buffer behind its head room: payload and tail room.
+    /// The buffer from its payload on: payload and tail room.
     pub fn body(&mut self, id: BufferId) -> Option<&mut [u8]> {
-        self.whole(id)?.split_at_mut_checked(HEAD_ROOM).map(|(_, body)| body)
+        self.halves(id).map(|(_, body)| body)
+    }
+
+    /// The room in front of the payload, for headers, and [`Buffers::body`].
+    pub fn halves(&mut self, id: BufferId) -> Option<(&mut [u8], &mut [u8])> {
+        let start = usize::from(*self.starts.get(usize::from(id.0))?);
+        self.whole(id)?.split_at_mut_checked(start)
+    }
+
+    /// Says where the payload of a buffer begins; until then, behind [`HEAD_ROOM`].
+    pub fn begin_at(&mut self, id: BufferId, start: u16) {
+        if let Some(place) = self.starts.get_mut(usize::from(id.0)) {
+            *place = start;
+        }
+    }
+
+    /// Where the payload of a buffer begins.
+    pub fn start(&self, id: BufferId) -> usize {
+        self.starts.get(usize::from(id.0)).map_or(0, |start| usize::from(*start))
+    }
+
+    /// Octets of the whole block, which begins at the address of the first buffer.
+    pub fn size(&self) -> usize {
+        usize::from(self.count) * BUFFER_SIZE
     }
 
     /// Where the kernel finds a buffer.
@@ -96,6 +123,18 @@ mod tests {
         for id in buffers.ids() {
             assert!(buffers.whole(id).unwrap().iter().all(|byte| *byte == id.0 as u8 + 1));
         }
+    }
+
+    #[test]
+    fn a_payload_begins_where_it_was_said_to() {
+        let mut buffers = Buffers::new(2);
+        buffers.whole(BufferId(1)).unwrap()[300] = 7;
+        buffers.begin_at(BufferId(1), 300);
+        let (room, body) = buffers.halves(BufferId(1)).unwrap();
+        assert_eq!((room.len(), body.len(), body[0]), (300, BUFFER_SIZE - 300, 7));
+        assert_eq!(buffers.body(BufferId(0)).unwrap().len(), BUFFER_SIZE - HEAD_ROOM);
+        buffers.begin_at(BufferId(1), u16::MAX);
+        assert!(buffers.body(BufferId(1)).is_none(), "no payload begins beyond the buffer");
     }
 
     #[test]

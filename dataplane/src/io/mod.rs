@@ -33,6 +33,7 @@ pub mod socket;
 mod stamp;
 #[expect(unsafe_code, reason = "submissions carry addresses of packet memory")]
 pub mod uring;
+pub mod xdp;
 
 pub use backend::{Backend, BackendKind};
 pub use buffers::{BufferId, Buffers};

@@ -55,6 +55,20 @@ struct LinkCreate {
     flags: u32,
 }
 
+#[cfg(test)]
+#[repr(C)]
+#[derive(Default)]
+struct ProgramRun {
+    program: u32,
+    result: u32,
+    size_in: u32,
+    size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+}
+
 pub fn map_create(spec: &MapSpec) -> io::Result<OwnedFd> {
     let attr = MapCreate {
         kind: spec.kind as u32,
@@ -118,6 +132,30 @@ pub fn program_load(
     unsafe { bpf_fd(PROG_LOAD, &attr) }
 }
 
+/// Runs a program once on `data`; returns its verdict, and writes what it made of the data.
+#[cfg(test)]
+pub fn program_run(program: BorrowedFd<'_>, data: &[u8], out: &mut Vec<u8>) -> io::Result<u32> {
+    let mut attr = ProgramRun {
+        program: program.as_raw_fd() as u32,
+        size_in: data.len() as u32,
+        size_out: out.len() as u32,
+        data_in: data.as_ptr() as u64,
+        data_out: out.as_mut_ptr() as u64,
+        repeat: 1,
+        ..ProgramRun::default()
+    };
+    // SAFETY: the data live through the call; the kernel writes `out` up to its size, and the
+    // results into `attr`, both of which are borrowed for that.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, PROG_TEST_RUN, &raw mut attr, size_of::<ProgramRun>())
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    out.truncate(attr.size_out as usize);
+    Ok(attr.result)
+}
+
 /// `target`: a descriptor or an interface, by the program's kind.
 pub fn link_create(
     program: BorrowedFd<'_>,
@@ -169,6 +207,8 @@ const MAP_UPDATE: libc::c_int = 2;
 const MAP_DELETE: libc::c_int = 3;
 const PROG_LOAD: libc::c_int = 5;
 const LINK_CREATE: libc::c_int = 28;
+#[cfg(test)]
+const PROG_TEST_RUN: libc::c_int = 10;
 
 // No padding that would be passed to the kernel unwritten.
 const _: () = assert!(size_of::<MapCreate>() == 28 + NAME_ROOM);

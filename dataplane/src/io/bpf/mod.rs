@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-pub use asm::{Alu, AsmError, Assembler, Insn, Jump, Reg, Size};
+pub use asm::{Alu, AsmError, Assembler, Insn, Jump, Label, Reg, Size};
 pub use memory::Memory;
 
 mod asm;
@@ -174,6 +174,16 @@ impl Program {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl Program {
+    /// Runs the program once on a frame of at most `room` octets: its verdict and the frame then.
+    pub fn run(&self, frame: &[u8], room: usize) -> io::Result<(u32, Vec<u8>)> {
+        let mut out = vec![0; room];
+        let verdict = call::program_run(self.fd.as_fd(), frame, &mut out)?;
+        Ok((verdict, out))
     }
 }
 

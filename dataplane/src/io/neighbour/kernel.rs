@@ -67,6 +67,33 @@ impl Kernel {
         }
     }
 
+    pub fn link_named(&mut self, name: &str) -> Option<Link> {
+        match self.ask(|serial| message::ask_link_named(serial, name))? {
+            Said::Link(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    /// Our addresses, each with its interface.
+    pub fn addresses(&mut self) -> Vec<(IpAddr, u32)> {
+        let mut all = Vec::new();
+        self.serial = self.serial.wrapping_add(1);
+        if send(&self.asking, &message::ask_addresses(self.serial), SendFlags::empty()).is_err() {
+            return all;
+        }
+        while let Some(len) = self.answer() {
+            for (serial, said) in message::read(self.datagram.get(..len).unwrap_or_default()) {
+                match said {
+                    _ if serial != self.serial => {}
+                    Said::Address(ip, ifindex) => all.push((ip, ifindex)),
+                    Said::Done | Said::Refused(_) => return all,
+                    _ => {}
+                }
+            }
+        }
+        all
+    }
+
     pub fn neighbour(&mut self, ifindex: u32, ip: IpAddr) -> Option<Neighbour> {
         match self.ask(|serial| message::ask_neighbour(serial, ifindex, ip))? {
             Said::Neighbour(neighbour) => Some(neighbour),
@@ -95,8 +122,10 @@ impl Kernel {
             for (_, said) in message::read(self.datagram.get(..len).unwrap_or_default()) {
                 match said {
                     Said::Neighbour(neighbour) => news.neighbours.push(neighbour),
-                    Said::Change | Said::Link(_) | Said::Route(_) => news.change = true,
-                    Said::Refused(_) | Said::Nothing => {}
+                    Said::Change | Said::Address(..) | Said::Link(_) | Said::Route(_) => {
+                        news.change = true;
+                    }
+                    Said::Refused(_) | Said::Done | Said::Nothing => {}
                 }
             }
         }
@@ -106,17 +135,22 @@ impl Kernel {
     fn ask(&mut self, question: impl Fn(u32) -> Vec<u8>) -> Option<Said> {
         self.serial = self.serial.wrapping_add(1);
         send(&self.asking, &question(self.serial), SendFlags::empty()).ok()?;
+        while let Some(len) = self.answer() {
+            // What belongs to an older question is passed over.
+            let mut said = message::read(self.datagram.get(..len)?);
+            if let Some((_, said)) = said.find(|(serial, _)| *serial == self.serial) {
+                return Some(said);
+            }
+        }
+        None
+    }
+
+    /// The length of the next datagram of answers.
+    fn answer(&mut self) -> Option<usize> {
         let patience = Timespec { tv_sec: 1, tv_nsec: 0 };
         loop {
             match recv(&self.asking, &mut self.datagram[..], RecvFlags::DONTWAIT) {
-                Ok((_, len)) => {
-                    let datagram = self.datagram.get(..len)?;
-                    // What belongs to an older question is passed over.
-                    let mut said = message::read(datagram);
-                    if let Some((_, said)) = said.find(|(serial, _)| *serial == self.serial) {
-                        return Some(said);
-                    }
-                }
+                Ok((_, len)) => return Some(len),
                 Err(Errno::AGAIN) => {
                     let mut fds = [PollFd::new(&self.asking, PollFlags::IN)];
                     match poll(&mut fds, Some(&patience)) {

@@ -16,6 +16,10 @@ pub enum Said {
     Route(Route),
     Link(Link),
     Neighbour(Neighbour),
+    /// One of our addresses, and its interface.
+    Address(IpAddr, u32),
+    /// The end of a list.
+    Done,
     /// Something about links, addresses, routes or rules: what was found out may no longer hold.
     Change,
     /// A question was refused, by `errno`; 0 is consent.
@@ -40,6 +44,7 @@ pub struct Route {
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Link {
     pub ifindex: u32,
+    pub name: [u8; NAME_ROOM],
     pub ethernet: bool,
     /// Administratively, and there is a carrier.
     pub up: bool,
@@ -47,6 +52,16 @@ pub struct Link {
     pub mtu: u32,
     /// VLAN identifier and the interface below.
     pub vlan: Option<(u16, u32)>,
+    /// The XDP program in its driver, by identifier.
+    pub xdp: Option<u32>,
+}
+
+impl Link {
+    /// Its name, as `ip link` shows it.
+    pub fn name(&self) -> &str {
+        let end = self.name.iter().position(|octet| *octet == 0).unwrap_or(NAME_ROOM);
+        self.name.get(..end).and_then(|name| std::str::from_utf8(name).ok()).unwrap_or("?")
+    }
 }
 
 /// A neighbour and where it is, if that is known.
@@ -73,6 +88,25 @@ pub fn ask_link(serial: u32, ifindex: u32) -> Vec<u8> {
     message.extend([0; 4]);
     message.extend(ifindex.to_ne_bytes());
     message.extend([0; 8]);
+    finish(message)
+}
+
+/// "What is the interface called `name`?"
+pub fn ask_link_named(serial: u32, name: &str) -> Vec<u8> {
+    let mut message = begin(GET_LINK, serial);
+    message.extend([0; 16]);
+    put_attribute(&mut message, IFLA_IFNAME, &[name.as_bytes(), &[0]].concat());
+    finish(message)
+}
+
+/// "Which addresses do we have?"; many answers.
+pub fn ask_addresses(serial: u32) -> Vec<u8> {
+    let mut message = begin(GET_ADDRESS, serial);
+    message.extend([0; 8]);
+    let [f0, f1] = (REQUEST | DUMP).to_ne_bytes();
+    if let Some(flags) = message.get_mut(6..8) {
+        flags.copy_from_slice(&[f0, f1]);
+    }
     finish(message)
 }
 
@@ -110,9 +144,9 @@ fn body_of(kind: u16, body: &[u8]) -> Said {
         DEL_NEIGHBOUR => {
             neighbour(body).map(|gone| Said::Neighbour(Neighbour { mac: None, ..gone }))
         }
-        DEL_LINK | NEW_ADDRESS | DEL_ADDRESS | DEL_ROUTE | NEW_RULE | DEL_RULE => {
-            Some(Said::Change)
-        }
+        NEW_ADDRESS => our_address(body),
+        DONE => Some(Said::Done),
+        DEL_LINK | DEL_ADDRESS | DEL_ROUTE | NEW_RULE | DEL_RULE => Some(Said::Change),
         _ => None,
     };
     said.unwrap_or(Said::Nothing)
@@ -155,14 +189,45 @@ fn link(body: &[u8]) -> Option<Link> {
     for (kind, value) in attributes(rest) {
         match kind {
             IFLA_ADDRESS if link.ethernet => link.address = Mac(*value.first_chunk()?),
+            IFLA_IFNAME => {
+                for (place, octet) in link.name.iter_mut().zip(value) {
+                    *place = *octet;
+                }
+            }
             IFLA_MTU => link.mtu = number(value)?,
             IFLA_LINK => below = number(value),
             IFLA_LINKINFO => identifier = vlan(value),
+            IFLA_XDP => link.xdp = driver_program(value),
             _ => {}
         }
     }
     link.vlan = identifier.zip(below);
     Some(link)
+}
+
+/// The program that runs in the driver, if one does.
+fn driver_program(xdp: &[u8]) -> Option<u32> {
+    let of = |wanted| move |(kind, value)| (kind == wanted).then_some(value);
+    let mode = attributes(xdp).find_map(of(IFLA_XDP_ATTACHED))?;
+    let identifier = match *mode.first()? {
+        XDP_ATTACHED_DRIVER => IFLA_XDP_PROGRAM,
+        XDP_ATTACHED_SEVERAL => IFLA_XDP_DRIVER_PROGRAM,
+        _ => return None,
+    };
+    number(attributes(xdp).find_map(of(identifier))?)
+}
+
+fn our_address(body: &[u8]) -> Option<Said> {
+    let (header, rest) = body.split_first_chunk::<8>()?;
+    let [family, _, _, _, i0, i1, i2, i3] = *header;
+    let mut ip = None;
+    for (kind, value) in attributes(rest) {
+        // On a point-to-point interface IFA_ADDRESS is the other end's.
+        if kind == IFA_LOCAL || (kind == IFA_ADDRESS && ip.is_none()) {
+            ip = address(family, value);
+        }
+    }
+    Some(Said::Address(ip?, u32::from_ne_bytes([i0, i1, i2, i3])))
 }
 
 /// The VLAN identifier, when the interface is one of 802.1Q.
@@ -210,9 +275,14 @@ fn attribute(message: &mut Vec<u8>, kind: u16, ip: IpAddr) {
         IpAddr::V4(ip) => ip.octets().to_vec(),
         IpAddr::V6(ip) => ip.octets().to_vec(),
     };
-    message.extend((octets.len() as u16 + 4).to_ne_bytes());
+    put_attribute(message, kind, &octets);
+}
+
+fn put_attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    message.extend((value.len() as u16 + 4).to_ne_bytes());
     message.extend(kind.to_ne_bytes());
-    message.extend(octets);
+    message.extend(value);
+    message.resize(message.len().next_multiple_of(4), 0);
 }
 
 fn finish(mut message: Vec<u8>) -> Vec<u8> {
@@ -255,13 +325,19 @@ fn address(family: u8, value: &[u8]) -> Option<IpAddr> {
 }
 
 const HEADER: usize = 16;
+/// IFNAMSIZ.
+const NAME_ROOM: usize = 16;
 const REQUEST: u16 = 1;
+/// NLM_F_ROOT and NLM_F_MATCH: all there are.
+const DUMP: u16 = 0x300;
 const ERROR: u16 = 2;
+const DONE: u16 = 3;
 const NEW_LINK: u16 = 16;
 const DEL_LINK: u16 = 17;
 const GET_LINK: u16 = 18;
 const NEW_ADDRESS: u16 = 20;
 const DEL_ADDRESS: u16 = 21;
+const GET_ADDRESS: u16 = 22;
 const NEW_ROUTE: u16 = 24;
 const DEL_ROUTE: u16 = 25;
 const GET_ROUTE: u16 = 26;
@@ -279,9 +355,18 @@ const RTA_VIA: u16 = 18;
 const RTAX_MTU: u16 = 2;
 const RTN_UNICAST: u8 = 1;
 const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_XDP: u16 = 43;
+const IFLA_XDP_ATTACHED: u16 = 2;
+const IFLA_XDP_PROGRAM: u16 = 4;
+const IFLA_XDP_DRIVER_PROGRAM: u16 = 5;
+const XDP_ATTACHED_DRIVER: u8 = 1;
+const XDP_ATTACHED_SEVERAL: u8 = 4;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_VLAN_ID: u16 = 1;
@@ -345,18 +430,29 @@ mod tests {
                     &[
                         &link,
                         &attribute(IFLA_ADDRESS, &[2, 0, 0, 0, 0, 1]),
+                        &attribute(IFLA_IFNAME, b"eth0.100\0"),
                         &attribute(IFLA_MTU, &1500_u32.to_ne_bytes()),
                         &attribute(IFLA_LINK, &3_u32.to_ne_bytes()),
                         &attribute(IFLA_LINKINFO, &info),
+                        &attribute(
+                            IFLA_XDP,
+                            &[
+                                attribute(IFLA_XDP_ATTACHED, &[XDP_ATTACHED_DRIVER]),
+                                attribute(IFLA_XDP_PROGRAM, &33_u32.to_ne_bytes()),
+                            ]
+                            .concat(),
+                        ),
                     ],
                 ),
                 Said::Link(Link {
                     ifindex: 9,
+                    name: *b"eth0.100\0\0\0\0\0\0\0\0",
                     ethernet: true,
                     up: true,
                     address: Mac([2, 0, 0, 0, 0, 1]),
                     mtu: 1500,
                     vlan: Some((100, 3)),
+                    xdp: Some(33),
                 }),
             ),
             (message(NEW_NEIGHBOUR, &[&neighbour, &who.concat()]), Said::Neighbour(there)),
@@ -370,7 +466,19 @@ mod tests {
             ),
             (message(ERROR, &[&(-2_i32).to_ne_bytes(), &[0; 16]]), Said::Refused(2)),
             (message(DEL_ROUTE, &[&route]), Said::Change),
-            (message(3, &[&[0; 4]]), Said::Nothing),
+            (
+                message(
+                    NEW_ADDRESS,
+                    &[
+                        &[2, 24, 0, 0, 4, 0, 0, 0],
+                        &attribute(IFA_ADDRESS, &[192, 0, 2, 7]),
+                        &attribute(IFA_LOCAL, &[192, 0, 2, 1]),
+                    ],
+                ),
+                Said::Address([192, 0, 2, 1].into(), 4),
+            ),
+            (message(DONE, &[&[0; 4]]), Said::Done),
+            (message(1, &[&[0; 4]]), Said::Nothing),
         ]
     }
 

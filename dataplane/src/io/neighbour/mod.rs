@@ -28,6 +28,8 @@ use rustix::fd::OwnedFd;
 use super::frame::Hop;
 use crate::limits::{HOP_FORGET_STEPS, HOP_USE_NS, HOPS_MAX};
 pub use keeper::Keeper;
+pub(super) use kernel::Kernel;
+pub(super) use message::Link;
 
 mod keeper;
 mod kernel;

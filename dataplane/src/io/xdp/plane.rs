@@ -1,0 +1,221 @@
+//! What all workers share of AF_XDP: the interfaces, each with its program and its map of sockets.
+//! Made at start, with privileges, and gone with the process, however that ends.
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+
+use super::program::{self, Decision, Ours};
+use super::xsk::{self, Queue, Xsk};
+use crate::io::bpf::{Link as Attachment, Map, MapKind, MapSpec, Program, ProgramKind, XdpMode};
+use crate::io::frame::Mac;
+use crate::io::neighbour::{Kernel, Link};
+use crate::limits::QUEUES_MAX;
+
+/// The interfaces under XDP.
+pub struct Plane {
+    wires: Vec<Wire>,
+    workers: u32,
+}
+
+/// One interface.
+pub struct Wire {
+    pub name: String,
+    pub ifindex: u32,
+    pub queues: u32,
+    /// The address that frames to us bear.
+    pub mac: Mac,
+    /// Its receive interrupts are put off by a timer: frames come together.
+    coalesced: bool,
+    /// Identifier of our program, as the kernel tells it.
+    pub program: Option<u32>,
+    sockets: Map,
+    /// Detaches the program when it goes.
+    _attachment: Attachment,
+}
+
+/// Why media cannot use XDP.
+#[derive(Debug, thiserror::Error)]
+pub enum XdpError {
+    #[error("media.interfaces names {0}, which does not exist; see `ip link` for those that do")]
+    NoSuchInterface(String),
+    #[error(
+        "no media address is on an Ethernet interface, where XDP could run; set media.backend to \
+         another than \"xdp\", or media.address to an address of a network interface"
+    )]
+    NoInterface,
+    #[error(
+        "{name} cannot run XDP natively ({cause}): {remedy}. The generic mode is slower than \
+         sockets and therefore not used"
+    )]
+    NotNative { name: String, cause: io::Error, remedy: &'static str },
+    #[error("{name}: {what}: {cause}")]
+    Refused { name: String, what: &'static str, cause: io::Error },
+}
+
+impl Plane {
+    /// Attaches a program to each interface that has one of our addresses, or to those `named` only.
+    /// `addresses` are ours in the order of their numbers, `ports` says which of their ports are
+    /// open.
+    ///
+    /// # Errors
+    /// [`XdpError`]; nothing stays attached then.
+    pub fn lay(
+        addresses: &[IpAddr],
+        named: &[String],
+        workers: u32,
+        ports: &Map,
+    ) -> Result<Plane, XdpError> {
+        let wires = sites(addresses, named)?
+            .into_iter()
+            .map(|site| Wire::raise(site, workers, ports))
+            .collect::<Result<_, _>>()?;
+        Ok(Plane { wires, workers })
+    }
+
+    pub fn wires(&self) -> &[Wire] {
+        &self.wires
+    }
+
+    /// Its name, for messages.
+    pub fn name_of(&self, ifindex: u32) -> &str {
+        let wire = self.wires.iter().find(|wire| wire.ifindex == ifindex);
+        wire.map_or("?", |wire| wire.name.as_str())
+    }
+
+    /// The queues that `worker` serves: they are dealt out in turn.
+    pub fn queues_of(&self, worker: u32) -> Vec<Queue> {
+        let of = |wire: &Wire| {
+            let (ifindex, workers) = (wire.ifindex, self.workers.max(1) as usize);
+            (worker..wire.queues).step_by(workers).map(move |index| Queue { ifindex, index })
+        };
+        self.wires.iter().flat_map(of).collect()
+    }
+
+    /// Whether every interface gathers frames by itself before it wakes anybody.
+    pub fn is_coalesced(&self) -> bool {
+        self.wires.iter().all(|wire| wire.coalesced)
+    }
+
+    /// Has the program of its interface steer what is for `worker` to its socket.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn enter(&self, worker: u32, socket: &Xsk) -> io::Result<()> {
+        let Queue { ifindex, index } = socket.queue;
+        let wire = self.wires.iter().find(|wire| wire.ifindex == ifindex);
+        let Some(wire) = wire else { return Err(io::ErrorKind::NotFound.into()) };
+        wire.sockets.put_socket(program::place(worker, index), socket.as_fd())
+    }
+}
+
+/// An interface that is to be under XDP, and our addresses behind it, each with its VLAN.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Site {
+    link: Link,
+    addresses: Vec<Ours>,
+}
+
+/// Which interfaces carry our addresses. One below a VLAN carries those of the VLAN.
+fn sites(addresses: &[IpAddr], named: &[String]) -> Result<Vec<Site>, XdpError> {
+    let refused = |cause| XdpError::Refused { name: "rtnetlink".to_owned(), what: "ask", cause };
+    let mut kernel = Kernel::open().map_err(refused)?;
+    let mut wanted = Vec::with_capacity(named.len());
+    for name in named {
+        let link = kernel.link_named(name);
+        wanted.push(link.ok_or_else(|| XdpError::NoSuchInterface(name.clone()))?.ifindex);
+    }
+    let mut sites: Vec<Site> = Vec::new();
+    let ours = kernel.addresses();
+    for (ip, number) in addresses.iter().zip(0..) {
+        let Some((_, ifindex)) = ours.iter().find(|(ours, _)| ours == ip) else { continue };
+        let Some(upper) = kernel.link(*ifindex) else { continue };
+        let (link, vlan) = match upper.vlan {
+            Some((identifier, below)) => match kernel.link(below) {
+                Some(below) => (below, Some(identifier)),
+                None => continue,
+            },
+            None => (upper, None),
+        };
+        if !link.ethernet || !(wanted.is_empty() || wanted.contains(&link.ifindex)) {
+            continue;
+        }
+        let ours = Ours { ip: *ip, vlan, number };
+        match sites.iter_mut().find(|site| site.link.ifindex == link.ifindex) {
+            Some(site) => site.addresses.push(ours),
+            None => sites.push(Site { link, addresses: vec![ours] }),
+        }
+    }
+    if sites.is_empty() { Err(XdpError::NoInterface) } else { Ok(sites) }
+}
+
+impl Wire {
+    fn raise(site: Site, workers: u32, ports: &Map) -> Result<Wire, XdpError> {
+        let Site { link, addresses } = site;
+        let (ifindex, name) = (link.ifindex, link.name().to_owned());
+        let refused = |what| {
+            let name = name.clone();
+            move |cause| XdpError::Refused { name, what, cause }
+        };
+        let queues = xsk::count_queues(ifindex).map_err(refused("its queues"))?;
+        let spec = MapSpec {
+            kind: MapKind::Xskmap,
+            key: 4,
+            value: 4,
+            entries: workers * QUEUES_MAX,
+            mapped: false,
+            name: "tl_xsks",
+        };
+        let sockets = Map::create(spec).map_err(refused("the map of sockets"))?;
+        let mac = link.address.0;
+        let decision = Decision { mac, addresses: &addresses, ports, sockets: &sockets };
+        let code = program::assemble(&decision)
+            .map_err(|error| refused("its program")(io::Error::other(error)))?;
+        let program = Program::load(ProgramKind::Xdp, &code, "tl_media")
+            .map_err(|error| refused("its program")(error.into()))?;
+        let attachment = Attachment::xdp(&program, ifindex, XdpMode::Native)
+            .map_err(|cause| not_native(&name, cause))?;
+        let program = Kernel::open().ok().and_then(|mut kernel| kernel.link(ifindex)?.xdp);
+        Ok(Wire {
+            coalesced: is_coalesced(&name),
+            name,
+            ifindex,
+            queues,
+            mac: link.address,
+            program,
+            sockets,
+            _attachment: attachment,
+        })
+    }
+}
+
+/// Whether the interface's receive work waits for a timer instead of an interrupt
+/// (`napi_defer_hard_irqs`, `gro_flush_timeout`).
+fn is_coalesced(name: &str) -> bool {
+    let number = |file: &str| {
+        let text = fs::read_to_string(format!("/sys/class/net/{name}/{file}")).ok()?;
+        text.trim().parse::<u64>().ok()
+    };
+    number("napi_defer_hard_irqs").is_some_and(|rounds| rounds > 0)
+        && number("gro_flush_timeout").is_some_and(|ns| ns >= COALESCED_NS)
+}
+
+fn not_native(name: &str, cause: io::Error) -> XdpError {
+    let remedy = match cause.raw_os_error() {
+        Some(libc::EOPNOTSUPP) => "its driver has no XDP; use media.backend = \"packet\"",
+        Some(libc::EBUSY | libc::EEXIST) => {
+            "another XDP program is there; remove it (`ip link set dev IF xdp off`)"
+        }
+        Some(libc::EINVAL | libc::ERANGE) => {
+            "its MTU or offloads forbid it; lower the MTU to 3,498 at most, on a veth pair at both \
+             ends, and turn LRO off (`ethtool -K IF lro off`)"
+        }
+        Some(libc::EPERM) => "that needs root, or CAP_NET_ADMIN and CAP_BPF",
+        _ => "see the kernel's log (dmesg)",
+    };
+    XdpError::NotNative { name: name.to_owned(), cause, remedy }
+}
+
+/// A receive timer of so long makes gathering by the worker pointless, in nanoseconds.
+const COALESCED_NS: u64 = 50_000;

@@ -1,0 +1,166 @@
+//! Watches the interfaces under XDP and says what happened to them: a thread that asks the kernel
+//! twice a second, since it tells nobody when a program is detached.
+//!
+//! It repairs nothing. Media goes on by the sockets when a program or an interface is gone, and by
+//! XDP again when the interface is back; to attach a program again takes the privileges that the
+//! process has given up.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{Builder, JoinHandle, Thread, park_timeout};
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::plane::Wire;
+use crate::io::frame::Mac;
+use crate::io::neighbour::{Kernel, Link};
+
+/// The thread; it ends with this value.
+pub struct Sentry {
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What is watched of one interface.
+struct Post {
+    name: String,
+    ifindex: u32,
+    mac: Mac,
+    program: Option<u32>,
+    state: State,
+}
+
+/// How an interface is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Well,
+    /// It does not exist any more.
+    Gone,
+    /// Switched off, or the cable is out.
+    Down,
+    /// Our program is not in its driver; another may be.
+    Detached(Option<u32>),
+    /// It has another address, which the program does not know.
+    Readdressed,
+}
+
+impl Sentry {
+    /// # Errors
+    /// No descriptor or thread left.
+    pub fn start(wires: &[Wire]) -> io::Result<Sentry> {
+        let mut kernel = Kernel::open()?;
+        let mut posts: Vec<Post> = wires.iter().map(Post::of).collect();
+        let over = Arc::new(AtomicBool::new(false));
+        let theirs = Arc::clone(&over);
+        let watch = move || {
+            while !theirs.load(Ordering::Acquire) {
+                for post in &mut posts {
+                    let link = kernel.link(post.ifindex);
+                    post.look(link);
+                }
+                park_timeout(PERIOD);
+            }
+        };
+        let thread = Builder::new().name("xdp-sentry".to_owned()).spawn(watch)?;
+        Ok(Sentry { over, thread: Some(thread) })
+    }
+}
+
+impl Drop for Sentry {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            Thread::unpark(thread.thread());
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Post {
+    fn of(wire: &Wire) -> Post {
+        Post {
+            name: wire.name.clone(),
+            ifindex: wire.ifindex,
+            mac: wire.mac,
+            program: wire.program,
+            state: State::Well,
+        }
+    }
+
+    fn state_of(&self, link: Option<Link>) -> State {
+        match link {
+            None => State::Gone,
+            Some(link) if self.program.is_some() && link.xdp != self.program => {
+                State::Detached(link.xdp)
+            }
+            Some(link) if link.address != self.mac => State::Readdressed,
+            Some(link) if !link.up => State::Down,
+            Some(_) => State::Well,
+        }
+    }
+
+    /// Says what has changed since the last look.
+    fn look(&mut self, link: Option<Link>) {
+        let state = self.state_of(link);
+        if std::mem::replace(&mut self.state, state) == state {
+            return;
+        }
+        let name = self.name.as_str();
+        match state {
+            State::Well => info!("{name} is well again; media goes by XDP"),
+            State::Down => warn!("{name} is down; media waits for it or goes another way"),
+            State::Gone => warn!(
+                "{name} is gone; media goes by sockets; restart the data plane when it is back"
+            ),
+            State::Detached(None) => warn!(
+                "the XDP program on {name} was detached by someone else; media goes on by \
+                 sockets, for more CPU time; restart the data plane to attach it again"
+            ),
+            State::Detached(Some(other)) => warn!(
+                "someone else put XDP program {other} on {name} in place of ours; media goes on \
+                 by sockets, for more CPU time; remove it and restart the data plane"
+            ),
+            State::Readdressed => warn!(
+                "{name} has another hardware address; media goes on by sockets, for more CPU \
+                 time; restart the data plane to follow it"
+            ),
+        }
+    }
+}
+
+/// Media recovers by itself; this is how late the operator is told.
+const PERIOD: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_that_is_the_matter_is_told() {
+        let mac = Mac([2, 0, 0, 0, 0, 1]);
+        let well = Link {
+            ifindex: 3,
+            ethernet: true,
+            up: true,
+            address: mac,
+            xdp: Some(7),
+            ..Link::default()
+        };
+        let post =
+            Post { name: "eth0".to_owned(), ifindex: 3, mac, program: Some(7), state: State::Well };
+        let down = Link { up: false, ..well };
+        let table = [
+            (None, State::Gone),
+            (Some(well), State::Well),
+            (Some(down), State::Down),
+            (Some(Link { xdp: None, ..down }), State::Detached(None)),
+            (Some(Link { xdp: Some(8), ..well }), State::Detached(Some(8))),
+            (Some(Link { address: Mac([9; 6]), ..well }), State::Readdressed),
+        ];
+        for (link, state) in table {
+            assert_eq!(post.state_of(link), state, "{link:?}");
+        }
+    }
+}
