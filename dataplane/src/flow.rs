@@ -1,5 +1,6 @@
 //! A flow: one direction of one media stream, with everything that one packet of it needs.
 
+use std::mem::offset_of;
 use std::net::SocketAddr;
 
 use abi::{Codec, Event, FlowId, FlowSnapshot, FlowState, Format, PayloadMap, TelephoneEvent};
@@ -118,6 +119,27 @@ pub struct Silence {
 }
 
 impl Flow {
+    /// Octets from the start of a flow to each cache line that a relayed RTP packet touches; of the
+    /// SRTP contexts the lines that every suite reads.
+    pub const HOT_LINES: [usize; 16] = [
+        offset_of!(Flow, id),
+        offset_of!(Flow, gate),
+        offset_of!(Flow, source_rtp),
+        offset_of!(Flow, source_rtp) + LINE,
+        offset_of!(Flow, aim),
+        offset_of!(Flow, counts),
+        offset_of!(Flow, counts) + LINE,
+        offset_of!(Flow, payloads),
+        offset_of!(Flow, continuity),
+        offset_of!(Flow, quality),
+        offset_of!(Flow, quality) + LINE,
+        offset_of!(Flow, hearing),
+        offset_of!(Flow, ingress),
+        offset_of!(Flow, ingress) + LINE,
+        offset_of!(Flow, egress),
+        offset_of!(Flow, egress) + LINE,
+    ];
+
     pub fn new(id: FlowId, call: [u8; 16], lease: Lease, now_ns: u64) -> Flow {
         Flow {
             id,
@@ -273,6 +295,9 @@ impl Flow {
         }
     }
 }
+
+/// Octets of a cache line.
+const LINE: usize = 64;
 
 #[cfg(test)]
 pub mod tests {

@@ -8,6 +8,7 @@ use abi::FlowId;
 use rtp::rtcp::Translation;
 
 use crate::flow::Flow;
+use crate::prefetch;
 
 /// All flows of a worker.
 pub struct Flows {
@@ -120,6 +121,15 @@ impl Flows {
         }
         let flow = self.slots.get_mut(id.index as usize)?.as_mut()?;
         Some((flow, &self.lives))
+    }
+
+    /// Asks the processor for what a packet of the flow will touch. Any index will do.
+    pub fn prefetch(&self, index: u32) {
+        if let Some(slot) = self.slots.get(index as usize) {
+            for offset in Flow::HOT_LINES {
+                prefetch::line(slot, offset);
+            }
+        }
     }
 
     /// How the packets of the flow's peer were renumbered; `None` when they were not.

@@ -42,6 +42,7 @@ pub mod far_view;
 pub mod flow;
 pub mod flows;
 pub mod g711;
+mod gathering;
 mod harden;
 mod hearing;
 mod host;
@@ -51,6 +52,8 @@ pub mod latch;
 pub mod limits;
 pub mod pacer;
 mod ports;
+#[expect(unsafe_code, reason = "a processor hint that takes an address")]
+mod prefetch;
 pub mod prompt;
 pub mod quality;
 mod rating;

@@ -37,6 +37,10 @@ pub const QUEUES_MAX: u32 = 64;
 /// Packets that one round relays: 256 buffers and their flows still fit the second-level cache.
 pub const BATCH_MAX: usize = 256;
 
+/// How many packets ahead the relay asks for flows: their lines arrive while so many others are
+/// worked on, and are not yet pushed out again.
+pub const PREFETCH_AHEAD: usize = 3;
+
 /// Submission queue entries. A round queues at most one send per packet and some control.
 pub const SUBMISSIONS: u32 = 512;
 
@@ -45,6 +49,17 @@ pub const COMPLETIONS: u32 = 8192;
 
 /// Completions that end a gathering wait early: a round of this size gains nothing by waiting.
 pub const GATHER_COUNT: usize = 64;
+
+/// Packets that come together by themselves and make gathering needless: from there on a wake-up
+/// costs each of them less than its own way through the kernel.
+pub const GATHER_ENOUGH: usize = 8;
+
+/// Rounds that do not gather and are judged together: several bursts.
+pub const GATHER_RUN: u8 = 8;
+
+/// Rounds that gather between two such runs: the extra wake-ups of a run are few beside them, and a
+/// change is noticed within a second.
+pub const GATHER_PROBE_EVERY: u8 = 200;
 
 /// Longest gathering time that a configuration may ask for, in microseconds: above 400 the gain
 /// has ended and the delay is heard.

@@ -22,7 +22,7 @@ use crate::flow::{Flow, Gate};
 use crate::flows::{Flows, Lives};
 use crate::io::{Arrival, Batch, Buffers, Departure, Origin, Port, Sent, SocketId};
 use crate::latch::{Approach, Confirmed};
-use crate::limits::PACKET_MAX;
+use crate::limits::{PACKET_MAX, PREFETCH_AHEAD};
 use crate::quality::Seen;
 use crate::tally::Tally;
 use crate::verdict::{Kind, Verdict};
@@ -36,9 +36,15 @@ pub fn relay(
     now_ns: u64,
 ) {
     let Batch { arrivals, departures, discards, notices, ages_ns, .. } = batch;
-    for arrival in arrivals.drain(..) {
+    for arrival in arrivals.iter().take(PREFETCH_AHEAD) {
+        flows.prefetch(arrival.socket.flow.index);
+    }
+    for (place, arrival) in arrivals.iter().enumerate() {
+        if let Some(later) = arrivals.get(place + PREFETCH_AHEAD) {
+            flows.prefetch(later.socket.flow.index);
+        }
         let body = buffers.body(arrival.buffer).unwrap_or_default();
-        let verdict = match relay_one(&arrival, body, flows, notices, now_ns) {
+        let verdict = match relay_one(arrival, body, flows, notices, now_ns) {
             Ok((departure, kind)) => {
                 tally.sent(departure.len);
                 ages_ns.extend(arrival.age_ns);
@@ -53,6 +59,7 @@ pub fn relay(
         tally.received(arrival.len);
         tally.count(verdict);
     }
+    arrivals.clear();
 }
 
 /// Takes back the booking of packets that the kernel refused to send.

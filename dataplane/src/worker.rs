@@ -19,6 +19,7 @@ use zeroize::Zeroize;
 
 use crate::clock;
 use crate::flows::Flows;
+use crate::gathering::Gathering;
 use crate::io::{Backend, Batch, Dscp, Received, Wait};
 use crate::limits::{ANSWERS_MAX, COMMANDS_PER_ROUND, ENDS_MAX, HOUSEKEEPING_NS, SWEEP_FLOWS};
 use crate::pacer::Pacer;
@@ -46,7 +47,7 @@ pub struct Worker {
     /// Where our own numbers begin, unknown to others.
     pub(crate) seed: u64,
     signal: Arc<Signal>,
-    gather_us: u32,
+    gathering: Gathering,
     spin_us: u32,
     pub(crate) dscp: Dscp,
     commands_waiting: bool,
@@ -99,7 +100,7 @@ impl Worker {
             prompts: parts.prompts,
             seed: RandomState::new().hash_one(0),
             signal: parts.signal,
-            gather_us: parts.gather_us,
+            gathering: Gathering::new(parts.gather_us),
             spin_us: parts.spin_us,
             dscp: parts.dscp,
             commands_waiting: false,
@@ -166,9 +167,10 @@ impl Worker {
         for (counter, count) in counts {
             self.tally.add(counter, count);
         }
-        let packets = self.batch.arrivals.len() as u64;
+        let packets = self.batch.arrivals.len();
+        self.gathering.end(packets);
         if packets > 0 {
-            self.host.histograms.note(Histogram::PacketsPerWakeup, packets);
+            self.host.histograms.note(Histogram::PacketsPerWakeup, packets as u64);
         }
     }
 
@@ -217,7 +219,7 @@ impl Worker {
         let timeout_ns = next_ns.saturating_sub(now_ns);
         Wait {
             timeout_ns: if self.commands_waiting { 0 } else { timeout_ns },
-            gather_us: self.gather_us,
+            gather_us: self.gathering.us(),
             spin_us: self.spin_us,
         }
     }

@@ -29,6 +29,7 @@ const UNSAFE_FILES: &[&str] = &[
     "dataplane/src/io/stamp.rs",
     "dataplane/src/io/uring.rs",
     "dataplane/src/io/xdp/rings.rs",
+    "dataplane/src/prefetch.rs",
 ];
 
 /// Crates that take time and entropy as arguments.
