@@ -7,6 +7,7 @@ use sdp::Policy;
 use sip::endpoint::{ClientId, DialogId, Hop, ServerId};
 
 use super::ending::Ending;
+use super::identity::Caller;
 use super::negotiate::{Agreed, Unusable};
 use super::ways::{self, Timeouts, ways};
 use super::{Desk, State};
@@ -50,6 +51,7 @@ pub struct Common {
     pub caller: Leg,
     pub callee: Leg,
     pub cdr: Record,
+    pub who: Caller,
     /// The number that the callee's trunk is asked for, after the route's rewriting.
     pub called: String,
     /// How long the callee may ring.
@@ -94,6 +96,7 @@ impl Common {
             caller,
             callee,
             cdr,
+            who: Caller::default(),
             called,
             ring_limit: Duration::MAX,
             timeouts: Timeouts::default(),

@@ -3,10 +3,11 @@
 
 use bytes::Bytes;
 use sip::endpoint::ServerId;
-use sip::wire::{HeaderName, Headers, Host, Method, NameAddr, Request, SipUri, StatusCode, Uri};
+use sip::wire::{HeaderName, Headers, Method, NameAddr, Request, StatusCode, Uri};
 
+use super::identity::Unshowable;
 use super::negotiate::{Offered, Unusable};
-use super::{Common, Desk};
+use super::{Common, Desk, identity};
 use crate::trunk::Trunk;
 
 /// Methods that a call of this gateway understands.
@@ -42,10 +43,14 @@ pub fn callee_uri(trunk: &Trunk, called: &str) -> Result<Uri, Refusal> {
     };
     let port = trunk.port.map(|p| format!(":{p}")).unwrap_or_default();
     let text = format!("sip:{called}@{}{port}{transport}", trunk.host);
-    Uri::parse(text.as_bytes()).map_err(|_| Refusal {
+    let mut uri = Uri::parse(text.as_bytes()).map_err(|_| Refusal {
         status: StatusCode::ADDRESS_INCOMPLETE,
         reason: "number not usable",
-    })
+    })?;
+    if let (Uri::Sip(uri), true) = (&mut uri, trunk.identity.user_phone) {
+        identity::mark_phone(uri, called.as_bytes());
+    }
+    Ok(uri)
 }
 
 /// Builds the callee's INVITE from what the caller asked and our offer.
@@ -58,7 +63,6 @@ pub fn callee_invite(
     asked: &Request,
     offered: Option<&Offered>,
 ) -> Result<Request, Refusal> {
-    let internal = |_| Refusal { status: StatusCode::SERVER_INTERNAL_ERROR, reason: "address" };
     let gone = Refusal { status: StatusCode::SERVICE_UNAVAILABLE, reason: "the trunk is gone" };
     let trunk = desk.trunks.get(common.callee.trunk).ok_or(gone)?;
     let uri = callee_uri(trunk, &common.called)?;
@@ -73,8 +77,12 @@ pub fn callee_invite(
         let port = proxy.port.map(|p| format!(":{p}")).unwrap_or_default();
         headers.push(HeaderName::Route, format!("<sip:{}{port};lr>", proxy.host));
     }
-    headers.push(HeaderName::From, caller_identity(desk, trunk, asked).map_err(internal)?);
+    let shown = common.who.toward(trunk, &desk.settings.host, &uri).map_err(unshowable)?;
+    headers.push(HeaderName::From, shown.from);
     headers.push(HeaderName::To, NameAddr::new(uri).to_string());
+    for (name, value) in shown.headers {
+        headers.push(name, value);
+    }
     headers.push(HeaderName::Allow, ALLOW);
     if let Some(offered) = offered {
         headers.push(HeaderName::ContentType, SDP);
@@ -83,51 +91,21 @@ pub fn callee_invite(
     Ok(request)
 }
 
-/// Who calls, as the callee's trunk is told: the caller's user part and display name at our host,
-/// or what the trunk's `from_user` and `from_domain` say.
-fn caller_identity(
-    desk: &Desk<'_>,
-    trunk: &Trunk,
-    asked: &Request,
-) -> Result<String, sip::wire::ParseError> {
-    let theirs = asked.headers.from()?;
-    let user = match &trunk.from_user {
-        Some(user) => Some(Bytes::from(user.clone())),
-        None => match &theirs.uri {
-            Uri::Sip(uri) => uri.user.as_ref().map(number_of),
-            Uri::Tel(uri) => Some(uri.number.clone()),
-            Uri::Other(_) => None,
-        },
-    };
-    let host = trunk.from_domain.as_deref().unwrap_or(&desk.settings.host);
-    let mut uri = SipUri::new(Host::parse(host.as_bytes())?);
-    uri.user = Some(user.unwrap_or_else(|| Bytes::from_static(b"anonymous")));
-    let mut from = NameAddr::new(Uri::Sip(uri));
-    from.display = theirs.display;
-    Ok(from.to_string())
+fn unshowable(why: Unshowable) -> Refusal {
+    match why {
+        Unshowable::Foreign => {
+            let reason = "the caller's number is not one of the trunk's (caller_id_policy)";
+            Refusal { status: StatusCode::FORBIDDEN, reason }
+        }
+        Unshowable::Host => {
+            Refusal { status: StatusCode::SERVER_INTERNAL_ERROR, reason: "address" }
+        }
+    }
 }
 
 /// The number that a request asks for: the user part of its Request-URI.
 pub fn called_number(uri: &Uri) -> Option<String> {
-    let bytes = match uri {
-        Uri::Sip(uri) => number_of(uri.user.as_ref()?),
-        Uri::Tel(uri) => uri.number.clone(),
-        Uri::Other(_) => return None,
-    };
-    Some(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// A user part without its password and without the parameters of a telephone number
-/// (RFC 3261 §19.1.6).
-fn number_of(user: &Bytes) -> Bytes {
-    let end = user.iter().position(|b| matches!(b, b':' | b';')).unwrap_or(user.len());
-    user.slice(..end)
-}
-
-/// The caller's user part, for the CDR and for caller patterns of routes.
-pub fn caller_number(request: &Request) -> String {
-    let from = request.headers.from().ok();
-    from.and_then(|f| called_number(&f.uri)).unwrap_or_default()
+    Some(String::from_utf8_lossy(&identity::user_of(uri)?).into_owned())
 }
 
 pub fn answer_bye(desk: &mut Desk<'_>, transaction: ServerId) {

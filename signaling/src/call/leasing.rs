@@ -4,6 +4,7 @@ use sdp::{Audio, Description};
 use sip::endpoint::ServerId;
 use sip::wire::{Request, StatusCode};
 
+use super::identity::Caller;
 use super::inviting::Inviting;
 use super::negotiate::{self, Ports};
 use super::{Common, Desk, Happening, State};
@@ -14,6 +15,7 @@ pub struct Asked {
     pub invite: Request,
     /// The caller's offer; `None` for a delayed offer (RFC 3261 §13.2.1).
     pub offer: Option<(Description, Audio)>,
+    pub who: Caller,
 }
 
 pub struct Leasing {

@@ -12,11 +12,13 @@
 //! [`Desk`]: the endpoint, the data plane, the tables. There is no socket here and no clock.
 
 mod answering;
+mod challenge;
 mod common;
 mod connecting;
 mod desk;
 mod ending;
 pub mod headers;
+mod identity;
 mod inviting;
 mod leasing;
 mod negotiate;

@@ -7,8 +7,10 @@ use std::time::Duration;
 use sip::endpoint::{Cause, ClientId, DialogId, Event, Hop, ServerId};
 use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
 
+use super::challenge::{Challenges, Proof};
 use super::common::Leg;
 use super::desk::Deadlines;
+use super::identity::Caller;
 use super::leasing::{Asked, Leasing};
 use super::ways::Timeouts;
 use super::{Common, Desk, Happening, Party, State, headers, negotiate};
@@ -33,6 +35,7 @@ pub struct Index {
 #[derive(Default)]
 pub struct Calls {
     live: HashMap<Token, (Common, State)>,
+    challenges: Challenges,
     last: Token,
 }
 
@@ -41,6 +44,12 @@ struct Refused {
     status: StatusCode,
     reason: String,
     extra: Vec<(HeaderName, bytes::Bytes)>,
+}
+
+/// Why an INVITE of a trunk that is challenged goes no further.
+enum Unproven {
+    Challenged(Vec<(HeaderName, bytes::Bytes)>),
+    Refused(Refused),
 }
 
 impl Refused {
@@ -75,13 +84,51 @@ impl Calls {
             return self.refuse(desk, from, transaction, refused, cdr);
         };
         let called = headers::called_number(&request.uri);
-        cdr.from(&caller.name, headers::caller_number(&request), called.clone());
-        match self.admit(desk, caller, called.as_deref(), &request, &mut cdr) {
+        let who = Caller::of(&request, &caller.identity);
+        cdr.from(&caller.name, who.number(), called.clone());
+        match self.prove(desk, caller, hop, &request) {
+            Ok(()) => {}
+            // Nothing was attempted yet: what answers the challenge will be.
+            Err(Unproven::Challenged(extra)) => {
+                desk.answer(transaction, StatusCode::UNAUTHORIZED, extra, None);
+                return;
+            }
+            Err(Unproven::Refused(refused)) => {
+                return self.refuse(desk, from, transaction, refused, cdr);
+            }
+        }
+        match self.admit(desk, caller, called.as_deref(), &who, &request, &mut cdr) {
             Ok((decision, offer)) => {
-                let asked = Asked { transaction, invite: request, offer };
+                let asked = Asked { transaction, invite: request, offer, who };
                 self.begin(desk, caller, hop, decision, asked, cdr);
             }
             Err(refused) => self.refuse(desk, from, transaction, refused, cdr),
+        }
+    }
+
+    /// What the trunk's `incoming_call_policy = challenge` demands, where it is set.
+    fn prove(
+        &mut self,
+        desk: &mut Desk<'_>,
+        caller: &Trunk,
+        hop: Hop,
+        request: &Request,
+    ) -> Result<(), Unproven> {
+        if caller.incoming_call_policy != IncomingCallPolicy::Challenge {
+            return Ok(());
+        }
+        let Some(credentials) = &caller.inbound_credentials else {
+            let reason = "the trunk has no inbound credentials to ask for";
+            return Err(Unproven::Refused(Refused::new(StatusCode::FORBIDDEN, reason)));
+        };
+        match self.challenges.examine(desk, hop, request, credentials) {
+            Proof::Given => Ok(()),
+            Proof::Wanted(challenges) => Err(Unproven::Challenged(challenges)),
+            Proof::Wrong(why) => {
+                tracing::warn!(trunk = caller.name, ?why, "a challenge was answered wrongly");
+                let reason = "the inbound credentials are wrong";
+                Err(Unproven::Refused(Refused::new(StatusCode::FORBIDDEN, reason)))
+            }
         }
     }
 
@@ -117,6 +164,7 @@ impl Calls {
         desk: &mut Desk<'_>,
         caller: &Trunk,
         called: Option<&str>,
+        who: &Caller,
         request: &Request,
         cdr: &mut Record,
     ) -> Result<(Decision, Option<(sdp::Description, sdp::Audio)>), Refused> {
@@ -130,7 +178,7 @@ impl Calls {
             .ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "no number in the Request-URI"))?;
         check_policy(caller, called)?;
         check_capacity(desk, caller, Bound::In)?;
-        let number = headers::caller_number(request);
+        let number = who.number();
         let decision = desk
             .routes
             .decide(caller.id, called, &number)
@@ -207,6 +255,7 @@ impl Calls {
         near.vantage.asked(hop.remote.ip(), &asked.invite);
         let shorter = |a: Option<Duration>, b: Option<Duration>| a.into_iter().chain(b).min();
         let mut common = Common::new(token, near, far, pair, cdr, decision.called);
+        common.who = asked.who.clone();
         common.ring_limit = decision.ring_limit;
         common.timeouts = Timeouts {
             rtp: shorter(caller.rtp_timeout, callee.rtp_timeout),
@@ -490,7 +539,7 @@ fn check_policy(trunk: &Trunk, called: &str) -> Result<(), Refused> {
         return Err(Refused::new(StatusCode::FORBIDDEN, "the trunk's direction is outbound"));
     }
     match trunk.incoming_call_policy {
-        IncomingCallPolicy::Allow => Ok(()),
+        IncomingCallPolicy::Allow | IncomingCallPolicy::Challenge => Ok(()),
         IncomingCallPolicy::KnownNumbers if trunk.owns_number(called) => Ok(()),
         IncomingCallPolicy::KnownNumbers => {
             Err(Refused::new(StatusCode::NOT_FOUND, "the called number is not the trunk's"))

@@ -7,6 +7,7 @@ mod rig;
 
 mod answered;
 mod forks;
+mod identity;
 mod media;
 mod news;
 mod random;

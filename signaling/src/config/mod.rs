@@ -11,6 +11,7 @@
 //! configuration that loads is a configuration that is obeyed.
 
 mod error;
+mod identity;
 pub mod media;
 mod object;
 mod route;

@@ -6,6 +6,7 @@ use sdp::{Codec, Security};
 use sip::endpoint::Transport;
 
 use super::*;
+use crate::trunk::identity::{CallerIdPolicy, DiversionStyle, SendRpid};
 use crate::trunk::{Cidr, Direction, Host, IncomingCallPolicy, LearnFrom, Nat, SecureRtp, TrunkId};
 
 const SIP: &str = "[sip]\nudp = [\"192.0.2.1:5060\"]\ntcp = [\"192.0.2.1:5060\"]\n\
@@ -279,9 +280,7 @@ fn values_that_are_not_carried_out_are_refused_by_name() {
         ("send_media", "\"INBAND\"", "RFC2833"),
         ("dtmf_mode", "\"info\"", "rfc2833"),
         ("direct_media", "\"yes\"", "no"),
-        ("send_rpid", "\"pai\"", "no"),
         ("secure_rtp", "\"preferred\"", "required"),
-        ("incoming_call_policy", "\"challenge\"", "known_numbers"),
         ("allow", "\"T38\"", "PCMA"),
         ("outbound_proxy", "\"a.example,b.example\"", "one proxy"),
     ] {
@@ -299,6 +298,29 @@ fn values_that_are_not_carried_out_are_refused_by_name() {
         assert!(problem.contains("not carried out by this version"), "{problem}");
         assert_eq!(line, 14);
     }
+}
+
+#[test]
+fn who_calls_and_what_a_challenge_asks_for() {
+    let identity = |fields: &str| first(trunk(fields)).identity;
+    assert_eq!(identity("").send_rpid, SendRpid::Pai);
+    assert_eq!(identity("send_rpid = \"Both\"\n").send_rpid, SendRpid::Both);
+    assert_eq!(identity("diversion = \"history-info\"\n").diversion, DiversionStyle::HistoryInfo);
+    let number = "virtual_phone_number = \"+4930100\"\n";
+    let policy = "caller_id_policy = \"deny_foreign\"\n";
+    let read = identity(&format!("{number}{policy}trust_identity = true\nuser_phone = true\n"));
+    assert_eq!(read.caller_id_policy, CallerIdPolicy::DenyForeign);
+    assert!(read.trust_identity && read.user_phone && !read.trust_inbound_identity);
+    refused(policy, "caller_id_policy", "no number");
+    let challenge = "incoming_call_policy = \"challenge\"\n";
+    let credential = "inbound_username = \"u\"\ninbound_password = \"p\"\n";
+    let read = first(trunk(&format!("{challenge}{credential}")));
+    assert_eq!(read.inbound_credentials.unwrap().username, "u");
+    assert_eq!(read.incoming_call_policy, IncomingCallPolicy::Challenge);
+    refused(challenge, "incoming_call_policy", "needs the credential");
+    refused(credential, "inbound_username", "nothing asks");
+    let both = format!("{challenge}{credential}inbound_password_file = \"/etc/hostname\"\n");
+    refused(&both, "inbound_password", "both set");
 }
 
 #[test]

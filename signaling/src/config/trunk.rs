@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sdp::Codec;
+use sip::digest::Credentials;
 use sip::endpoint::Transport;
 
 use super::Environment;
 use super::error::Place;
+use super::identity;
 use super::section::{At, Section, alternatives};
 use super::sections::Sip;
 use crate::secret::Secret;
@@ -50,6 +52,8 @@ pub(super) fn read(
     let (username, password) = credentials(&mut section, environment);
     let register = register(&mut section, &username, &password);
     let nat = nat(&mut section);
+    let numbers = numbers(&mut section);
+    let policy = incoming_call_policy(&mut section);
     let trunk = Trunk {
         id,
         name,
@@ -61,7 +65,9 @@ pub(super) fn read(
         },
         host: host(&mut section),
         outbound_proxy: outbound_proxy(&mut section, security.transport),
-        numbers: numbers(&mut section),
+        identity: identity::read(&mut section, &numbers),
+        inbound_credentials: inbound_credentials(&mut section, policy, environment),
+        numbers,
         username,
         password,
         register,
@@ -73,7 +79,7 @@ pub(super) fn read(
         encryption: security.encryption,
         secure_rtp: if security.encryption { SecureRtp::Required } else { SecureRtp::Off },
         allow_mixed: security.allow_mixed,
-        incoming_call_policy: incoming_call_policy(&mut section),
+        incoming_call_policy: policy,
         max_concurrent_calls: cap(&mut section, "max_concurrent_calls", CALLS_MAX),
         max_inbound_calls: cap(&mut section, "max_inbound_calls", CALLS_MAX),
         max_outbound_calls: cap(&mut section, "max_outbound_calls", CALLS_MAX),
@@ -126,13 +132,12 @@ fn refuse_absent_behaviour(section: &mut Section<'_, '_>) {
             section.unsupported(key, "true", "false");
         }
     }
-    let words: [(&'static str, &[&str], &[&str]); 6] = [
+    let words: [(&'static str, &[&str], &[&str]); 5] = [
         ("create_subscriptions", &["DEFAULT", "DENY"], &["ALLOW"]),
         ("audio_tones", &["NO AUDIO TONES", "none"], &["ON EARLY MEDIA", "ON ANSWERED CALLS"]),
         ("send_media", &["RFC2833", "SAME"], &["INFO", "SHORTINFO", "INBAND"]),
         ("dtmf_mode", &["rfc2833"], &["info", "shortinfo", "inband", "auto"]),
         ("direct_media", &["no"], &["yes", "nonat"]),
-        ("send_rpid", &["no"], &["rpid", "pai", "both"]),
     ];
     for (key, supported, later) in words {
         section.supported(key, supported, later);
@@ -279,21 +284,7 @@ fn credentials(
     environment: Option<Environment<'_>>,
 ) -> (Option<String>, Option<Secret<String>>) {
     let username = user(section, "username");
-    let inline = section.string("password").map(|text| match environment {
-        Some(environment) => expand(section, text.value, environment),
-        None => Some(Secret::new(text.value)).filter(|secret| !secret.expose().is_empty()),
-    });
-    let file = environment.and_then(|_| section.path("password_file"));
-    let from_file = file.as_deref().and_then(|path| password_file(section, path));
-    if inline.is_some() && file.is_some() {
-        let remedy = "keep password_file and remove password";
-        section.error("password", "password and password_file are both set", remedy);
-    }
-    let password = from_file.or(inline.flatten());
-    if password.as_ref().is_some_and(|password| password.expose().len() > PASSWORD_BYTES_MAX) {
-        let problem = format!("the password is longer than {PASSWORD_BYTES_MAX} bytes");
-        section.error("password", problem, "use a shorter one");
-    }
+    let password = secret(section, ["password", "password_file"], environment);
     if password.is_some() && username.is_none() {
         let remedy = "set username too: a digest needs both";
         section.error("password", "there is a password but no username", remedy);
@@ -301,9 +292,65 @@ fn credentials(
     (username, password)
 }
 
+/// What a peer proves where `incoming_call_policy` is `challenge`: a credential of its own, because
+/// the one that we answer with is known to the peer's side of things.
+fn inbound_credentials(
+    section: &mut Section<'_, '_>,
+    policy: IncomingCallPolicy,
+    environment: Option<Environment<'_>>,
+) -> Option<Credentials> {
+    let username = user(section, "inbound_username");
+    let keys = ["inbound_password", "inbound_password_file"];
+    let password = secret(section, keys, environment);
+    let is_asked = policy == IncomingCallPolicy::Challenge;
+    match (username, password) {
+        (Some(username), Some(password)) if is_asked => {
+            Some(Credentials::new(username, password.expose().as_str()))
+        }
+        (None, None) if !is_asked => None,
+        _ if is_asked => {
+            let problem = "a challenge needs the credential that answers it";
+            let remedy = "set inbound_username, and inbound_password or inbound_password_file";
+            section.error("incoming_call_policy", problem, remedy);
+            None
+        }
+        _ => {
+            let problem = "nothing asks for the inbound credential";
+            let remedy = "write incoming_call_policy = \"challenge\", or remove it";
+            section.error("inbound_username", problem, remedy);
+            None
+        }
+    }
+}
+
+/// A secret that stands in the first field, or in the file that the second one names.
+fn secret(
+    section: &mut Section<'_, '_>,
+    [key, file_key]: [&'static str; 2],
+    environment: Option<Environment<'_>>,
+) -> Option<Secret<String>> {
+    let inline = section.string(key).map(|text| match environment {
+        Some(environment) => expand(section, key, text.value, environment),
+        None => Some(Secret::new(text.value)).filter(|secret| !secret.expose().is_empty()),
+    });
+    let file = environment.and_then(|_| section.path(file_key));
+    let from_file = file.as_deref().and_then(|path| password_file(section, file_key, path));
+    if inline.is_some() && file.is_some() {
+        let remedy = format!("keep {file_key} and remove {key}");
+        section.error(key, format!("{key} and {file_key} are both set"), remedy);
+    }
+    let password = from_file.or(inline.flatten());
+    if password.as_ref().is_some_and(|password| password.expose().len() > PASSWORD_BYTES_MAX) {
+        let problem = format!("the password is longer than {PASSWORD_BYTES_MAX} bytes");
+        section.error(key, problem, "use a shorter one");
+    }
+    password
+}
+
 /// Replaces each `${NAME}` by the environment's value.
 fn expand(
     section: &mut Section<'_, '_>,
+    key: &'static str,
     text: String,
     environment: Environment<'_>,
 ) -> Option<Secret<String>> {
@@ -316,7 +363,7 @@ fn expand(
             Some(value) => expanded.push_str(&value),
             None => {
                 let problem = format!("the environment variable {name} is not set");
-                section.error("password", problem, "set it, or use password_file");
+                section.error(key, problem, format!("set it, or use {key}_file"));
                 return None;
             }
         }
@@ -326,12 +373,16 @@ fn expand(
     Some(Secret::new(expanded))
 }
 
-fn password_file(section: &mut Section<'_, '_>, path: &Path) -> Option<Secret<String>> {
+fn password_file(
+    section: &mut Section<'_, '_>,
+    key: &'static str,
+    path: &Path,
+) -> Option<Secret<String>> {
     let mut text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(cause) => {
             let problem = format!("{} cannot be read: {cause}", path.display());
-            section.error("password_file", problem, "create it, readable by this process's user");
+            section.error(key, problem, "create it, readable by this process's user");
             return None;
         }
     };
@@ -497,10 +548,11 @@ fn keep_alive(section: &mut Section<'_, '_>) -> Option<Probing> {
 }
 
 fn incoming_call_policy(section: &mut Section<'_, '_>) -> IncomingCallPolicy {
-    let values = ["allow", "known_numbers", "reject"];
-    match section.supported("incoming_call_policy", &values, &["challenge"]).map(|w| w.value) {
+    let values = ["allow", "known_numbers", "challenge", "reject"];
+    match section.word("incoming_call_policy", &values).map(|word| word.value) {
         Some(1) => IncomingCallPolicy::KnownNumbers,
-        Some(2) => IncomingCallPolicy::Reject,
+        Some(2) => IncomingCallPolicy::Challenge,
+        Some(3) => IncomingCallPolicy::Reject,
         _ => IncomingCallPolicy::Allow,
     }
 }

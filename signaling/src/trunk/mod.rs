@@ -7,6 +7,7 @@
 
 pub mod attribution;
 pub mod health;
+pub mod identity;
 pub mod nat;
 pub mod number;
 pub mod registration;
@@ -124,6 +125,10 @@ pub struct Trunk {
     pub source_acl: Vec<Cidr>,
     /// TLS identity; `Some` exactly when the transport is TLS.
     pub tls: Option<TlsSettings>,
+    /// What [`IncomingCallPolicy::Challenge`] demands of the peer.
+    pub inbound_credentials: Option<Credentials>,
+    /// Who calls: what the trunk is told, and what it is believed.
+    pub identity: identity::IdentityRules,
     /// User part of From toward the trunk.
     pub from_user: Option<String>,
     /// Host part of From toward the trunk.
@@ -302,6 +307,8 @@ pub enum IncomingCallPolicy {
     Allow,
     /// Only when the called number is one of the trunk's; else 404.
     KnownNumbers,
+    /// Routed once the peer has proven that it knows the inbound credentials (401, then digest).
+    Challenge,
     /// Outbound-only trunk; 403.
     Reject,
 }

@@ -65,6 +65,17 @@ impl Number {
         }
     }
 
+    /// The number, or the lowest of the range.
+    pub fn first(&self) -> String {
+        match self {
+            Self::One(number) => number.clone(),
+            Self::Range { plus, digits, first, .. } => {
+                let sign = if *plus { "+" } else { "" };
+                format!("{sign}{first:0w$}", w = *digits)
+            }
+        }
+    }
+
     /// Whether some number belongs to both.
     pub fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {
@@ -117,6 +128,7 @@ mod tests {
         assert!(!one.contains("493012345"));
         let range = Number::parse("0100-0199").unwrap();
         assert_eq!(range.to_string(), "0100-0199");
+        assert_eq!((range.first(), one.first()), (String::from("0100"), one.to_string()));
         for (user, want) in [("0100", true), ("0199", true), ("0200", false), ("100", false)] {
             assert_eq!(range.contains(user), want, "{user}");
         }

@@ -18,6 +18,7 @@ mod counters;
 mod failures;
 mod far;
 mod ffmpeg;
+mod fields;
 mod foreign;
 mod gateway;
 mod lines;

@@ -108,6 +108,8 @@ def arguments():
     parser.add_argument("--record", required=True)
     parser.add_argument("--refuse", type=int, default=0, help="answer every call with this code")
     parser.add_argument("--ring-only", action="store_true")
+    parser.add_argument("--user", help="answers challenges as this user")
+    parser.add_argument("--password", default="")
     parser.add_argument("--plain", action="store_true", help="no SRTP: what must be refused")
     return parser.parse_args()
 
@@ -146,6 +148,9 @@ def start(options):
 def account(options):
     config = pj.AccountConfig()
     config.idUri = f"sip:pbx@{options.address}:{options.port};transport=tls"
+    if options.user:
+        credential = pj.AuthCredInfo("digest", "*", options.user, 0, options.password)
+        config.sipConfig.authCreds.append(credential)
     media = config.mediaConfig
     media.srtpUse = pj.PJMEDIA_SRTP_DISABLED if options.plain else pj.PJMEDIA_SRTP_MANDATORY
     media.srtpSecureSignaling = 0 if options.plain else 1

@@ -17,7 +17,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 /// A user and a password. The password is wiped when dropped and never shown.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub username: String,
     password: Zeroizing<String>,

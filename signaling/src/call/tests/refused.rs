@@ -458,6 +458,7 @@ fn the_callees_invite_is_written_anew() {
         "Max-Forwards",
         "From",
         "To",
+        "P-Asserted-Identity",
         "Call-ID",
         "CSeq",
         "Contact",

@@ -1,0 +1,93 @@
+//! `send_rpid`, `trust_identity`, `trust_inbound_identity`, `caller_id_policy`, `from_user`,
+//! `from_domain`, `user_phone`, `diversion`.
+
+use std::net::UdpSocket;
+
+use super::{config_with, header, told_provider};
+use crate::capture::Capture;
+use crate::gateway::{Gateway, Place};
+use crate::lines::PATIENCE;
+use crate::pbx::Pbx;
+use crate::sipp::Sipp;
+
+/// The INVITE that SIPp gets when PJSIP calls it through a provider with these fields.
+fn asked_of_sipp(fields: &str) -> String {
+    let place = Place::new();
+    let mut gateway = Gateway::start(&place, &config_with(&place, "provider", fields));
+    let mut callee = Sipp::answer(&place, "u1", 1);
+    let mut phones = Pbx::start(&place, &[]);
+    let capture = Capture::start(&place);
+    phones.call(&place, "0612345");
+    phones.events.wait("\"media\"");
+    phones.hang_up();
+    callee.succeed();
+    let wire = capture.finish();
+    assert!(gateway.stop());
+    told_provider(&wire, &place, "INVITE ")
+        .expect("SIPp was asked")
+        .replace(&place.gateway.to_string(), "GATEWAY")
+}
+
+#[test]
+fn send_rpid_tells_sipp_who_calls() {
+    let invite = asked_of_sipp("send_rpid = \"both\"\nuser_phone = true");
+    assert_eq!(header(&invite, "P-Asserted-Identity"), Some("<sip:pbx@GATEWAY>"));
+    let rpid = "<sip:pbx@GATEWAY>;party=calling;screen=no;privacy=off";
+    assert_eq!(header(&invite, "Remote-Party-ID"), Some(rpid));
+    assert!(header(&invite, "To").unwrap().contains(";user=phone>"), "{invite}");
+    assert_eq!(header(&invite, "Privacy"), None);
+}
+
+#[test]
+fn caller_id_policy_and_account_shape_what_sipp_sees() {
+    let invite = asked_of_sipp(
+        "virtual_phone_number = \"+390612345\"\ncaller_id_policy = \"trunk\"\n\
+         from_user = \"account\"\nfrom_domain = \"carrier.example.com\"",
+    );
+    let from = header(&invite, "From").unwrap();
+    assert!(from.starts_with("<sip:account@carrier.example.com>;tag="), "{from}");
+    let pai = header(&invite, "P-Asserted-Identity");
+    assert_eq!(pai, Some("<sip:+390612345@carrier.example.com>"));
+}
+
+/// Who PJSIP thinks calls, when the provider sends an INVITE with these headers.
+fn seen_by_pjsip(fields: &str, headers: &str) -> String {
+    let place = Place::new();
+    let mut gateway = Gateway::start(&place, &config_with(&place, "provider", fields));
+    let mut phones = Pbx::start(&place, &["--refuse", "486"]);
+    let body = format!(
+        "v=0\r\no=- 1 1 IN IP4 {0}\r\ns=-\r\nc=IN IP4 {0}\r\nt=0 0\r\n\
+         m=audio 16000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n",
+        place.provider
+    );
+    let invite = format!(
+        "INVITE sip:390612345@{gateway}:5060 SIP/2.0\r\n\
+         Via: SIP/2.0/UDP {provider}:5070;branch=z9hG4bK-identity\r\n\
+         From: \"Alice\" <sip:390200000001@{provider}>;tag=e2e\r\n\
+         To: <sip:390612345@{gateway}>\r\nCall-ID: identity@{provider}\r\nCSeq: 1 INVITE\r\n\
+         Contact: <sip:390200000001@{provider}:5070>\r\nMax-Forwards: 70\r\n{headers}\
+         Content-Type: application/sdp\r\nContent-Length: {length}\r\n\r\n{body}",
+        gateway = place.gateway,
+        provider = place.provider,
+        length = body.len(),
+    );
+    let provider = UdpSocket::bind((place.provider, 5070)).unwrap();
+    provider.set_read_timeout(Some(PATIENCE)).unwrap();
+    provider.send_to(invite.as_bytes(), (place.gateway, 5060)).unwrap();
+    let event = phones.events.wait("\"incoming\"");
+    assert_eq!(gateway.cdrs_when(1)[0]["code"], 486);
+    assert!(gateway.stop());
+    let event: serde_json::Value = serde_json::from_str(&event).unwrap();
+    event["remote"].as_str().unwrap().replace(&place.gateway.to_string(), "GATEWAY")
+}
+
+#[test]
+fn a_caller_who_asks_for_privacy_is_unknown_to_pjsip() {
+    let asserts = "P-Asserted-Identity: <sip:+390299999999@example.com>\r\n";
+    let seen = seen_by_pjsip("", asserts);
+    assert_eq!(seen, "\"Alice\" <sip:390200000001@GATEWAY>", "not believed");
+    let seen = seen_by_pjsip("trust_inbound_identity = true", asserts);
+    assert_eq!(seen, "\"Alice\" <sip:+390299999999@GATEWAY>", "believed");
+    let seen = seen_by_pjsip("trust_inbound_identity = true", &format!("{asserts}Privacy: id\r\n"));
+    assert_eq!(seen, "\"Anonymous\" <sip:anonymous@anonymous.invalid>");
+}

@@ -1,0 +1,28 @@
+//! The fields of a trunk, each with real peers: one file for each group of fields.
+
+mod challenge;
+mod identity;
+
+use crate::capture::Datagram;
+use crate::gateway::Place;
+
+/// The configuration that most tests use, with more fields of one trunk.
+pub fn config_with(place: &Place, trunk: &str, fields: &str) -> String {
+    let name = format!("name = \"{trunk}\"\n");
+    let config = place.config();
+    assert!(config.contains(&name), "{trunk} is a trunk");
+    config.replace(&name, &format!("{name}{fields}\n"))
+}
+
+/// The first captured message that begins so and went to the provider.
+pub fn told_provider<'a>(wire: &'a [Datagram], place: &Place, start: &str) -> Option<&'a str> {
+    let mut to_provider = wire.iter().filter(|d| d.destination.0 == place.provider);
+    let found = to_provider.find(|d| d.payload.starts_with(start.as_bytes()))?;
+    Some(std::str::from_utf8(&found.payload).expect("SIP of the gateway is text"))
+}
+
+/// A header's value.
+pub fn header<'a>(message: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = message.lines().take_while(|line| !line.is_empty());
+    lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
+}
