@@ -44,7 +44,7 @@ impl Format {
 
     /// The format of `list` that this one answers: the same payload type if it means the same, else
     /// the one with the same parameters, else the first of the same encoding.
-    pub(crate) fn find_in<'a>(&self, list: &'a [Self]) -> Option<&'a Self> {
+    pub fn find_in<'a>(&self, list: &'a [Self]) -> Option<&'a Self> {
         let same = || list.iter().filter(|other| self.is_same_as(other));
         same()
             .find(|other| other.payload_type == self.payload_type)

@@ -5,17 +5,18 @@ use std::time::{Duration, Instant};
 use abi::FlowId;
 use sdp::Policy;
 use sip::endpoint::{ClientId, DialogId, Hop, ServerId};
+use sip::wire::{HeaderName, Headers};
 
 use super::ending::Ending;
 use super::identity::Caller;
 use super::negotiate::{Agreed, Unusable};
 use super::ways::{self, Timeouts, ways};
-use super::{Desk, State};
+use super::{Desk, State, timers};
 use crate::admission::Slot;
 use crate::cdr::{Record, Way};
 use crate::media::{Pair, Token};
 use crate::secret::Pii;
-use crate::trunk::{TrunkId, Vantage};
+use crate::trunk::{Trunk, TrunkId, Vantage};
 
 /// The two sides of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +44,35 @@ pub struct Leg {
     pub dialog: Option<DialogId>,
     /// The call's place on the trunk; given back as soon as the call is over for its parties.
     pub slot: Option<Slot>,
+    /// What media was last connected by.
+    pub standing: Option<Agreed>,
+    /// Its session timer, as agreed when the call was answered.
+    pub timer: Option<timers::Agreed>,
+    /// The peer takes UPDATE (RFC 3311).
+    pub updates: bool,
+}
+
+impl Leg {
+    pub fn new(trunk: &Trunk, hop: Hop, vantage: Vantage) -> Self {
+        let (id, policy) = (trunk.id, trunk.policy());
+        Self {
+            trunk: id,
+            policy,
+            hop,
+            vantage,
+            dialog: None,
+            slot: None,
+            standing: None,
+            timer: None,
+            updates: false,
+        }
+    }
+
+    /// What the peer's INVITE or its 2xx says beside its media.
+    pub fn agree(&mut self, headers: &Headers, timer: Option<Option<timers::Agreed>>) {
+        self.timer = timer.flatten();
+        self.updates = headers.has_token(&HeaderName::Allow, "UPDATE");
+    }
 }
 
 /// A call, apart from where it is.
@@ -136,6 +166,13 @@ impl Common {
         }
     }
 
+    pub fn leg_mut(&mut self, party: Party) -> &mut Leg {
+        match party {
+            Party::Caller => &mut self.caller,
+            Party::Callee => &mut self.callee,
+        }
+    }
+
     pub fn is_forward(&self, flow: FlowId) -> bool {
         flow == self.flows.pair.forward
     }
@@ -165,6 +202,8 @@ impl Common {
         self.cdr.suites(near.suite.map(sdp::Suite::name), far.suite.map(sdp::Suite::name));
         self.note_media(near, far, &ways);
         let pair = self.flows.pair;
+        self.caller.standing = Some(near.clone());
+        self.callee.standing = Some(far.clone());
         match desk.media.connect(&pair, ways) {
             Ok(serial) => Ok(serial),
             Err(error) => {

@@ -12,7 +12,7 @@ use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
 
 use super::common::Party;
 use super::table::Index;
-use super::{Common, headers};
+use super::{Common, headers, timers};
 use crate::admission::{Admission, Bound};
 use crate::cdr::{Record, Writer};
 use crate::feed::{CallNews, Feed, LiveCall, News, Step};
@@ -102,7 +102,10 @@ impl Desk<'_> {
         status: StatusCode,
         body: Option<Bytes>,
     ) -> Option<DialogId> {
-        let extra = vec![(HeaderName::Allow, Bytes::from_static(headers::ALLOW.as_bytes()))];
+        let mut extra = headers::capabilities();
+        if status.is_success() {
+            extra.extend(timers::answer_headers(common.caller.timer));
+        }
         let body = body.map(|b| (headers::SDP, b));
         let dialog = self.answer(transaction, status, extra, body)?;
         self.own_dialog(common, dialog, Party::Caller);
@@ -153,7 +156,65 @@ impl Desk<'_> {
         Some(client)
     }
 
-    /// Acknowledges a 2xx of the callee.
+    /// Asks the callee again, for the interval of the session timer that its 422 names.
+    pub fn ask_longer(
+        &mut self,
+        common: &mut Common,
+        client: ClientId,
+        refusal: &Response,
+    ) -> Option<ClientId> {
+        let extra = timers::retry_headers(&refusal.headers)?;
+        let client = self.endpoint.reissue(self.now, client, extra).ok()?;
+        self.own_client(common, client);
+        Some(client)
+    }
+
+    /// Sends an INVITE inside of a side's dialog; `None` when one runs there already.
+    pub fn reinvite(
+        &mut self,
+        common: &mut Common,
+        party: Party,
+        extra: Vec<(HeaderName, Bytes)>,
+        offer: Bytes,
+    ) -> Option<ClientId> {
+        let allow = (HeaderName::Allow, Bytes::from_static(headers::ALLOW.as_bytes()));
+        let extra = extra.into_iter().chain([allow]).collect();
+        self.ask_inside(common, party, Method::Invite, extra, Some((headers::SDP, offer)))
+    }
+
+    /// Sends an UPDATE without an offer inside of a side's dialog.
+    pub fn update(
+        &mut self,
+        common: &mut Common,
+        party: Party,
+        extra: Vec<(HeaderName, Bytes)>,
+    ) -> Option<ClientId> {
+        self.ask_inside(common, party, Method::Update, extra, None)
+    }
+
+    fn ask_inside(
+        &mut self,
+        common: &mut Common,
+        party: Party,
+        method: Method,
+        extra: Vec<(HeaderName, Bytes)>,
+        body: Option<(&str, Bytes)>,
+    ) -> Option<ClientId> {
+        let dialog = common.leg(party).dialog?;
+        let sent = self.endpoint.request_in_dialog(self.now, dialog, method, extra, body);
+        match sent {
+            Ok(client) => {
+                self.own_client(common, client);
+                Some(client)
+            }
+            Err(misuse) => {
+                tracing::debug!(call = common.id(), %misuse, "request not sent");
+                None
+            }
+        }
+    }
+
+    /// Acknowledges a 2xx.
     pub fn ack(&mut self, dialog: DialogId, body: Option<Bytes>) {
         let body = body.map(|b| (headers::SDP, b));
         if let Err(misuse) = self.endpoint.ack(self.now, dialog, body) {
@@ -233,6 +294,12 @@ impl Desk<'_> {
     pub fn own_client(&mut self, common: &mut Common, client: ClientId) {
         common.clients.push(client);
         self.index.clients.insert(client, common.token);
+    }
+
+    /// Forgets a request that has its final answer.
+    pub fn disown_client(&mut self, common: &mut Common, client: ClientId) {
+        common.clients.retain(|own| *own != client);
+        self.index.clients.remove(&client);
     }
 
     pub fn own_dialog(&mut self, common: &mut Common, dialog: DialogId, party: Party) {

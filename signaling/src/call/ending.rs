@@ -64,8 +64,13 @@ impl Ending {
 
     pub fn on(mut self, common: &mut Common, desk: &mut Desk<'_>, happening: Happening) -> State {
         match happening {
-            Happening::Response { client, response, .. } if response.status.is_final() => {
+            Happening::Response { client, dialog, response, .. } if response.status.is_final() => {
+                let is_bye = self.byes.contains(&client);
                 self.byes.retain(|bye| *bye != client);
+                // A change of the call was agreed to when the call was over.
+                if let Some(dialog) = dialog.filter(|_| !is_bye && response.status.is_success()) {
+                    desk.ack(dialog, None);
+                }
             }
             Happening::Failed { client, .. } => self.byes.retain(|bye| *bye != client),
             Happening::Closed { flow, packets, bytes } => common.closed(flow, packets, bytes),

@@ -7,11 +7,12 @@ use sip::wire::{HeaderName, Headers, Method, NameAddr, Request, StatusCode, Uri}
 
 use super::identity::Unshowable;
 use super::negotiate::{Offered, Unusable};
-use super::{Common, Desk, identity};
+use super::{Common, Desk, identity, timers};
 use crate::trunk::Trunk;
+use crate::trunk::timer::TimerPolicy;
 
 /// Methods that a call of this gateway understands.
-pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS";
+pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE";
 /// The one body type that a call of this gateway understands.
 pub const SDP: &str = "application/sdp";
 /// Max-Forwards of a request that came without one (RFC 3261 §16.6).
@@ -84,6 +85,9 @@ pub fn callee_invite(
         headers.push(name, value);
     }
     headers.push(HeaderName::Allow, ALLOW);
+    for (name, value) in timers::offer_headers(&trunk.timer) {
+        headers.push(name, value);
+    }
     if let Some(offered) = offered {
         headers.push(HeaderName::ContentType, SDP);
         request.body = offered.body.clone();
@@ -112,18 +116,35 @@ pub fn answer_bye(desk: &mut Desk<'_>, transaction: ServerId) {
     desk.answer(transaction, StatusCode::OK, Vec::new(), None);
 }
 
-/// Answers a request inside a dialog that changes nothing: what this version does not carry is
-/// refused without harm to the call (RFC 3261 §14.2).
+/// What our side of a dialog can do, for a 2xx.
+pub fn capabilities() -> Vec<(HeaderName, Bytes)> {
+    vec![
+        (HeaderName::Allow, Bytes::from_static(ALLOW.as_bytes())),
+        (HeaderName::Supported, Bytes::from_static(b"timer")),
+    ]
+}
+
+/// The extensions that a request demands and its trunk does not have (RFC 3261 §8.2.2.3).
+pub fn unsupported(request: &Request, trunk: &Trunk) -> Option<Bytes> {
+    let has_timer = trunk.timer.policy != TimerPolicy::Refuse;
+    let known = |token: &Bytes| token.eq_ignore_ascii_case(b"timer") && has_timer;
+    let demanded = request.headers.list(&HeaderName::Require).unwrap_or_default();
+    let foreign: Vec<Bytes> = demanded.into_iter().filter(|token| !known(token)).collect();
+    (!foreign.is_empty()).then(|| Bytes::from(foreign.join(&b", "[..])))
+}
+
+/// Answers a request inside a dialog that changes nothing: what cannot be carried out now is refused
+/// without harm to the call (RFC 3261 §14.2).
 pub fn answer_in_dialog(desk: &mut Desk<'_>, transaction: ServerId, request: &Request) {
     let allow = || vec![(HeaderName::Allow, Bytes::from_static(ALLOW.as_bytes()))];
     match &request.method {
         Method::Bye | Method::Options => {
             desk.answer(transaction, StatusCode::OK, allow(), None);
         }
-        Method::Invite => {
-            let warning = "399 trunkline \"a change of a running call is not supported\"";
-            let extra = vec![(HeaderName::Warning, Bytes::from_static(warning.as_bytes()))];
-            desk.answer(transaction, StatusCode::NOT_ACCEPTABLE_HERE, extra, None);
+        // Before the call is answered its media has one offer under way (RFC 3311 §5.2); when it is
+        // over nothing changes any more.
+        Method::Invite | Method::Update => {
+            desk.answer(transaction, StatusCode::REQUEST_PENDING, Vec::new(), None);
         }
         _ => {
             desk.answer(transaction, StatusCode::METHOD_NOT_ALLOWED, allow(), None);

@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use sip::endpoint::{Cause, ClientId, DialogId, ServerId};
-use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
+use sip::wire::{Method, Response, StatusCode};
 
 use super::answering::{Answering, Late};
 use super::connecting::Connecting;
 use super::ending::Cancelling;
 use super::leasing::Asked;
 use super::negotiate::{self, Agreed, Offered, Ports, Unusable};
-use super::{Common, Desk, Happening, Party, State, headers};
+use super::{Common, Desk, Happening, Party, State, headers, timers};
 
 /// Keys of the callee that one call may bring: its context in the data plane outlives each, and so
 /// many are kept there, as many as there are suites.
@@ -231,6 +231,9 @@ impl Inviting {
     ) -> State {
         let Some(dialog) = dialog else { return State::Inviting(self) };
         common.callee.dialog = Some(dialog);
+        let trunk = desk.trunks.get(common.callee.trunk);
+        let timer = trunk.map(|trunk| timers::accepted(&response.headers, &trunk.timer));
+        common.callee.agree(&response.headers, timer);
         let body = headers::sdp_of(&response.headers, &response.body);
         if self.offered.is_none() {
             return self.answered_late(common, desk, body);
@@ -294,6 +297,13 @@ impl Inviting {
                 return State::Inviting(self);
             }
         }
+        if status == StatusCode::SESSION_INTERVAL_TOO_SMALL && self.tries == 0 {
+            self.tries += 1;
+            if let Some(client) = desk.ask_longer(common, self.client, response) {
+                self.client = client;
+                return State::Inviting(self);
+            }
+        }
         let passed = headers::status_toward_caller(status);
         let mut reason = String::from_utf8_lossy(&response.reason).into_owned();
         if passed != status {
@@ -328,11 +338,4 @@ pub fn reject_caller(
     let (status, reason) = (reject.status(), reject.to_string());
     desk.refuse(transaction, status, &reason);
     common.failed(desk, status.code(), &reason)
-}
-
-/// Whether `request` is an INVITE that this version can carry: no extension is demanded of us.
-pub fn unsupported(request: &Request) -> Option<Bytes> {
-    let demanded: Vec<&[u8]> =
-        request.headers.all(&HeaderName::Require).map(AsRef::as_ref).collect();
-    (!demanded.is_empty()).then(|| Bytes::from(demanded.join(&b", "[..])))
 }

@@ -13,6 +13,7 @@
 
 mod answering;
 mod challenge;
+mod changing;
 mod common;
 mod connecting;
 mod desk;
@@ -22,8 +23,10 @@ mod identity;
 mod inviting;
 mod leasing;
 mod negotiate;
+mod renegotiate;
 mod table;
 mod talking;
+pub mod timers;
 mod ways;
 
 use std::net::SocketAddr;
@@ -54,7 +57,7 @@ pub enum State {
     /// The caller has its answer and has not acknowledged yet.
     Answering(Box<Answering>),
     /// Both dialogs are confirmed.
-    Talking(Talking),
+    Talking(Box<Talking>),
     /// The caller has its final answer; the callee's INVITE is being cancelled.
     Cancelling(Cancelling),
     /// BYEs are out and flows are being closed.
@@ -83,9 +86,9 @@ pub enum Happening {
     Failed { client: ClientId, cause: Cause },
     /// The caller gave up before a final answer.
     Cancelled,
-    /// The caller acknowledged our 2xx.
-    Ack { request: Request },
-    /// The caller never acknowledged our 2xx.
+    /// A 2xx of ours was acknowledged.
+    Ack { party: Party, request: Request },
+    /// A 2xx of ours was never acknowledged.
     AckMissing,
     /// A request inside one of the call's dialogs.
     Request { party: Party, transaction: ServerId, request: Request },

@@ -8,7 +8,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
-use sdp::{Audio, Crypto, Description, Key, Local, Policy, Reject, SdpError, Suite};
+use sdp::{Audio, Crypto, Description, Format, Key, Local, Policy, Reject, SdpError, Suite};
 use sip::wire::StatusCode;
 
 use super::common::Leg;
@@ -26,14 +26,26 @@ pub struct Ports {
 pub struct Offered {
     pub body: Bytes,
     description: Description,
+    said: Said,
+}
+
+/// What a description of ours says.
+#[derive(Clone)]
+pub(super) struct Said {
     /// One for each suite.
-    keys: Vec<Key>,
+    pub keys: Vec<Key>,
+    /// Formats under the numbers that it gives them.
+    pub formats: Vec<Format>,
+    pub ports: Ports,
+    /// Counts the descriptions of one dialog (RFC 3264 §8).
+    pub version: u64,
 }
 
 /// What the other side of a leg agreed to.
+#[derive(Clone)]
 pub struct Agreed {
     pub audio: Audio,
-    /// It made the offer of this call; else the answer.
+    /// It made the last offer of this leg; else the answer.
     pub offered: bool,
     pub place: Place,
     /// Key with which it encrypts what it sends to us; absent on a plain leg.
@@ -41,6 +53,10 @@ pub struct Agreed {
     /// Key with which we encrypt what we send to it; absent on a plain leg.
     pub send: Option<abi::Key>,
     pub suite: Option<Suite>,
+    /// What we told it: the numbers under which it sends, and our key of the suite alone.
+    pub(super) said: Said,
+    /// Our description.
+    pub body: Bytes,
 }
 
 /// Why a leg's media cannot be served.
@@ -109,9 +125,20 @@ pub fn offer(
 ) -> Result<Offered, Unusable> {
     let suites = policy.security.suites().iter();
     let keys: Vec<Key> = suites.map(|s| fresh(*s, entropy)).collect::<Result<_, _>>()?;
-    let body = sdp::write_offer(far, policy, &local(ports, origin, &keys))?;
+    let said = Said { keys, formats: Vec::new(), ports, version: origin };
+    write_offer(policy, far, origin, said)
+}
+
+pub(super) fn write_offer(
+    policy: &Policy,
+    far: Option<&Audio>,
+    origin: u64,
+    said: Said,
+) -> Result<Offered, Unusable> {
+    let body = sdp::write_offer(far, policy, &local(&said, origin))?;
     let description = Description::parse(&body)?;
-    Ok(Offered { body: Bytes::from(body), description, keys })
+    let formats = sdp::read_offer(&description, policy)?.formats;
+    Ok(Offered { body: Bytes::from(body), description, said: Said { formats, ..said } })
 }
 
 /// Reads the answer to an offer of ours.
@@ -121,7 +148,7 @@ pub fn offer(
 pub fn accept(offered: &Offered, answer: &[u8], leg: &Leg) -> Result<Agreed, Unusable> {
     let description = Description::parse(answer)?;
     let audio = sdp::read_answer(&description, &offered.description, &leg.policy)?;
-    agreed(audio, false, &offered.keys, leg)
+    agreed(audio, false, offered.said.clone(), offered.body.clone(), leg)
 }
 
 /// Reads an offer of a peer.
@@ -149,23 +176,25 @@ pub fn answer(
 ) -> Result<(Bytes, Agreed), Unusable> {
     let suite = chosen.cryptos.first().map(|c| c.suite);
     let keys: Vec<Key> = suite.iter().map(|s| fresh(*s, entropy)).collect::<Result<_, _>>()?;
-    let local = local(ports, origin, &keys);
-    let body = sdp::write_answer(offer, chosen, far, &leg.policy, &local)?;
-    Ok((Bytes::from(body), agreed(chosen.clone(), true, &keys, leg)?))
+    // An answer repeats the numbers of its offer.
+    let said = Said { keys, formats: chosen.formats.clone(), ports, version: origin };
+    let body =
+        Bytes::from(sdp::write_answer(offer, chosen, far, &leg.policy, &local(&said, origin))?);
+    Ok((body.clone(), agreed(chosen.clone(), true, said, body, leg)?))
 }
 
-fn local(ports: Ports, origin: u64, keys: &[Key]) -> Local<'_> {
+pub(super) fn local(said: &Said, origin: u64) -> Local<'_> {
     Local {
-        address: ports.address,
-        rtp_port: ports.rtp,
-        rtcp_port: ports.rtcp,
+        address: said.ports.address,
+        rtp_port: said.ports.rtp,
+        rtcp_port: said.ports.rtcp,
         origin_id: origin,
-        origin_version: origin,
-        keys,
+        origin_version: said.version,
+        keys: &said.keys,
     }
 }
 
-fn fresh(suite: Suite, entropy: Entropy<'_>) -> Result<Key, Unusable> {
+pub(super) fn fresh(suite: Suite, entropy: Entropy<'_>) -> Result<Key, Unusable> {
     let mut material = zeroize::Zeroizing::new([0_u8; 46]);
     let length = (suite.key_len() + suite.salt_len()).min(material.len());
     let (used, _) = material.split_at_mut(length);
@@ -173,19 +202,25 @@ fn fresh(suite: Suite, entropy: Entropy<'_>) -> Result<Key, Unusable> {
     Key::new(suite, used).map_err(Unusable::Key)
 }
 
-/// A secure leg has both keys or is no leg: a missing key means plain RTP to the data plane. `ours`
-/// are the keys that we told the peer, one for each suite.
-fn agreed(audio: Audio, offered: bool, ours: &[Key], leg: &Leg) -> Result<Agreed, Unusable> {
+/// A secure leg has both keys or is no leg: a missing key means plain RTP to the data plane. `said`
+/// has the keys that we told the peer, one for each suite, of which the agreed one is kept.
+pub(super) fn agreed(
+    audio: Audio,
+    offered: bool,
+    mut said: Said,
+    body: Bytes,
+    leg: &Leg,
+) -> Result<Agreed, Unusable> {
     let theirs = audio.cryptos.first();
     let suite = theirs.map(|crypto| crypto.suite);
     let receive = theirs.map(their_key).transpose()?;
-    let ours = suite.and_then(|suite| ours.iter().find(|key| key.suite() == suite));
-    let send = ours.map(wire_key).transpose()?;
+    said.keys.retain(|key| Some(key.suite()) == suite);
+    let send = said.keys.first().map(wire_key).transpose()?;
     if audio.secure != receive.is_some() || audio.secure != send.is_some() {
         return Err(Unusable::Keyless);
     }
     let place = leg.vantage.place(audio.rtp, audio.rtcp);
-    Ok(Agreed { audio, offered, place, receive, send, suite })
+    Ok(Agreed { audio, offered, place, receive, send, suite, said, body })
 }
 
 /// The peer's key, with the identifier that its packets name it by. Ours carry none.
@@ -232,14 +267,9 @@ mod tests {
         let config = config::parse(text, std::path::Path::new(".")).unwrap();
         let trunk = &config.trunks[0];
         let remote: SocketAddr = "192.0.2.1:5060".parse().unwrap();
-        Leg {
-            trunk: trunk.id,
-            policy: Policy { security, allow: Vec::new(), ..trunk.policy() },
-            hop: Hop { transport: Transport::Udp, remote, connection: 0, tag: 1 },
-            vantage: Vantage::new(trunk, remote.ip()),
-            dialog: None,
-            slot: None,
-        }
+        let hop = Hop { transport: Transport::Udp, remote, connection: 0, tag: 1 };
+        let policy = Policy { security, allow: Vec::new(), ..trunk.policy() };
+        Leg { policy, ..Leg::new(trunk, hop, Vantage::new(trunk, remote.ip())) }
     }
 
     fn offer(suite: Suite, more: &str) -> String {
@@ -255,16 +285,23 @@ mod tests {
         )
     }
 
+    fn agree(audio: Audio, keys: &[Key], leg: &Leg) -> Result<Agreed, Unusable> {
+        let address = "192.0.2.1".parse().unwrap();
+        let ports = Ports { address, rtp: 20_000, rtcp: 20_001 };
+        let said = Said { keys: keys.to_vec(), formats: Vec::new(), ports, version: 1 };
+        agreed(audio, true, said, Bytes::new(), leg)
+    }
+
     #[test]
     fn a_secure_leg_without_a_key_is_no_leg() {
         let suite = Suite::AesCm128HmacSha1_80;
         let leg = leg(Security::secure(vec![suite]));
         let (_, audio) = read(offer(suite, "").as_bytes(), &leg.policy).unwrap();
         let key = Key::new(suite, &[7; 30]).unwrap();
-        let whole = agreed(audio.clone(), true, std::slice::from_ref(&key), &leg).unwrap();
+        let whole = agree(audio.clone(), std::slice::from_ref(&key), &leg).unwrap();
         assert!(whole.receive.is_some() && whole.send.is_some(), "positive control");
         let keyless = |audio: &Audio, ours: &[Key]| {
-            matches!(agreed(audio.clone(), true, ours, &leg), Err(Unusable::Keyless))
+            matches!(agree(audio.clone(), ours, &leg), Err(Unusable::Keyless))
         };
         assert!(keyless(&audio, &[]), "nothing of ours to protect");
         let other = Key::new(Suite::AesCm128HmacSha1_32, &[7; 30]).unwrap();
@@ -281,7 +318,7 @@ mod tests {
             for (more, mki) in [("", None), ("|2^31|1:1", Some((1, 1))), ("|7:4", Some((7, 4)))] {
                 let (_, audio) = read(offer(suite, more).as_bytes(), &leg.policy).unwrap();
                 let ours = Key::new(suite, &vec![7; suite.key_len() + suite.salt_len()]).unwrap();
-                let agreed = agreed(audio, true, std::slice::from_ref(&ours), &leg).unwrap();
+                let agreed = agree(audio, std::slice::from_ref(&ours), &leg).unwrap();
                 let (receive, send) = (agreed.receive.unwrap(), agreed.send.unwrap());
                 assert_eq!(receive.suite(), suite_of(suite));
                 assert_eq!(receive.suite(), send.suite());

@@ -13,7 +13,7 @@ use super::desk::Deadlines;
 use super::identity::Caller;
 use super::leasing::{Asked, Leasing};
 use super::ways::Timeouts;
-use super::{Common, Desk, Happening, Party, State, headers, negotiate};
+use super::{Common, Desk, Happening, Party, State, headers, negotiate, timers};
 use crate::admission::{Bound, Full, Slot};
 use crate::cdr::Record;
 use crate::feed::{LiveCall, Step};
@@ -168,7 +168,7 @@ impl Calls {
         request: &Request,
         cdr: &mut Record,
     ) -> Result<(Decision, Option<(sdp::Description, sdp::Audio)>), Refused> {
-        if let Some(demanded) = super::inviting::unsupported(request) {
+        if let Some(demanded) = headers::unsupported(request, caller) {
             let mut refused =
                 Refused::new(StatusCode::BAD_EXTENSION, "Require asks for an extension");
             refused.extra.push((HeaderName::Unsupported, demanded));
@@ -176,6 +176,12 @@ impl Calls {
         }
         let called = called
             .ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "no number in the Request-URI"))?;
+        if let Err(timers::TooSmall(least)) = timers::answer(&request.headers, &caller.timer) {
+            let status = StatusCode::SESSION_INTERVAL_TOO_SMALL;
+            let mut refused = Refused::new(status, "Session-Expires is too small");
+            refused.extra.push((HeaderName::MinSe, least.to_string().into()));
+            return Err(refused);
+        }
         check_policy(caller, called)?;
         check_capacity(desk, caller, Bound::In)?;
         let number = who.number();
@@ -248,11 +254,14 @@ impl Calls {
         };
         let leg = |trunk: &Trunk, hop: Hop, slot: Slot| {
             let vantage = Vantage::new(trunk, hop.remote.ip());
-            let (policy, slot) = (trunk.policy(), Some(slot));
-            Leg { trunk: trunk.id, policy, hop, vantage, dialog: None, slot }
+            Leg { slot: Some(slot), ..Leg::new(trunk, hop, vantage) }
         };
         let (mut near, far) = (leg(caller, hop, near_slot), leg(callee, target, far_slot));
         near.vantage.asked(hop.remote.ip(), &asked.invite);
+        near.agree(
+            &asked.invite.headers,
+            timers::answer(&asked.invite.headers, &caller.timer).ok(),
+        );
         let shorter = |a: Option<Duration>, b: Option<Duration>| a.into_iter().chain(b).min();
         let mut common = Common::new(token, near, far, pair, cdr, decision.called);
         common.who = asked.who.clone();
@@ -290,8 +299,8 @@ impl Calls {
                 self.happen(desk, token, Happening::Cancelled);
             }
             Event::Ack { dialog, request } => {
-                let Some((token, _)) = desk.index.dialogs.get(&dialog).copied() else { return };
-                self.happen(desk, token, Happening::Ack { request });
+                let Some((token, party)) = desk.index.dialogs.get(&dialog).copied() else { return };
+                self.happen(desk, token, Happening::Ack { party, request });
             }
             Event::AckMissing { dialog } => {
                 let Some((token, _)) = desk.index.dialogs.get(&dialog).copied() else { return };
@@ -427,7 +436,9 @@ impl Calls {
 
     fn step(&mut self, desk: &mut Desk<'_>, token: Token, happening: Happening) {
         let Some((mut common, state)) = self.live.remove(&token) else { return };
-        if let Happening::Response { dialog: Some(dialog), response, .. } = &happening {
+        if let Happening::Response { dialog: Some(dialog), response, .. } = &happening
+            && common.caller.dialog != Some(*dialog)
+        {
             desk.own_dialog(&mut common, *dialog, Party::Callee);
             let lost = common.callee.dialog.is_some_and(|own| own != *dialog);
             if lost && accepts_invite(response) {

@@ -6,6 +6,7 @@ mod plane;
 mod rig;
 
 mod answered;
+mod changes;
 mod forks;
 mod identity;
 mod media;
@@ -13,4 +14,5 @@ mod news;
 mod random;
 mod refused;
 mod silence;
+mod timers;
 mod ways;

@@ -2,9 +2,10 @@
 //! agreed to.
 //!
 //! A side is sent what it numbers itself (RFC 3264 §5.1, §6.1): its own payload types, at the
-//! address that it named, under our key for it. Our offer to the side that answers repeats the
-//! numbers of the side that offered. So both sides send in the offer's numbers, and only where the
-//! answer has others are they changed on the way.
+//! address that it named, under our key for it. It sends under the numbers of our description for
+//! it, which are those of its own offer where it made one, and else those of the other side's. So
+//! numbers are changed on the way only where an answer, or a later offer of the other side, has
+//! others.
 
 use std::time::Duration;
 
@@ -34,11 +35,11 @@ impl Timeouts {
 /// # Errors
 /// [`Unusable::Renumbered`] when the answer numbers more formats anew than a flow can change.
 pub fn ways(near: &Agreed, far: &Agreed, timeouts: Timeouts) -> Result<[Update; 2], Unusable> {
-    let formats = Formats::of(near, far)?;
-    let way = |from: &Agreed, to: &Agreed| {
+    let way = |from: &Agreed, to: &Agreed| -> Result<Update, Unusable> {
         let (audio, other) = (&from.audio, &to.audio);
         let is_held = !(audio.direction.sends() && other.direction.receives());
-        Update {
+        let formats = Formats::of(from, to);
+        Ok(Update {
             timeout_ms: timeouts.of(is_held),
             rtcp_mux_in: audio.rtcp_mux,
             rtcp_mux_out: other.rtcp_mux,
@@ -50,16 +51,16 @@ pub fn ways(near: &Agreed, far: &Agreed, timeouts: Timeouts) -> Result<[Update; 
             unprotect: from.receive.clone(),
             protect: to.send.clone(),
             await_destination: to.place.is_awaited,
-            received: formats.voice(true, audio.ptime),
-            sent: formats.voice(to.offered, other.ptime),
-            events_received: formats.event(true),
-            events_sent: formats.event(to.offered),
-            payloads: formats.map(to.offered),
+            received: formats.voice(Side::From, audio.ptime),
+            sent: formats.voice(Side::To, other.ptime),
+            events_received: formats.event(Side::From),
+            events_sent: formats.event(Side::To),
+            payloads: formats.map().ok_or(Unusable::Renumbered)?,
             learning: from.place.learning,
             ..Update::new(0, FlowId::NONE)
-        }
+        })
     };
-    Ok([way(near, far), way(far, near)])
+    Ok([way(near, far)?, way(far, near)?])
 }
 
 /// Whether digits can pass as telephone events (RFC 4733).
@@ -67,33 +68,56 @@ pub fn has_events(way: &Update) -> bool {
     way.events_received.is_some()
 }
 
-/// The formats that both sides agreed to.
-struct Formats {
-    /// Each as the offer numbers it and as the answer does; the preferred one first.
-    pairs: Vec<(sdp::Format, sdp::Format)>,
-    to_answerer: PayloadMap,
-    to_offerer: PayloadMap,
+/// The formats that pass one way.
+struct Formats<'a> {
+    /// Each as it is sent and as the receiver numbers it; the preferred one first.
+    pairs: Vec<(&'a sdp::Format, &'a sdp::Format)>,
+    /// Other numbers under which they may come: many peers send in those of their own answer. They
+    /// are understood where they mean nothing else.
+    also: Vec<(u8, u8)>,
 }
 
-impl Formats {
-    fn of(near: &Agreed, far: &Agreed) -> Result<Self, Unusable> {
-        let (offer, answer) = if near.offered { (near, far) } else { (far, near) };
-        let agreed = offer.audio.agreed(&answer.audio).into_iter();
-        let pairs: Vec<_> = agreed.map(|(o, a)| (o.clone(), a.clone())).collect();
-        let numbers = pairs.iter().map(|(o, a)| (o.payload_type, a.payload_type));
-        let told = |number: u8| pairs.iter().any(|(o, _)| o.payload_type == number);
-        // A peer should send in the offer's numbers, but many send in those of their own answer.
-        // They are understood where they mean nothing else.
-        let back = numbers.clone().filter(|(_, own)| !told(*own)).map(|(o, own)| (own, o));
-        let to_answerer = PayloadMap::new(numbers.clone()).ok_or(Unusable::Renumbered)?;
-        let to_offerer = PayloadMap::new(back).ok_or(Unusable::Renumbered)?;
-        Ok(Self { pairs, to_answerer, to_offerer })
+/// Whose number of a format.
+#[derive(Clone, Copy)]
+enum Side {
+    From,
+    To,
+}
+
+impl<'a> Formats<'a> {
+    fn of(from: &'a Agreed, to: &'a Agreed) -> Self {
+        // Who answers has the last word on the order.
+        let pairs: Vec<_> = match to.offered && !from.offered {
+            true => {
+                let agreed = to.audio.agreed(&from.audio).into_iter();
+                let sent = |own: &sdp::Format| own.find_in(&from.said.formats);
+                agreed.filter_map(|(theirs, own)| Some((sent(own)?, theirs))).collect()
+            }
+            false => {
+                let sent = to.audio.formats.iter();
+                let sent = sent.filter_map(|own| Some((own.find_in(&from.said.formats)?, own)));
+                let mut once: Vec<(&sdp::Format, &sdp::Format)> = Vec::new();
+                for pair in sent {
+                    if once.iter().all(|(known, _)| known.payload_type != pair.0.payload_type) {
+                        once.push(pair);
+                    }
+                }
+                once
+            }
+        };
+        let told = |number: u8| pairs.iter().any(|(sent, _)| sent.payload_type == number);
+        let own = from.audio.formats.iter().filter(|own| !told(own.payload_type));
+        let also = own.filter_map(|own| {
+            let means = |(sent, _): &&(&sdp::Format, &sdp::Format)| own.is_same_as(sent);
+            let (_, theirs) = pairs.iter().find(means)?;
+            Some((own.payload_type, theirs.payload_type))
+        });
+        Self { also: also.collect(), pairs }
     }
 
     /// The preferred codec as a side numbers it.
-    fn voice(&self, offered: bool, ptime: Option<u32>) -> Option<Format> {
-        let (theirs, own) = self.pairs.iter().find(|(o, _)| !o.is_companion())?;
-        let format = if offered { theirs } else { own };
+    fn voice(&self, side: Side, ptime: Option<u32>) -> Option<Format> {
+        let format = side.of(self.pairs.iter().find(|(sent, _)| !sent.is_companion())?);
         let ptime = ptime.unwrap_or(PTIME_MS_DEFAULT).min(u32::from(abi::format::PTIME_MS_MAX));
         let codec = known(format.codec()?)?;
         let (payload_type, rate_hz) = (format.payload_type, format.clock);
@@ -102,20 +126,29 @@ impl Formats {
     }
 
     /// Digits beside the preferred codec: those of its clock rate, else any.
-    fn event(&self, offered: bool) -> Option<TelephoneEvent> {
+    fn event(&self, side: Side) -> Option<TelephoneEvent> {
         let rate = self.pairs.iter().find(|(o, _)| !o.is_companion()).map(|(o, _)| o.clock);
         let events = || self.pairs.iter().filter(|(o, _)| o.is_event());
         let found = events().find(|(o, _)| Some(o.clock) == rate).or_else(|| events().next());
-        let (theirs, own) = found?;
-        let format = if offered { theirs } else { own };
+        let format = side.of(found?);
         let (payload_type, rate_hz) = (format.payload_type, format.clock);
         let rate = (1..=abi::format::RATE_HZ_MAX).contains(&rate_hz);
         rate.then_some(TelephoneEvent { payload_type, rate_hz })
     }
 
-    /// What changes on the way to a side.
-    fn map(&self, offered: bool) -> PayloadMap {
-        if offered { self.to_offerer } else { self.to_answerer }
+    /// What changes on the way.
+    fn map(&self) -> Option<PayloadMap> {
+        let pairs = self.pairs.iter().map(|(sent, own)| (sent.payload_type, own.payload_type));
+        PayloadMap::new(pairs.chain(self.also.iter().copied()))
+    }
+}
+
+impl Side {
+    fn of<'a>(self, (sent, own): &(&'a sdp::Format, &'a sdp::Format)) -> &'a sdp::Format {
+        match self {
+            Self::From => sent,
+            Self::To => own,
+        }
     }
 }
 

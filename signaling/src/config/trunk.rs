@@ -19,6 +19,7 @@ use super::identity;
 use super::section::{At, Section, alternatives};
 use super::sections::Sip;
 use crate::secret::Secret;
+use crate::trunk::timer::{INTERVAL_S, INTERVAL_S_MAX, MIN_S, TimerPolicy, TimerRules};
 use crate::trunk::{
     Cidr, Direction, Host, IncomingCallPolicy, LearnFrom, Nat, Number, Probing, Proxy, SecureRtp,
     TlsSettings, Trunk, TrunkId,
@@ -91,6 +92,7 @@ pub(super) fn read(
         tls: tls(&mut section, security.transport, sip),
         from_user: user(&mut section, "from_user"),
         from_domain: from_domain(&mut section),
+        timer: timer(&mut section),
         nat,
         learn_from: learn_from(&mut section, nat),
         rtp_timeout: timeout(&mut section, "rtp_timeout", RTP_TIMEOUT_DEFAULT),
@@ -566,6 +568,27 @@ fn nat(section: &mut Section<'_, '_>) -> Nat {
         Some(4) => Nat::Auto,
         _ => Nat::No,
     }
+}
+
+/// Session timers (RFC 4028).
+fn timer(section: &mut Section<'_, '_>) -> TimerRules {
+    let policy = match section.word("session_timer", &["accept", "require", "refuse"]) {
+        Some(At { value: 1, .. }) => TimerPolicy::Require,
+        Some(At { value: 2, .. }) => TimerPolicy::Refuse,
+        _ => TimerPolicy::Accept,
+    };
+    let range = u64::from(MIN_S)..u64::from(INTERVAL_S_MAX) + 1;
+    let mut seconds = |key, default| {
+        let given = section.integer(key, range.clone());
+        given.and_then(|given| u32::try_from(given.value).ok()).unwrap_or(default)
+    };
+    let interval_s = seconds("session_expires", INTERVAL_S);
+    let min_s = seconds("session_min_se", MIN_S);
+    if interval_s < min_s {
+        let problem = format!("{interval_s} s is less than session_min_se = {min_s}");
+        section.error("session_expires", problem, "make it as long at least");
+    }
+    TimerRules { policy, interval_s, min_s }
 }
 
 /// `"any"`, `"signalling"` or a network.

@@ -17,6 +17,7 @@ pub mod source;
 pub mod status;
 pub mod table;
 pub mod tally;
+pub mod timer;
 pub mod unknown;
 
 use std::fmt;
@@ -133,6 +134,8 @@ pub struct Trunk {
     pub from_user: Option<String>,
     /// Host part of From toward the trunk.
     pub from_domain: Option<String>,
+    /// Session timers of its calls.
+    pub timer: timer::TimerRules,
     /// What lies between us and the peer.
     pub nat: Nat,
     /// From where media may be learned, if `nat` has it learned.

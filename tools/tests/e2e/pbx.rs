@@ -55,6 +55,11 @@ impl Pbx {
         self.tell(r#"{"do": "hangup"}"#);
     }
 
+    /// Changes every call: `hold`, `resume` or `update`.
+    pub fn change(&mut self, how: &str) {
+        self.tell(&format!(r#"{{"do": "{how}"}}"#));
+    }
+
     fn tell(&mut self, command: &str) {
         writeln!(self.child.stdin.as_mut().unwrap(), "{command}").unwrap();
     }

@@ -4,6 +4,7 @@ Reads one JSON command a line on standard input, writes one JSON event a line on
 
     {"do": "call", "uri": "sip:100@127.0.0.1:5061;transport=tls"}   place a call
     {"do": "hangup"}                                                end every call
+    {"do": "hold"} | {"do": "resume"} | {"do": "update"}            change every call
     {"do": "quit"}
 
     {"event": "ready", "port": 5081}
@@ -44,6 +45,7 @@ class Call(pj.Call):
     def onCallMediaState(self, prm):
         info = self.getInfo()
         for index, media in enumerate(info.media):
+            tell("direction", index=index, status=media.status, direction=media.dir)
             if media.type != pj.PJMEDIA_TYPE_AUDIO or media.status != pj.PJSUA_CALL_MEDIA_ACTIVE:
                 continue
             audio = self.getAudioMedia(index)
@@ -88,6 +90,19 @@ class Account(pj.Account):
             answer.statusCode = 200
             call.answer(answer)
 
+    def change(self, how):
+        for call in self.calls:
+            if not call.isActive():
+                continue
+            parameters = pj.CallOpParam(True)
+            if how == "hold":
+                call.setHold(parameters)
+            elif how == "resume":
+                parameters.opt.flag = pj.PJSUA_CALL_UNHOLD
+                call.reinvite(parameters)
+            else:
+                call.update(parameters)
+
     def place(self, uri):
         call = Call(self, self.options)
         self.calls.append(call)
@@ -108,6 +123,7 @@ def arguments():
     parser.add_argument("--record", required=True)
     parser.add_argument("--refuse", type=int, default=0, help="answer every call with this code")
     parser.add_argument("--ring-only", action="store_true")
+    parser.add_argument("--timer", type=int, default=0, help="demands session timers so long")
     parser.add_argument("--user", help="answers challenges as this user")
     parser.add_argument("--password", default="")
     parser.add_argument("--plain", action="store_true", help="no SRTP: what must be refused")
@@ -156,6 +172,10 @@ def account(options):
     media.srtpSecureSignaling = 0 if options.plain else 1
     media.transportConfig.port = options.media_port
     media.transportConfig.boundAddress = options.address
+    if options.timer:
+        config.callConfig.timerUse = pj.PJSUA_SIP_TIMER_ALWAYS
+        config.callConfig.timerSessExpiresSec = options.timer
+        config.callConfig.timerMinSESec = 90
     this = Account(options)
     this.create(config)
     return this
@@ -181,6 +201,8 @@ def main():
             phone.place(command["uri"])
         elif command["do"] == "hangup":
             endpoint.hangupAllCalls()
+        elif command["do"] in ("hold", "resume", "update"):
+            phone.change(command["do"])
         elif command["do"] == "quit":
             break
     endpoint.hangupAllCalls()

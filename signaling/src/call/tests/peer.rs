@@ -40,6 +40,10 @@ pub struct Peer {
     pub mute: bool,
     /// ACKs carry this.
     pub ack_body: Option<String>,
+    /// Requests inside of dialogs wait in `asked` for the test; else they are agreed to.
+    pub hesitates: bool,
+    /// INVITEs and other requests inside of dialogs that came; BYEs apart.
+    pub asked: VecDeque<(ServerId, Request)>,
     calls: u64,
 }
 
@@ -77,6 +81,8 @@ impl Peer {
             failures: 0,
             mute: false,
             ack_body: None,
+            hesitates: false,
+            asked: VecDeque::new(),
             calls: 0,
         }
     }
@@ -125,14 +131,19 @@ impl Peer {
                 self.invites.push_back((transaction, request));
             }
             Event::InDialog { transaction, dialog, request, .. } => {
-                let answered =
-                    self.endpoint.respond(now, transaction, StatusCode::OK, vec![], None);
-                answered.expect("a request can be answered");
                 if request.method == Method::Bye {
+                    self.agree(now, transaction, None);
                     self.byes += 1;
                     self.live.remove(&dialog);
                     self.endpoint.close(dialog);
+                    return;
                 }
+                if !self.hesitates {
+                    let offers = request.method == Method::Invite && !request.body.is_empty();
+                    let body = offers.then(|| self.accept(&request.body));
+                    self.agree(now, transaction, body);
+                }
+                self.asked.push_back((transaction, request));
             }
             Event::Cancelled { transaction } => {
                 self.cancelled.push(transaction);
@@ -150,6 +161,26 @@ impl Peer {
                 self.ended(transaction);
             }
         }
+    }
+
+    fn agree(&mut self, now: Instant, id: ServerId, body: Option<String>) {
+        let body = body.map(|body| (SDP, Bytes::from(body)));
+        let answered = self.endpoint.respond(now, id, StatusCode::OK, vec![], body);
+        answered.expect("a request can be answered");
+    }
+
+    /// Asks for something inside of the call's dialog.
+    pub fn ask(
+        &mut self,
+        now: Instant,
+        method: Method,
+        extra: Vec<(HeaderName, Bytes)>,
+        body: Option<String>,
+    ) {
+        let dialog = self.dialog.expect("there is a dialog");
+        let body = body.map(|body| (SDP, Bytes::from(body)));
+        let sent = self.endpoint.request_in_dialog(now, dialog, method, extra, body);
+        sent.expect("the request can be sent");
     }
 
     fn response(

@@ -459,6 +459,7 @@ fn the_callees_invite_is_written_anew() {
         "From",
         "To",
         "P-Asserted-Identity",
+        "Supported",
         "Call-ID",
         "CSeq",
         "Contact",

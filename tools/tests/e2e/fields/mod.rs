@@ -2,6 +2,7 @@
 
 mod challenge;
 mod identity;
+mod timers;
 
 use crate::capture::Datagram;
 use crate::gateway::Place;

@@ -1,0 +1,404 @@
+//! A change of a running call: one side describes its media anew, and where that concerns the other
+//! side (hold, another codec), it is asked first.
+//!
+//! ```text
+//!  re-INVITE, UPDATE ──► other side concerned? ── no ──────────────────────────► Arming ──► 200
+//!                                │ yes                                              ▲
+//!                                └──► Asked (our re-INVITE) ── 2xx, or a refusal ───┘
+//!  re-INVITE without offer ──► 200 with ours ──► Offering ── ACK ──► other side concerned? Telling
+//!  a session timer ──► Refreshing
+//! ```
+//! Whoever asked is answered when the data plane does what the answer says, as in the beginning of
+//! a call. One change runs at a time; others are told to wait (491, RFC 3261 §14.2).
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use sdp::{Audio, Description, Direction};
+use sip::endpoint::{ClientId, DialogId, ServerId};
+use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
+
+use super::negotiate::{self, Agreed, Offered, Unusable};
+use super::{Common, Desk, Party, headers, renegotiate, timers};
+
+/// Who asked for a change, and is to be answered.
+#[derive(Clone, Copy)]
+pub struct Asker {
+    pub party: Party,
+    transaction: ServerId,
+    /// What its session timer becomes.
+    pub timer: Option<timers::Agreed>,
+}
+
+/// How far a change is.
+pub enum Change {
+    /// The other side was asked whether it agrees.
+    Asked { asker: Asker, offer: Description, chosen: Audio, client: ClientId, ours: Offered },
+    /// The data plane is being told; then whoever asked has its answer.
+    Arming { asker: Asker, answer: Bytes, serial: u64, ack: Option<DialogId>, limit: Instant },
+    /// Our 200 offered; the ACK answers.
+    Offering { party: Party, ours: Offered },
+    /// The other side is told of what happened; nobody waits for it.
+    Telling { party: Party, client: ClientId, ours: Offered },
+    /// We refresh the dialog; by UPDATE nothing is offered.
+    Refreshing { party: Party, client: ClientId, ours: Option<Offered> },
+}
+
+/// What became of a change.
+pub enum Outcome {
+    /// It goes on.
+    Goes(Change),
+    /// It is over; a session timer begins anew.
+    Done(Option<(Party, Option<timers::Agreed>)>),
+    /// A refresh of ours is to be tried again.
+    Again(Party),
+    /// The dialog is gone: the call ends.
+    Lost(Party),
+    /// The data plane took no command: the call is being stopped.
+    Stopped,
+}
+
+impl Change {
+    /// The request of ours that it waits for.
+    pub fn client(&self) -> Option<ClientId> {
+        match self {
+            Self::Asked { client, .. }
+            | Self::Telling { client, .. }
+            | Self::Refreshing { client, .. } => Some(*client),
+            Self::Arming { .. } | Self::Offering { .. } => None,
+        }
+    }
+
+    /// When the data plane must have answered.
+    pub fn limit(&self) -> Option<Instant> {
+        match self {
+            Self::Arming { limit, .. } => Some(*limit),
+            _ => None,
+        }
+    }
+
+    /// The call ends: whoever waits for an answer gets one, and nobody owes us one any more.
+    pub fn abandon(self, desk: &mut Desk<'_>) {
+        if let Some(client) = self.client() {
+            desk.cancel(client);
+        }
+        let (asker, ack) = match self {
+            Self::Asked { asker, .. } => (Some(asker), None),
+            Self::Arming { asker, ack, .. } => (Some(asker), ack),
+            _ => (None, None),
+        };
+        if let Some(dialog) = ack {
+            desk.ack(dialog, None);
+        }
+        if let Some(asker) = asker {
+            let status = StatusCode::REQUEST_TERMINATED;
+            desk.answer(asker.transaction, status, Vec::new(), None);
+        }
+    }
+
+    /// A side asks for a change by INVITE or UPDATE.
+    pub fn asked(
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+        party: Party,
+        transaction: ServerId,
+        request: &Request,
+    ) -> Outcome {
+        let trunk = desk.trunks.get(common.leg(party).trunk);
+        let rules = trunk.map(|trunk| trunk.timer).unwrap_or_default();
+        let timer = match timers::answer(&request.headers, &rules) {
+            Ok(timer) => timer,
+            Err(timers::TooSmall(least)) => {
+                let least = (HeaderName::MinSe, Bytes::from(least.to_string()));
+                let status = StatusCode::SESSION_INTERVAL_TOO_SMALL;
+                desk.answer(transaction, status, vec![least], None);
+                return Outcome::Done(None);
+            }
+        };
+        let asker = Asker { party, transaction, timer };
+        let described = headers::sdp_of(&request.headers, &request.body);
+        let begun = match (described, &request.method) {
+            (Some(body), _) => described_anew(common, desk, asker, body),
+            (None, Method::Invite) => offer(common, desk, asker),
+            (None, _) => {
+                asker.accept(desk, None);
+                return Outcome::Done(Some((party, timer)));
+            }
+        };
+        begun.unwrap_or_else(|reject| asker.reject(common, desk, &reject))
+    }
+
+    /// A response to the request that [`Change::client`] names.
+    pub fn answered(
+        self,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+        dialog: Option<DialogId>,
+        response: &Response,
+    ) -> Outcome {
+        if response.status.is_provisional() {
+            return Outcome::Goes(self);
+        }
+        let is_gone = matches!(response.status.code(), 408 | 481);
+        match self {
+            Self::Asked { asker, .. } if is_gone => {
+                let status = StatusCode::REQUEST_TERMINATED;
+                desk.answer(asker.transaction, status, Vec::new(), None);
+                Outcome::Lost(asker.party.other())
+            }
+            Self::Asked { asker, offer, chosen, ours, .. } => {
+                other_answered(common, desk, asker, (&offer, &chosen), &ours, dialog, response)
+            }
+            Self::Telling { party, .. } | Self::Refreshing { party, .. } if is_gone => {
+                Outcome::Lost(party)
+            }
+            Self::Telling { party, ours, .. } => {
+                take_answer(common, desk, party, Some(&ours), dialog, response);
+                Outcome::Done(None)
+            }
+            Self::Refreshing { party, ours, .. } => {
+                if !response.status.is_success() {
+                    return Outcome::Again(party);
+                }
+                take_answer(common, desk, party, ours.as_ref(), dialog, response);
+                let trunk = desk.trunks.get(common.leg(party).trunk);
+                let rules = trunk.map(|trunk| trunk.timer).unwrap_or_default();
+                Outcome::Done(Some((party, timers::accepted(&response.headers, &rules))))
+            }
+            other => Outcome::Goes(other),
+        }
+    }
+
+    /// The data plane carried out the connection `serial`.
+    pub fn connected(self, common: &Common, desk: &mut Desk<'_>, serial: u64) -> Outcome {
+        match self {
+            Self::Arming { asker, answer, serial: wanted, ack, .. } if wanted == serial => {
+                if let Some(dialog) = ack {
+                    desk.ack(dialog, None);
+                }
+                asker.accept(desk, Some(answer));
+                tracing::debug!(call = common.id(), "media of a running call changed");
+                Outcome::Done(Some((asker.party, asker.timer)))
+            }
+            other => Outcome::Goes(other),
+        }
+    }
+
+    /// The ACK for our 200 that offered. Without a usable answer everything stays as it was.
+    pub fn acknowledged(
+        self,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+        from: Party,
+        ack: &Request,
+    ) -> Outcome {
+        let Self::Offering { party, ours } = self else { return Outcome::Goes(self) };
+        if party != from {
+            return Outcome::Goes(Self::Offering { party, ours });
+        }
+        let before = direction(common, party);
+        let answer = headers::sdp_of(&ack.headers, &ack.body).ok_or(Unusable::NoAnswer);
+        let agreed = answer.and_then(|body| negotiate::accept(&ours, body, common.leg(party)));
+        let agreed = match agreed {
+            Ok(agreed) => agreed,
+            Err(reject) => {
+                tracing::warn!(call = common.id(), %reject, "an answer changes nothing");
+                return Outcome::Done(None);
+            }
+        };
+        let after = agreed.audio.direction;
+        connect(common, desk, party, agreed, None).map_or(Outcome::Done(None), |_| {
+            if Some(after) == before {
+                return Outcome::Done(None);
+            }
+            let other = party.other();
+            let ours = renegotiate::offer(common.leg(other), None, after, common.origin());
+            let asked = ours.ok().and_then(|ours| {
+                let client = desk.reinvite(common, other, Vec::new(), ours.body.clone())?;
+                Some(Self::Telling { party: other, client, ours })
+            });
+            asked.map_or(Outcome::Done(None), Outcome::Goes)
+        })
+    }
+
+    /// Refreshes a dialog: by UPDATE where the peer knows it, else by an INVITE that offers what
+    /// stands.
+    pub fn refresh(
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+        party: Party,
+        interval_s: u32,
+    ) -> Outcome {
+        let extra = timers::refresh_headers(interval_s);
+        if common.leg(party).updates {
+            let client = desk.update(common, party, extra);
+            return client.map_or(Outcome::Again(party), |client| {
+                Outcome::Goes(Self::Refreshing { party, client, ours: None })
+            });
+        }
+        let leg = common.leg(party);
+        let direction = common.leg(party.other()).standing.as_ref().map(|far| far.audio.direction);
+        let direction = direction.unwrap_or(Direction::SendRecv);
+        let Ok(ours) = renegotiate::offer(leg, None, direction, common.origin()) else {
+            return Outcome::Again(party);
+        };
+        let client = desk.reinvite(common, party, extra, ours.body.clone());
+        client.map_or(Outcome::Again(party), |client| {
+            Outcome::Goes(Self::Refreshing { party, client, ours: Some(ours) })
+        })
+    }
+}
+
+impl Asker {
+    fn accept(self, desk: &mut Desk<'_>, body: Option<Bytes>) {
+        let mut extra = headers::capabilities();
+        extra.extend(timers::answer_headers(self.timer));
+        let body = body.map(|body| (headers::SDP, body));
+        desk.answer(self.transaction, StatusCode::OK, extra, body);
+    }
+
+    /// What stands goes on (RFC 3261 §14.2).
+    fn reject(self, common: &Common, desk: &mut Desk<'_>, reject: &Unusable) -> Outcome {
+        tracing::info!(call = common.id(), %reject, "a change of a running call is refused");
+        desk.answer(self.transaction, reject.status(), vec![headers::warning(reject)], None);
+        Outcome::Done(None)
+    }
+
+    fn wait(self, desk: &mut Desk<'_>) -> Outcome {
+        desk.answer(self.transaction, StatusCode::REQUEST_PENDING, Vec::new(), None);
+        Outcome::Done(None)
+    }
+}
+
+/// A side described its media anew.
+fn described_anew(
+    common: &mut Common,
+    desk: &mut Desk<'_>,
+    asker: Asker,
+    body: &[u8],
+) -> Result<Outcome, Unusable> {
+    let (party, other) = (asker.party, asker.party.other());
+    let (offer, chosen) = negotiate::read(body, &common.leg(party).policy)?;
+    let far = common.leg(other).standing.as_ref().ok_or(Unusable::NoOffer)?.audio.clone();
+    let leg = common.leg(party);
+    let own = renegotiate::answer(&offer, &chosen, &far, leg, common.origin(), desk.entropy);
+    let turned = direction(common, party) != Some(chosen.direction);
+    match own {
+        Ok(agreed) if !turned => arm(common, desk, asker, agreed, None, None),
+        Ok(_) | Err(Unusable::Rejected(sdp::Reject::NoCommonFormat { .. })) => {
+            let leg = common.leg(other);
+            let said = chosen.direction;
+            let ours = renegotiate::offer(leg, Some(&chosen), said, common.origin())?;
+            match desk.reinvite(common, other, Vec::new(), ours.body.clone()) {
+                Some(client) => {
+                    Ok(Outcome::Goes(Change::Asked { asker, offer, chosen, client, ours }))
+                }
+                None => Ok(asker.wait(desk)),
+            }
+        }
+        Err(reject) => Err(reject),
+    }
+}
+
+/// Our 200 offers what the other side can, both ways: who asks without an offer wants to know it.
+fn offer(common: &mut Common, desk: &mut Desk<'_>, asker: Asker) -> Result<Outcome, Unusable> {
+    let party = asker.party;
+    let far = common.leg(party.other()).standing.as_ref().map(|standing| &standing.audio);
+    let both = Direction::SendRecv;
+    let ours = renegotiate::offer(common.leg(party), far, both, common.origin())?;
+    asker.accept(desk, Some(ours.body.clone()));
+    Ok(Outcome::Goes(Change::Offering { party, ours }))
+}
+
+/// The other side agreed, or did not. A hold that it does not want to know of is kept all the same.
+fn other_answered(
+    common: &mut Common,
+    desk: &mut Desk<'_>,
+    asker: Asker,
+    (offer, chosen): (&Description, &Audio),
+    ours: &Offered,
+    dialog: Option<DialogId>,
+    response: &Response,
+) -> Outcome {
+    let other = asker.party.other();
+    let ack = dialog.filter(|_| response.status.is_success());
+    let far = if response.status.is_success() {
+        let body = headers::sdp_of(&response.headers, &response.body).ok_or(Unusable::NoAnswer);
+        body.and_then(|body| negotiate::accept(ours, body, common.leg(other)))
+    } else if response.status == StatusCode::REQUEST_PENDING {
+        return asker.wait(desk);
+    } else {
+        common.leg(other).standing.clone().ok_or(Unusable::NoAnswer)
+    };
+    let armed = far.and_then(|far| {
+        let leg = common.leg(asker.party);
+        let near =
+            renegotiate::answer(offer, chosen, &far.audio, leg, common.origin(), desk.entropy)?;
+        arm(common, desk, asker, near, Some(far), ack)
+    });
+    armed.unwrap_or_else(|reject| {
+        if let Some(dialog) = ack {
+            desk.ack(dialog, None);
+        }
+        asker.reject(common, desk, &reject)
+    })
+}
+
+/// Takes the answer to an offer that nobody waits for.
+fn take_answer(
+    common: &mut Common,
+    desk: &mut Desk<'_>,
+    party: Party,
+    ours: Option<&Offered>,
+    dialog: Option<DialogId>,
+    response: &Response,
+) {
+    let Some(ours) = ours.filter(|_| response.status.is_success()) else { return };
+    let body = headers::sdp_of(&response.headers, &response.body).ok_or(Unusable::NoAnswer);
+    let agreed = body.and_then(|body| negotiate::accept(ours, body, common.leg(party)));
+    let taken = agreed.and_then(|agreed| connect(common, desk, party, agreed, None));
+    if let Err(reject) = taken {
+        tracing::warn!(call = common.id(), %reject, "an answer changes nothing");
+    }
+    if let Some(dialog) = dialog {
+        desk.ack(dialog, None);
+    }
+}
+
+/// Tells the data plane, and then whoever asked.
+fn arm(
+    common: &mut Common,
+    desk: &mut Desk<'_>,
+    asker: Asker,
+    agreed: Agreed,
+    far: Option<Agreed>,
+    ack: Option<DialogId>,
+) -> Result<Outcome, Unusable> {
+    let answer = agreed.body.clone();
+    let serial = connect(common, desk, asker.party, agreed, far)?;
+    let Some(limit) = desk.now.checked_add(desk.settings.lease_limit) else {
+        return Ok(Outcome::Stopped);
+    };
+    Ok(Outcome::Goes(Change::Arming { asker, answer, serial, ack, limit }))
+}
+
+/// Connects what `party` agreed to with what the other side does, or did.
+fn connect(
+    common: &mut Common,
+    desk: &mut Desk<'_>,
+    party: Party,
+    agreed: Agreed,
+    far: Option<Agreed>,
+) -> Result<u64, Unusable> {
+    let standing = || common.leg(party.other()).standing.clone();
+    let far = far.or_else(standing).ok_or(Unusable::NoAnswer)?;
+    match party {
+        Party::Caller => common.connect(desk, &agreed, &far),
+        Party::Callee => common.connect(desk, &far, &agreed),
+    }
+}
+
+/// Who sends, as the side itself says.
+fn direction(common: &Common, party: Party) -> Option<Direction> {
+    common.leg(party).standing.as_ref().map(|standing| standing.audio.direction)
+}
