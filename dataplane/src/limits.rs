@@ -94,9 +94,13 @@ pub const COMMANDS_PER_ROUND: usize = 8;
 /// Period of heartbeat, time-outs and publication, in nanoseconds.
 pub const HOUSEKEEPING_NS: u64 = 100_000_000;
 
-/// Flows that one housekeeping step visits; more flows make more steps within the period, so that
-/// none of them takes longer than the gathering time.
+/// Flows that one housekeeping step visits, so that none takes longer than the gathering time.
 pub const SWEEP_FLOWS: u32 = 512;
+
+/// Longest time from one visit of a flow to the next, in nanoseconds: what is found so is a silence
+/// of seconds, and a digit whose three last packets were lost. Visiting 6,000 flows ten times a
+/// second instead took 4 % of a busy worker.
+pub const SWEEP_NS: u64 = 1_000_000_000;
 
 /// A given-back port rests this long before it is leased again, so that late packets of the old
 /// call meet a closed port and not the next call.

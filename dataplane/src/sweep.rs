@@ -1,8 +1,7 @@
 //! What is looked at now and then, not per packet: the flow table's figures, digits whose end was
 //! lost, the quality estimate, silence.
 //!
-//! Many flows are visited in slices, one per housekeeping step, so that a full sweep takes the
-//! period and no step takes long.
+//! Many flows are visited in slices, one per housekeeping step, so that no step takes long.
 
 use abi::{Counter, Event, FlowTally, FlowWriter};
 

@@ -21,7 +21,9 @@ use crate::clock;
 use crate::flows::Flows;
 use crate::gathering::Gathering;
 use crate::io::{Backend, Batch, Dscp, Received, Wait};
-use crate::limits::{ANSWERS_MAX, COMMANDS_PER_ROUND, ENDS_MAX, HOUSEKEEPING_NS, SWEEP_FLOWS};
+use crate::limits::{
+    ANSWERS_MAX, COMMANDS_PER_ROUND, ENDS_MAX, HOUSEKEEPING_NS, SWEEP_FLOWS, SWEEP_NS,
+};
 use crate::pacer::Pacer;
 use crate::ports::Ports;
 use crate::prompt::Prompts;
@@ -249,8 +251,8 @@ impl Worker {
         executed.map(|()| true)
     }
 
-    /// One housekeeping step. Many flows are visited in slices, one per step, so that a full sweep
-    /// takes the period and no step takes long.
+    /// One housekeeping step. Many flows are visited in slices, one per step; the more slices, the
+    /// sooner the next step, so that a full sweep takes at most [`SWEEP_NS`].
     fn keep_house(&mut self, now_ns: u64) -> io::Result<()> {
         if self.signal.restore.swap(false, Ordering::AcqRel) {
             self.host.restore();
@@ -265,7 +267,7 @@ impl Worker {
         // A guest that forgets to ring, or a bell that it broke, delays its commands, no more.
         self.take_commands(now_ns)?;
         let steps = self.flows.open_count().div_ceil(SWEEP_FLOWS).max(1);
-        self.next_step_ns = now_ns + HOUSEKEEPING_NS / u64::from(steps);
+        self.next_step_ns = now_ns + HOUSEKEEPING_NS.min(SWEEP_NS / u64::from(steps));
         Ok(())
     }
 

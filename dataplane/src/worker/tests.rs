@@ -218,6 +218,19 @@ fn a_sweep_visits_open_flows_only() {
     for expected in [3 * SWEEP_FLOWS - 2, 0] {
         rig.worker.keep_house(rig.now_ns).unwrap();
         assert_eq!(rig.worker.sweep_from, expected);
-        assert_eq!(rig.worker.next_step_ns, rig.now_ns + HOUSEKEEPING_NS / 2);
+        assert_eq!(rig.worker.next_step_ns, rig.now_ns + HOUSEKEEPING_NS);
     }
+}
+
+#[test]
+fn a_sweep_over_many_flows_takes_no_longer_than_its_limit() {
+    let steps = 20;
+    let mut rig = Rig::new(steps * SWEEP_FLOWS, 4096);
+    let begun_ns = rig.now_ns;
+    for _ in 0..steps {
+        rig.worker.keep_house(rig.now_ns).unwrap();
+        rig.now_ns = rig.worker.next_step_ns;
+    }
+    assert_eq!(rig.worker.sweep_from, 0, "all were visited");
+    assert_eq!(rig.now_ns - begun_ns, SWEEP_NS);
 }
