@@ -4,6 +4,7 @@
 //! `trunk`, `route` and `call`, sockets in `net`.
 
 pub mod admission;
+pub mod api;
 pub mod ask;
 pub mod call;
 pub mod cdr;
@@ -15,10 +16,12 @@ mod gate;
 pub mod media;
 pub mod net;
 pub mod plan;
+mod planner;
 pub mod report;
 pub mod route;
 pub mod secret;
 pub mod start;
+pub mod store;
 pub mod trunk;
 mod watch;
 

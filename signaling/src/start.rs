@@ -11,6 +11,7 @@ use sip::transaction::Timers;
 
 use crate::Entropy;
 use crate::admission::Admission;
+use crate::api::{Api, Gateway, HttpError, Server};
 use crate::ask::asks;
 use crate::call::{Calls, Index, Settings};
 use crate::cdr::Writer;
@@ -21,7 +22,11 @@ use crate::feed::Feed;
 use crate::gate::Gate;
 use crate::media::{Bells, Media};
 use crate::net::{self, NetError};
-use crate::plan::LivePlan;
+use crate::plan::{LivePlan, Plan};
+use crate::planner::Planner;
+use crate::secret::Secret;
+use crate::store::tokens::CHOSEN;
+use crate::store::{Opening, Refusal, Store, StoreError};
 use crate::trunk::tally::Tallies;
 use crate::trunk::{Health, Registrations};
 use crate::watch::watch;
@@ -78,12 +83,23 @@ pub enum StartError {
     Entropy(String),
     #[error("no thread: {0}; raise the limit of processes (ulimit -u)")]
     Thread(std::io::Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the first token: {0}")]
+    Token(Refusal),
+    #[error(transparent)]
+    Http(#[from] HttpError),
 }
 
 impl StartError {
     /// Whether an edit of the configuration is the remedy.
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Net(error) if error.is_configuration())
+        match self {
+            Self::Net(error) => error.is_configuration(),
+            Self::Store(error) => error.is_configuration(),
+            Self::Token(_) => true,
+            _ => false,
+        }
     }
 }
 
@@ -91,27 +107,37 @@ impl StartError {
 ///
 /// # Errors
 /// [`StartError`], before any message is taken.
-pub fn run(config: Config, stopped: Receiver<End>) -> Result<(), StartError> {
+pub fn run(mut config: Config, stopped: Receiver<End>) -> Result<(), StartError> {
     let mut entropy = entropy()?;
     let mut seed = [0_u8; 32];
     entropy(&mut seed);
     let settings = settings(&config);
     let cdrs = Writer::open(&config.cdr.file, config.cdr.mask)
         .map_err(|cause| StartError::Cdr { file: config.cdr.file.display().to_string(), cause })?;
+    let (plan, store) = what_runs(&mut config)?;
     let socket = config.run.handover_socket();
     let (media, bells) = attach(&socket, config.run.orphan_grace)?;
     let bells = watch(bells).map_err(StartError::Thread)?;
     let (sender, inbox) = bounded(INBOX_MAX);
-    let plan = LivePlan::new(config.plan());
     let net = net::start(&config, plan.clone(), sender)?;
     let registrations = Registrations::new(&plan.table(), Instant::now(), &mut *entropy);
     // Held to the end, so that the shard never finds nobody who could ask.
-    let (_asks, questions) = asks();
+    let (asks, questions) = asks();
+    let feed = Feed::default();
     let endpoint = Endpoint::new(endpoint_config(&net, seed));
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    tracing::info!(trunks = config.trunks.len(), routes = config.routes.iter().count(), "ready");
+    let _server = match (store, &config.http) {
+        (Some(store), Some(http)) => {
+            let (plan, cdrs) = (plan.clone(), config.cdr.file.clone());
+            let gateway = Gateway { asks: asks.clone(), feed: feed.clone(), plan, cdrs };
+            Some(Server::start(&Api::new(store, gateway), &http.listen)?)
+        }
+        _ => None,
+    };
+    let (trunks, routes) = (config.trunks.len(), config.routes.iter().count());
+    tracing::info!(trunks, routes, "ready");
     let shard = Shard {
         world: World {
             endpoint,
@@ -123,7 +149,7 @@ pub fn run(config: Config, stopped: Receiver<End>) -> Result<(), StartError> {
             admission: Admission::default(),
             health: Health::default(),
             tallies: Tallies::default(),
-            feed: Feed::default(),
+            feed: feed.clone(),
         },
         calls: Calls::default(),
         net,
@@ -138,6 +164,39 @@ pub fn run(config: Config, stopped: Receiver<End>) -> Result<(), StartError> {
     };
     shard.run(&inbox, &questions, bells, &stopped);
     Ok(())
+}
+
+/// What the gateway is told to do: by the store, if there is one, else by the file.
+fn what_runs(config: &mut Config) -> Result<(LivePlan, Option<Store>), StartError> {
+    let Some(settings) = &config.store else { return Ok((LivePlan::new(config.plan()), None)) };
+    let in_file = config.trunks.len() + config.routes.iter().count();
+    if in_file > 0 {
+        config.warnings.push(format!(
+            "{in_file} trunks and routes of the file are not used, because [store] is set; \
+             trunkline import --config FILE brings them into the store"
+        ));
+    }
+    let plan = LivePlan::new(Plan::default());
+    let planner = Planner::new(config.sip.clone(), config.base.clone(), plan.clone());
+    let store = Store::open(Opening {
+        file: settings.file.clone(),
+        key_file: settings.key_file.clone(),
+        consumer: Box::new(planner),
+        fault: |_| (),
+    })?;
+    let chosen = std::env::var(CHOSEN).ok().map(Secret::new);
+    let first = store.ask_blocking(move |keeper| keeper.admit(chosen.as_ref()));
+    if let Some(secret) = first.map_err(StartError::Token)?.and_then(|minted| minted.secret) {
+        // Not into the log, which others may read and which is kept.
+        eprintln!(
+            "The first token of the API, role admin, shown this once:\n\n    {}\n\n\
+             Use it as TRUNKLINE_TOKEN; make others with trunkline tokens add.",
+            secret.expose()
+        );
+    }
+    let running = plan.plan();
+    (config.trunks, config.routes) = (running.trunks.clone(), running.routes.clone());
+    Ok((plan, Some(store)))
 }
 
 fn entropy() -> Result<Entropy, StartError> {

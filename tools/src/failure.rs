@@ -7,6 +7,12 @@ use std::process::ExitCode;
 pub const CONFIGURATION: u8 = 78;
 /// The host is at fault: a port, a limit, a kernel feature (EX_UNAVAILABLE).
 pub const HOST: u8 = 69;
+/// What was asked is refused: a rule, a conflict, a malformed argument (EX_DATAERR).
+pub const REFUSED: u8 = 65;
+/// There is no such thing (EX_NOINPUT).
+pub const NOT_FOUND: u8 = 66;
+/// The token does not allow it, or there is none (EX_NOPERM).
+pub const NOT_PERMITTED: u8 = 77;
 /// Exit codes of sysexits.h that say: starting again cannot help until somebody changes something.
 /// 70 (internal error) is not among them.
 pub const FINAL: [u8; 7] = [HOST, 71, 72, 73, 74, 77, CONFIGURATION];

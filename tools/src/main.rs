@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
+mod client;
 mod command;
 mod failure;
 mod fate;
+mod grid;
 mod log;
 mod supervisor;
 #[cfg(test)]
@@ -37,6 +39,18 @@ enum Command {
     Check(command::check::Arguments),
     Signaling(command::signaling::Arguments),
     Dataplane(command::dataplane::Arguments),
+    Trunks(command::trunks::Arguments),
+    Groups(command::groups::Arguments),
+    Routes(command::routes::Arguments),
+    Presets(command::presets::Arguments),
+    Calls(command::calls::Arguments),
+    Tokens(command::tokens::Arguments),
+    Audit(command::audit::Arguments),
+    Backup(command::backup::Arguments),
+    Restore(command::backup::RestoreArguments),
+    Import(command::transfer::ImportArguments),
+    Export(command::transfer::ExportArguments),
+    Completion(command::completion::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +60,20 @@ fn main() -> ExitCode {
         Command::Check(arguments) => command::check::run(&arguments),
         Command::Signaling(arguments) => command::signaling::run(&arguments),
         Command::Dataplane(arguments) => command::dataplane::run(&arguments),
+        Command::Trunks(arguments) => command::trunks::run(&arguments),
+        Command::Groups(arguments) => command::groups::run(&arguments),
+        Command::Routes(arguments) => command::routes::run(&arguments),
+        Command::Presets(arguments) => command::presets::run(&arguments),
+        Command::Calls(arguments) => command::calls::run(&arguments),
+        Command::Tokens(arguments) => command::tokens::run(&arguments),
+        Command::Audit(arguments) => command::audit::run(&arguments),
+        Command::Backup(arguments) => command::backup::run(&arguments),
+        Command::Restore(arguments) => command::backup::restore(&arguments),
+        Command::Import(arguments) => command::transfer::import(&arguments),
+        Command::Export(arguments) => command::transfer::export(&arguments),
+        Command::Completion(arguments) => {
+            command::completion::run(&arguments, &mut self::Arguments::command())
+        }
     };
     match result {
         Ok(code) => code,

@@ -35,7 +35,7 @@ use crate::trunk::{Trunk, TrunkId};
 pub use error::{Checked, ConfigErrors, Finding};
 pub use media::{Media, MediaBackend};
 pub use object::{Surroundings, route_from_json, trunk_from_json};
-pub use sections::{Cdr, Log, LogFormat, Run, Sip};
+pub use sections::{Cdr, Http, Log, LogFormat, Run, Sip, Store};
 
 use error::Findings;
 use section::Section;
@@ -52,8 +52,14 @@ pub struct Config {
     pub run: Run,
     /// `[cdr]`
     pub cdr: Cdr,
+    /// `[store]`
+    pub store: Option<Store>,
+    /// `[http]`
+    pub http: Option<Http>,
     /// `[log]`
     pub log: Log,
+    /// Where relative paths count from.
+    pub base: PathBuf,
     /// `[[trunk]]`, in the file's order; a trunk's id is its place, from 1.
     pub trunks: Vec<Arc<Trunk>>,
     /// `[[route]]`, in the order of evaluation.
@@ -126,6 +132,10 @@ fn read(
         media::read(Section::new("[media]", table(&root, "media"), base, &mut findings), &sip);
     let run = sections::run(Section::new("[run]", table(&root, "run"), base, &mut findings));
     let cdr = sections::cdr(Section::new("[cdr]", table(&root, "cdr"), base, &mut findings), &run);
+    let store =
+        sections::store(Section::new("[store]", table(&root, "store"), base, &mut findings));
+    let section = Section::new("[http]", table(&root, "http"), base, &mut findings);
+    let http = sections::http(section, store.as_ref());
     let log = sections::log(Section::new("[log]", table(&root, "log"), base, &mut findings));
     let mut parsed = Vec::new();
     for row in rows(&root, "trunk") {
@@ -143,7 +153,8 @@ fn read(
     }
     rules::check_routes(&parsed, &trunks, &mut findings);
     let routes = Routes::new(parsed.into_iter().filter_map(|parsed| parsed.route).collect());
-    let config = Config { sip, media, run, cdr, log, trunks, routes, warnings: Vec::new() };
+    let (base, warnings) = (base.to_owned(), Vec::new());
+    let config = Config { sip, media, run, cdr, store, http, log, base, trunks, routes, warnings };
     let checked = findings.conclude(config).map_err(broken)?;
     let warnings = checked.warnings.iter().map(|warning| warning.line_of(file)).collect();
     Ok(Config { warnings, ..checked.value })
@@ -183,7 +194,7 @@ fn rows<'a>(root: &'a Table, name: &str) -> impl Iterator<Item = &'a Table> {
     rows.unwrap_or_default().iter().filter_map(|row| row.value.as_table())
 }
 
-const TABLES: [&str; 5] = ["sip", "media", "run", "cdr", "log"];
+const TABLES: [&str; 7] = ["sip", "media", "run", "cdr", "store", "http", "log"];
 const LISTS: [&str; 2] = ["trunk", "route"];
 
 /// Where the runtime directory is when the file does not say.

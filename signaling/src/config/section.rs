@@ -38,6 +38,27 @@ impl<'a, 'f> Section<'a, 'f> {
         Self { name: name.into(), table, line, known: Vec::new(), base, findings }
     }
 
+    /// Whether the table stands in the file.
+    pub(super) fn is_there(&self) -> bool {
+        self.table.is_some()
+    }
+
+    /// A path that counts from the configuration file's directory.
+    pub(super) fn beside(&self, path: &str) -> PathBuf {
+        self.base.join(path)
+    }
+
+    /// Warns about a field.
+    pub(super) fn warn(
+        &mut self,
+        key: &str,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let place = self.place_of(key);
+        self.findings.field_warning(&self.name, key, place, problem, remedy);
+    }
+
     /// Line of the table's header.
     pub(super) fn line(&self) -> usize {
         self.line

@@ -1,6 +1,6 @@
 //! The tables that occur once: `[sip]`, `[run]`, `[cdr]`, `[log]`; `[media]` is in `media.rs`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -57,6 +57,22 @@ pub struct Cdr {
     pub file: PathBuf,
     /// Write caller and called number masked.
     pub mask: bool,
+}
+
+/// `[store]`: where trunks, groups and routes are kept that change while the gateway runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Store {
+    /// The database file.
+    pub file: PathBuf,
+    /// The file of the keys under which secrets are sealed.
+    pub key_file: PathBuf,
+}
+
+/// `[http]`: the API.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Http {
+    /// Where it listens.
+    pub listen: Vec<SocketAddr>,
 }
 
 /// `[log]`
@@ -141,6 +157,57 @@ pub(super) fn cdr(mut section: Section<'_, '_>, run: &Run) -> Cdr {
     Cdr { file, mask }
 }
 
+/// `None` without `[store]`: then the file alone says what there is.
+pub(super) fn store(mut section: Section<'_, '_>) -> Option<Store> {
+    let is_there = section.is_there();
+    let url = section.string("url").map(|text| text.value);
+    let key_file = section.path("key_file");
+    let file = match url.as_deref().map(|url| (url, url.strip_prefix("sqlite:"))) {
+        Some((_, Some(path))) if !path.is_empty() => section.beside(path),
+        Some((url, _)) if url.starts_with("postgres") => {
+            section.unsupported("url", url, "\"sqlite:FILE\"");
+            PathBuf::new()
+        }
+        Some((url, _)) => {
+            let remedy = "write url = \"sqlite:/var/lib/trunkline/trunkline.db\"";
+            section.error("url", format!("\"{url}\" is no store"), remedy);
+            PathBuf::new()
+        }
+        None if is_there => {
+            let remedy = "write url = \"sqlite:/var/lib/trunkline/trunkline.db\"";
+            section.error("url", "the store has no url", remedy);
+            PathBuf::new()
+        }
+        None => PathBuf::new(),
+    };
+    section.finish();
+    let key_file = key_file.unwrap_or_else(|| file.with_extension("key"));
+    is_there.then_some(Store { file, key_file })
+}
+
+/// The API is there when there is a store; on loopback unless the file says otherwise.
+pub(super) fn http(mut section: Section<'_, '_>, store: Option<&Store>) -> Option<Http> {
+    let is_there = section.is_there();
+    let mut listen = section.sockets("listen");
+    if is_there && store.is_none() {
+        let remedy = "add [store] url = \"sqlite:/var/lib/trunkline/trunkline.db\"";
+        section.error("listen", "the API needs a store for its tokens", remedy);
+    }
+    if listen.len() > LISTENERS_MAX {
+        let problem = format!("{} listeners", listen.len());
+        section.error("listen", problem, format!("keep at most {LISTENERS_MAX}"));
+    }
+    for socket in listen.iter().filter(|socket| !socket.ip().is_loopback()) {
+        let text = format!("{socket} is reached from outside, and tokens travel unencrypted");
+        section.warn("listen", text, "listen on loopback behind a proxy with TLS");
+    }
+    section.finish();
+    if listen.is_empty() {
+        listen.push(HTTP_DEFAULT);
+    }
+    store.map(|_| Http { listen })
+}
+
 pub(super) fn log(mut section: Section<'_, '_>) -> Log {
     let level = section.word("level", &LEVELS).and_then(|word| LEVELS.get(word.value));
     let format = section.word("format", &["text", "json"]).map(|word| word.value);
@@ -153,6 +220,8 @@ pub(super) fn log(mut section: Section<'_, '_>) -> Log {
 
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
+/// Where the API listens when the file does not say.
+pub const HTTP_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 /// Listeners per transport.
 pub const LISTENERS_MAX: usize = 16;
 /// Longest grace of orphaned flows, in seconds.

@@ -106,6 +106,8 @@ fn installation(config: &Config, findings: &mut Vec<Finding>) {
     let udp = sip.udp.iter().map(|at| ("udp", *at, UdpSocket::bind(at).err()));
     let stream_ends =
         sip.tcp.iter().map(|at| ("tcp", at)).chain(sip.tls.iter().map(|at| ("tls", at)));
+    let http = config.http.iter().flat_map(|http| &http.listen).map(|at| ("http", at));
+    let stream_ends = stream_ends.chain(http);
     let tcp = stream_ends.map(|(name, at)| (name, *at, TcpListener::bind(at).err()));
     findings.extend(udp.chain(tcp).map(|(name, at, error)| listener(name, at, error)));
     findings.extend(media(config));

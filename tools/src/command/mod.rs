@@ -2,10 +2,21 @@
 
 use std::path::PathBuf;
 
+pub mod audit;
+pub mod backup;
+pub mod calls;
 pub mod check;
+pub mod completion;
 pub mod dataplane;
 pub mod demo;
+pub mod groups;
+pub mod objects;
+pub mod presets;
+pub mod routes;
 pub mod signaling;
+pub mod tokens;
+pub mod transfer;
+pub mod trunks;
 pub mod up;
 
 /// Where the gateway's configuration file is.

@@ -168,12 +168,24 @@ impl Gateway {
         this
     }
 
+    /// The same with an environment of its own.
+    pub fn start_with(place: &Place, config: &str, environment: &[(&str, &str)]) -> Self {
+        let mut this = Self::spawn_with(place, config, environment);
+        this.log.wait("ready");
+        this
+    }
+
     pub fn spawn(place: &Place, config: &str) -> Self {
+        Self::spawn_with(place, config, &[])
+    }
+
+    fn spawn_with(place: &Place, config: &str, environment: &[(&str, &str)]) -> Self {
         let file = place.file("gateway.toml");
         fs::write(&file, config).unwrap();
         let mut child = trunkline()
             .args(["up", "--config"])
             .arg(&file)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

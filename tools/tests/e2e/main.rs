@@ -26,6 +26,8 @@ mod pbx;
 mod reach;
 mod refusals;
 mod rtpengine;
+mod schema;
 mod sipp;
 mod spray;
+mod stored;
 mod survival;

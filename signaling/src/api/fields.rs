@@ -1,0 +1,132 @@
+//! The fields of trunks, groups and routes as data: what the OpenAPI document, the command line
+//! and the form show. What a value means and whether it is allowed is decided by the reader of the
+//! configuration alone; a test holds the two against each other.
+
+/// What a value may be, as far as a schema can say it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shape {
+    /// A text of so many characters at most.
+    Text(usize),
+    /// A text that is never shown again.
+    Secret(usize),
+    /// true or false.
+    Flag,
+    /// A whole number from, to.
+    Number(u64, u64),
+    /// One of these words, in any case.
+    Word(&'static [&'static str]),
+    /// A text, or a list of texts.
+    Texts,
+    /// A list of whole numbers from, to.
+    Numbers(u64, u64),
+}
+
+/// One field.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Field {
+    /// Its name in file, API and database.
+    pub name: &'static str,
+    /// What it may be.
+    pub shape: Shape,
+    /// What it is when it is not set, in words.
+    pub default: &'static str,
+    /// What it means.
+    pub summary: &'static str,
+}
+
+const fn field(
+    name: &'static str,
+    shape: Shape,
+    default: &'static str,
+    summary: &'static str,
+) -> Field {
+    Field { name, shape, default, summary }
+}
+
+/// The field with this name.
+pub fn find(fields: &[Field], name: &str) -> Option<Field> {
+    fields.iter().find(|field| field.name == name).copied()
+}
+
+use Shape::{Flag, Number, Numbers, Secret, Text, Texts, Word};
+
+/// Of a trunk: the 27 of the form, then the advanced ones.
+pub const TRUNK: &[Field] = &[
+    field("name", Text(64), "required", "Label, unique among trunks and failover groups"),
+    field("failover_group", Text(64), "NONE", "The failover group that it belongs to"),
+    field("host", Text(253), "required", "Address or name of the peer; its SIP domain"),
+    field("outbound_proxy", Text(1024), "none", "Where requests go instead, up to four in order"),
+    field("virtual_phone_number", Texts, "none", "Numbers or ranges that belong to it"),
+    field("username", Text(128), "none", "Account and digest user"),
+    field("password", Secret(256), "none", "Digest secret toward the peer"),
+    field("register", Flag, "false", "SIP Account (true) or IP Authenticated (false)"),
+    field("send_keep_alive", Flag, "true", "Probe the peer by OPTIONS"),
+    field("port", Number(1, 65_535), "5060; 5061 with TLS", "Port of host"),
+    field("transport", Word(&["UDP", "TLS", "TCP"]), "UDP", "Of all requests, both ways"),
+    field("secure", Flag, "false", "Secure trunk: TLS and SRTP, nothing else"),
+    field("incoming_call_policy", Word(POLICIES), "allow", "What happens to its calls"),
+    field("sip_alg", Flag, "false", "Repair addresses in SIP for this trunk"),
+    field("secure_rtp", Word(SRTP), "follows encryption", "SRTP by SDES"),
+    field("create_subscriptions", Word(SUBSCRIPTIONS), "DEFAULT", "May SUBSCRIBE subscribe"),
+    field("max_concurrent_calls", Number(1, 1_000_000), "no limit", "Both directions together"),
+    field("nat", Word(NATS), "NO", "Whether addresses are learned"),
+    field("encryption", Flag, "false", "Media must be encrypted, both ways"),
+    field("keepalive", Flag, "with register or nat", "Keep the flow open"),
+    field("audio_tones", Word(TONES), "NO AUDIO TONES", "Announcements and greeting"),
+    field("send_media", Word(SENDMEDIA), "RFC2833", "How digits are sent"),
+    field("dtmf_mode", Word(DTMF), "rfc2833", "How digits are negotiated and received"),
+    field("direct_media", Word(&["no", "yes", "nonat"]), "no", "Media from peer to peer"),
+    field("send_rpid", Word(&["no", "rpid", "pai", "both"]), "pai", "Identity headers sent"),
+    field("allow", Texts, "PCMA, PCMU", "Codecs in the order of the offer"),
+    field("disallow", Texts, "none", "Codecs removed after allow, or all"),
+    field("enabled", Flag, "true", "A disabled trunk takes part in nothing"),
+    field("direction", Word(&["both", "inbound", "outbound"]), "both", "Which way calls may go"),
+    field("allow_mixed", Flag, "false", "TLS with RTP, or UDP with SRTP, on your own word"),
+    field("source_acl", Texts, "none", "Networks that it may send from besides its hosts"),
+    field("tls_peer_names", Texts, "none", "Names of which its certificate carries one"),
+    field("tls_ca", Text(4096), "[sip] tls_ca", "File of authorities, PEM"),
+    field("tls_client_cert", Text(4096), "[sip] tls_certificate", "Our certificate, PEM"),
+    field("tls_client_key", Text(4096), "[sip] tls_key", "Its key, PEM"),
+    field("tls_pin", Text(128), "none", "SHA-256 of the one certificate that is accepted"),
+    field("from_user", Text(128), "none", "User of From toward the trunk"),
+    field("from_domain", Text(253), "none", "Host of From toward the trunk"),
+    field("learn_from", Text(64), "any", "Whose first packet counts: any, signalling, a network"),
+    field("rtp_timeout", Number(0, 86_400), "60", "Seconds without media that end a call"),
+    field("hold_timeout", Number(0, 86_400), "300", "The same while on hold"),
+];
+
+/// Of a failover group.
+pub const GROUP: &[Field] = &[
+    field("name", Text(64), "required", "Label, unique among trunks and failover groups"),
+    field("strategy", Word(STRATEGIES), "priority", "Which member is tried first"),
+    field("reach_timer", Number(1, 32), "3", "Seconds without any answer"),
+    field("progress_timer", Number(1, 180), "12", "Seconds between 100 and ringing"),
+    field("failover_codes", Numbers(300, 699), "408, 429, 500, 502, 503, 504", "Try the next on"),
+    field("hunt_after_ringing", Flag, "false", "Go on after early media was passed"),
+];
+
+/// Of a route.
+pub const ROUTE: &[Field] = &[
+    field("name", Text(64), "required", "Label, unique among routes"),
+    field("direction", Word(&["outbound", "inbound"]), "outbound", "Which menu shows it"),
+    field("position", Number(0, 1_000_000), "its id", "Lower ones are looked at first"),
+    field("from_trunk", Text(64), "any", "Only calls from this trunk"),
+    field("called", Text(128), "any", "Number, prefix, _X. pattern or regular expression"),
+    field("caller", Text(128), "any", "The same for the calling number"),
+    field("strip", Number(0, 64), "0", "Digits taken from the front of the called number"),
+    field("prepend", Text(64), "none", "Digits put in front of it"),
+    field("destination", Text(64), "required", "A trunk or a failover group"),
+    field("emergency", Flag, "false", "Its calls are never refused by a cap"),
+    field("schedule", Text(256), "always", "When it counts"),
+    field("ring_limit", Number(1, 3_600), "180", "Seconds a callee may ring"),
+    field("enabled", Flag, "true", "A disabled route is passed over"),
+];
+
+const POLICIES: &[&str] = &["allow", "known_numbers", "challenge", "reject"];
+const SRTP: &[&str] = &["off", "preferred", "required", "dtls"];
+const SUBSCRIPTIONS: &[&str] = &["DEFAULT", "ALLOW", "DENY"];
+const NATS: &[&str] = &["NO", "FORCE_RPORT", "COMEDIA", "YES", "AUTO"];
+const TONES: &[&str] = &["NO AUDIO TONES", "ON EARLY MEDIA", "ON ANSWERED CALLS"];
+const SENDMEDIA: &[&str] = &["RFC2833", "INFO", "SHORTINFO", "INBAND", "SAME"];
+const DTMF: &[&str] = &["rfc2833", "info", "shortinfo", "inband", "auto"];
+const STRATEGIES: &[&str] = &["priority", "weighted", "round_robin", "least_loaded"];

@@ -1,0 +1,12 @@
+//! The API as a service, without sockets but for the listener's own tests.
+
+mod access;
+mod document;
+mod limits;
+mod listener;
+mod lists;
+mod live;
+mod malformed;
+mod operations;
+mod resources;
+mod rig;

@@ -1,0 +1,193 @@
+//! An API over a store of its own, with a token of each role.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use serde_json::Value;
+
+use super::super::events::EVENTS;
+use super::super::{Api, Gateway};
+use crate::ask::{Ask, asks};
+use crate::drain::Drained;
+use crate::feed::Feed;
+use crate::plan::{LivePlan, Plan};
+use crate::store::tests::{Book, Scratch};
+use crate::store::{Actor, Role, Store};
+use crate::trunk::UnknownCaller;
+
+pub struct Rig {
+    pub api: Api,
+    pub store: Store,
+    tokens: HashMap<Option<Role>, String>,
+    runtime: tokio::runtime::Runtime,
+    pub scratch: Arc<Scratch>,
+    pub shard: Shard,
+}
+
+/// Answers questions as a shard would.
+pub struct Shard {
+    /// Calls that were hung up.
+    pub hung_up: Arc<Mutex<Vec<String>>>,
+    /// Who knocked.
+    pub unknown: Arc<Mutex<Vec<UnknownCaller>>>,
+}
+
+impl Shard {
+    fn start(questions: crossbeam::channel::Receiver<Ask>) -> Self {
+        let shard = Self { hung_up: Arc::default(), unknown: Arc::default() };
+        let (hung_up, unknown) = (Arc::clone(&shard.hung_up), Arc::clone(&shard.unknown));
+        std::thread::spawn(move || {
+            for question in questions {
+                match question {
+                    Ask::Calls(reply) => drop(reply.send(Vec::new())),
+                    Ask::HangUp { call, reply } => {
+                        let is_live = call.starts_with("live");
+                        hung_up.lock().unwrap().push(call);
+                        let _gave_up = reply.send(is_live);
+                    }
+                    Ask::Trunks { reply, .. } => drop(reply.send(Vec::new())),
+                    Ask::Drain { reply, .. } => drop(reply.send(Drained::Empty)),
+                    Ask::Resume { reply, .. } => drop(reply.send(())),
+                    Ask::Close(reply) => drop(reply.send(())),
+                    Ask::UnknownCallers(reply) => {
+                        drop(reply.send(unknown.lock().unwrap().clone()));
+                    }
+                    Ask::ForgetCaller { source, reply } => {
+                        let mut all = unknown.lock().unwrap();
+                        let before = all.len();
+                        all.retain(|caller| caller.source != source);
+                        let _gave_up = reply.send(all.len() < before);
+                    }
+                }
+            }
+        });
+        shard
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub bytes: Vec<u8>,
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes)
+            .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&self.bytes)))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The body, after a look at the status.
+    pub fn expect(self, status: u16) -> Value {
+        let text = String::from_utf8_lossy(&self.bytes).into_owned();
+        assert_eq!(self.status.as_u16(), status, "{text}");
+        if self.bytes.is_empty() { Value::Null } else { self.json() }
+    }
+}
+
+impl Rig {
+    pub fn new() -> Self {
+        let scratch = Arc::new(Scratch::new("api"));
+        let store = scratch.open_with(Book::default()).unwrap();
+        let mut tokens = HashMap::new();
+        for role in Role::ALL {
+            let minted = store
+                .ask_blocking(move |keeper| {
+                    keeper.mint(&Actor::gateway(), role.name(), role, None, None)
+                })
+                .unwrap();
+            tokens.insert(Some(role), minted.secret.unwrap().expose().clone());
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (asks, questions) = asks();
+        let gateway = Gateway {
+            asks,
+            feed: Feed::default(),
+            plan: LivePlan::new(Plan::default()),
+            cdrs: scratch.path("cdr.jsonl"),
+        };
+        let shard = Shard::start(questions);
+        let api = Api::new(store.clone(), gateway);
+        Self { api, store, tokens, runtime, scratch, shard }
+    }
+
+    pub fn token(&self, role: Role) -> &str {
+        &self.tokens[&Some(role)]
+    }
+
+    /// Sends a request exactly as it is.
+    pub fn send(&self, request: Request<Body>) -> Reply {
+        let service = TowerToHyperService::new(self.api.router());
+        self.runtime.block_on(async {
+            let response = service.call(request).await.unwrap();
+            let (parts, body) = response.into_parts();
+            // Events have no end: their beginning tells enough.
+            let is_endless = parts.headers.get("content-type").is_some_and(|t| t == EVENTS);
+            let bytes = match is_endless {
+                true => std::pin::pin!(body).frame().await.unwrap().unwrap().into_data().unwrap(),
+                false => body.collect().await.unwrap().to_bytes(),
+            };
+            let bytes = bytes.to_vec();
+            Reply { status: parts.status, headers: parts.headers, bytes }
+        })
+    }
+
+    /// A request with a token, `If-Match: *`, and a JSON body.
+    pub fn request(
+        &self,
+        role: Option<Role>,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Reply {
+        let path = if path.starts_with("/api") || path == "/metrics" {
+            path.into()
+        } else {
+            format!("/api/v1{path}")
+        };
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(token) = self.tokens.get(&role) {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let given = |name: &str| headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
+        for (name, value) in [("content-type", "application/json"), ("if-match", "*")] {
+            if !given(name) {
+                request = request.header(name, value);
+            }
+        }
+        for (name, value) in headers.iter().filter(|(_, value)| !value.is_empty()) {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(body.into()).unwrap())
+    }
+
+    /// As an operator.
+    pub fn ask(&self, method: &str, path: &str, body: Value) -> Reply {
+        self.request(Some(Role::Operator), method, path, &[], body.to_string())
+    }
+
+    /// As an administrator.
+    pub fn admin(&self, method: &str, path: &str, body: Value) -> Reply {
+        self.request(Some(Role::Admin), method, path, &[], body.to_string())
+    }
+
+    pub fn add(&self, path: &str, body: Value) -> u64 {
+        self.ask("POST", path, body).expect(201)["id"].as_u64().unwrap()
+    }
+}
+
+pub fn trunk(name: &str) -> Value {
+    serde_json::json!({"name": name, "host": "192.0.2.1"})
+}

@@ -1,0 +1,197 @@
+//! From what is stored to what runs: the store's documents become the plan, by the reader and the
+//! rules of the configuration file.
+//!
+//! What was read once is kept by id and version, so that a save reads the objects that it changes
+//! and no other.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::config::{self, Sip, Surroundings, route_from_json, trunk_from_json};
+use crate::plan::{LivePlan, Plan};
+use crate::route::{Route, RouteId, Routes};
+use crate::store::{Catalog, Consumer, Finding, Kind, Object};
+use crate::trunk::{Trunk, TrunkId};
+
+/// Follows the catalog and publishes the plan.
+pub struct Planner {
+    sip: Sip,
+    base: PathBuf,
+    live: LivePlan,
+    trunks: HashMap<u32, Read<Arc<Trunk>>>,
+    routes: HashMap<u32, Read<Route>>,
+}
+
+/// What a version of a document reads as; `None` when it breaks a rule of this gateway's version.
+struct Read<T> {
+    version: u64,
+    value: Option<T>,
+}
+
+impl Planner {
+    /// A planner that publishes to `live`. Relative paths in documents count from `base`.
+    pub fn new(sip: Sip, base: PathBuf, live: LivePlan) -> Self {
+        Self { sip, base, live, trunks: HashMap::new(), routes: HashMap::new() }
+    }
+
+    /// The trunks of a catalog, read; those that do not read are left out and logged once.
+    fn trunks(&mut self, catalog: &Catalog) -> Vec<Arc<Trunk>> {
+        let routes = Routes::default();
+        let around =
+            Surroundings { sip: &self.sip, base: &self.base, trunks: &[], routes: &routes };
+        let mut all = Vec::with_capacity(catalog.count(Kind::Trunk));
+        for object in catalog.all(Kind::Trunk) {
+            let known = self.trunks.get(&object.id).filter(|read| read.version == object.version);
+            let value = match known {
+                Some(read) => read.value.clone(),
+                None => {
+                    // The rules among trunks were kept when it was saved.
+                    let read = trunk_from_json(&whole(object), TrunkId(object.id), around);
+                    let value = taken(object, read.map(|checked| checked.value));
+                    let version = object.version;
+                    self.trunks.insert(object.id, Read { version, value: value.clone() });
+                    value
+                }
+            };
+            all.extend(value);
+        }
+        self.trunks.retain(|id, _| catalog.get(Kind::Trunk, *id).is_some());
+        all
+    }
+
+    fn routes(&mut self, catalog: &Catalog, trunks: &[Arc<Trunk>]) -> Routes {
+        let nothing = Routes::default();
+        let around = Surroundings { sip: &self.sip, base: &self.base, trunks, routes: &nothing };
+        let mut all = Vec::with_capacity(catalog.count(Kind::Route));
+        for object in catalog.all(Kind::Route) {
+            let known = self.routes.get(&object.id).filter(|read| read.version == object.version);
+            let value = match known {
+                Some(read) => read.value.clone(),
+                None => {
+                    let read = route_from_json(&whole(object), RouteId(object.id), around);
+                    let value = taken(object, read.map(|checked| checked.value));
+                    let version = object.version;
+                    self.routes.insert(object.id, Read { version, value: value.clone() });
+                    value
+                }
+            };
+            all.extend(value);
+        }
+        self.routes.retain(|id, _| catalog.get(Kind::Route, *id).is_some());
+        Routes::new(all)
+    }
+
+    /// The trunks of a candidate: those that were read before, and the changed ones as they would
+    /// be. What is wrong with a changed one is found here.
+    fn candidate_trunks(
+        &self,
+        candidate: &Catalog,
+        changed: &[Arc<Object>],
+        findings: &mut Vec<Finding>,
+    ) -> Vec<Arc<Trunk>> {
+        let is_changed = |id: u32| changed.iter().any(|o| o.kind == Kind::Trunk && o.id == id);
+        let mut all: Vec<Arc<Trunk>> = candidate
+            .all(Kind::Trunk)
+            .filter(|object| !is_changed(object.id))
+            .filter_map(|object| self.trunks.get(&object.id)?.value.clone())
+            .collect();
+        let routes = Routes::default();
+        for object in changed.iter().filter(|object| object.kind == Kind::Trunk) {
+            let around =
+                Surroundings { sip: &self.sip, base: &self.base, trunks: &all, routes: &routes };
+            match trunk_from_json(&whole(object), TrunkId(object.id), around) {
+                Ok(checked) => all.push(checked.value),
+                Err(errors) => findings.extend(errors.into_iter().map(found)),
+            }
+        }
+        all
+    }
+}
+
+impl Consumer for Planner {
+    fn check(&mut self, candidate: &Catalog, changed: &[Arc<Object>]) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let trunks = self.candidate_trunks(candidate, changed, &mut findings);
+        if !findings.is_empty() {
+            return findings;
+        }
+        let known = candidate
+            .all(Kind::Route)
+            .filter_map(|object| self.routes.get(&object.id).and_then(|read| read.value.clone()));
+        let routes = Routes::new(known.collect());
+        let around =
+            Surroundings { sip: &self.sip, base: &self.base, trunks: &trunks, routes: &routes };
+        for object in affected(candidate, changed) {
+            if let Err(errors) = route_from_json(&whole(&object), RouteId(object.id), around) {
+                let is_own =
+                    changed.iter().any(|other| other.id == object.id && other.kind == Kind::Route);
+                findings.extend(errors.into_iter().map(|error| {
+                    let what = error.what.clone();
+                    let mut finding = found(error);
+                    if !is_own {
+                        finding.rule = format!("{what}: {}", finding.rule);
+                    }
+                    finding
+                }));
+            }
+        }
+        findings
+    }
+
+    fn follow(&mut self, catalog: &Arc<Catalog>) {
+        let trunks = self.trunks(catalog);
+        let routes = self.routes(catalog, &trunks);
+        let difference = self.live.publish(Plan::new(trunks, routes));
+        tracing::info!(
+            added = difference.added.len(),
+            changed = difference.changed.len(),
+            removed = difference.removed.len(),
+            "the plan follows the store"
+        );
+    }
+}
+
+/// The routes that a change touches: the changed ones, and those that name a changed trunk.
+fn affected(candidate: &Catalog, changed: &[Arc<Object>]) -> Vec<Arc<Object>> {
+    let is_named = |route: &Object| {
+        changed.iter().any(|object| match object.kind {
+            Kind::Route => object.id == route.id,
+            Kind::Trunk | Kind::Group => [route.text("destination"), route.text("from_trunk")]
+                .contains(&object.name.as_str()),
+        })
+    };
+    candidate.all(Kind::Route).filter(|route| is_named(route)).map(Arc::clone).collect()
+}
+
+fn whole(object: &Object) -> Value {
+    Value::Object(object.whole())
+}
+
+/// What was stored but does not read any more runs no longer; the log says why.
+fn taken<T>(object: &Object, read: Result<T, Vec<config::Finding>>) -> Option<T> {
+    read.inspect_err(|errors| {
+        for error in errors {
+            let (problem, remedy) = (&error.problem, &error.remedy);
+            tracing::error!(
+                what = error.what,
+                problem,
+                remedy,
+                id = object.id,
+                "a stored object is left out: this version of the gateway refuses it"
+            );
+        }
+    })
+    .ok()
+}
+
+fn found(error: config::Finding) -> Finding {
+    Finding {
+        field: error.field.unwrap_or_default(),
+        value: error.value.map(Value::String).unwrap_or_default(),
+        rule: error.problem,
+        remedy: error.remedy,
+    }
+}

@@ -1,0 +1,115 @@
+//! `trunkline trunks`: the trunks of a running gateway.
+
+use std::process::ExitCode;
+
+use serde_json::{Map, Value, json};
+use signaling::api::fields::TRUNK;
+
+use super::objects::{self, Kind, Verb};
+use crate::client::{Client, Gateway};
+use crate::failure::{Failure, REFUSED};
+
+/// Trunks of the running gateway: list, add, change, delete
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  trunkline trunks list
+  trunkline trunks add provider host=198.51.100.7 transport=UDP
+  trunkline trunks from-preset pbx --preset cucm host=pbx.example.com
+  trunkline trunks set provider max_concurrent_calls=30 password=@secret.txt")]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: TrunkVerb,
+    #[command(flatten)]
+    gateway: Gateway,
+}
+
+#[derive(clap::Subcommand)]
+enum TrunkVerb {
+    #[command(flatten)]
+    Common(Verb),
+    /// Add one as a preset has it: what it sets is shown, and nothing is saved before --yes
+    FromPreset {
+        name: String,
+        /// See trunkline presets
+        #[arg(long)]
+        preset: String,
+        #[arg(value_name = "FIELD=VALUE")]
+        values: Vec<String>,
+        /// Save it
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// What is common to all kinds, for trunks.
+pub const KIND: Kind = Kind {
+    name: "trunk",
+    path: "/trunks",
+    fields: TRUNK,
+    columns: &[
+        "id",
+        "host",
+        "name",
+        "virtual_phone_number",
+        "username",
+        "transport",
+        "encryption",
+        "status",
+    ],
+};
+
+pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    match &arguments.verb {
+        TrunkVerb::Common(verb) => objects::run(&KIND, verb, &arguments.gateway),
+        TrunkVerb::FromPreset { name, preset, values, yes } => {
+            let client = arguments.gateway.client()?;
+            let document = objects::document(&KIND, values)?;
+            let preview = preview(&client, name, preset, document)?;
+            let document = preview.get("document").cloned().unwrap_or_default();
+            if !yes {
+                explain(&preview, arguments.gateway.json);
+                return Ok(ExitCode::SUCCESS);
+            }
+            let Value::Object(document) = document else {
+                let text = String::from("the gateway's preview is no document");
+                return Err(Failure { code: REFUSED, text });
+            };
+            objects::show(&objects::add(&KIND, &client, name, document)?, arguments.gateway.json);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// What the operator wrote wins over what the preset sets.
+fn preview(
+    client: &Client,
+    name: &str,
+    preset: &str,
+    own: Map<String, Value>,
+) -> Result<Value, Failure> {
+    let body = json!({ "preset": preset, "document": { "name": name } });
+    let mut preview = client.ask("POST", "/presets/preview", Some(&body))?.json()?;
+    if let Some(document) = preview.get_mut("document").and_then(Value::as_object_mut) {
+        document.extend(own);
+    }
+    Ok(preview)
+}
+
+fn explain(preview: &Value, json: bool) {
+    if json {
+        println!("{preview}");
+        return;
+    }
+    let preset = preview.get("preset").unwrap_or(&Value::Null);
+    println!("{}\n{}\n", objects::text(preset, "title"), objects::text(preset, "notes"));
+    objects::show(preview.get("document").unwrap_or(&Value::Null), false);
+    let asked = preset.get("ask").and_then(Value::as_array).into_iter().flatten();
+    let missing: Vec<&str> = asked
+        .filter_map(Value::as_str)
+        .filter(|field| preview.get("document").is_none_or(|d| d.get(*field).is_none()))
+        .collect();
+    if !missing.is_empty() {
+        println!("\nstill to fill in: {}", missing.join(", "));
+    }
+    println!("\nnothing is saved yet; repeat with --yes");
+}
