@@ -55,6 +55,9 @@ pub struct Options {
     /// into namespaces of the bench and come back
     #[arg(long, num_args = 2, value_names = ["LOAD", "DEVICE"])]
     pub interfaces: Option<Vec<String>>,
+    /// Our media backend: auto, packet, uring, mmsg
+    #[arg(long, default_value = "auto")]
+    pub backend: String,
     /// The gateway's binary [default: `trunkline` beside this one]
     #[arg(long)]
     pub trunkline: Option<PathBuf>,
@@ -124,6 +127,7 @@ impl Options {
             launch: Launch {
                 workers: self.workers as usize,
                 calls,
+                backend: self.backend.clone(),
                 trunkline: self.trunkline.clone().unwrap_or_else(beside_us),
                 rtpengine: self.rtpengine.clone(),
             },

@@ -38,9 +38,11 @@ pub struct Config {
 /// Which backend the workers use.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub enum BackendChoice {
-    /// io_uring, and where the host refuses it, `Mmsg`.
+    /// The best that the host allows: `Packet`, `Uring`, `Mmsg`.
     #[default]
     Auto,
+    /// One socket per worker and frames of our own: needs privileges at the start.
+    Packet,
     /// io_uring or nothing.
     Uring,
     /// epoll, recvmmsg and sendmmsg: on every host, for somewhat more CPU time.

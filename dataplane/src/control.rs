@@ -15,7 +15,7 @@ use abi::{Command, Counter, Event, FlowId, Open, Reason, Request, Update};
 
 use crate::flow::Flow;
 use crate::flows::SlotError;
-use crate::io::{Port, SocketId, socket};
+use crate::io::{Port, SocketId};
 use crate::ports::LeaseError;
 use crate::worker::Worker;
 
@@ -69,7 +69,7 @@ impl Worker {
 
     fn open_vacant(&mut self, open: &Open, now_ns: u64) -> io::Result<Result<Event, Reason>> {
         let network = open.network as usize;
-        let bind = |address| socket::open(address, self.dscp);
+        let bind = |address| self.io.bind(address, self.dscp);
         let (lease, rtp, rtcp) = match self.ports.lease(network, open.family, now_ns, bind) {
             Ok(leased) => leased,
             Err(LeaseError::UnknownNetwork) => return Ok(Err(Reason::BadCommand)),

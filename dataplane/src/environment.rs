@@ -10,12 +10,15 @@ use std::sync::Arc;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::config::{BackendChoice, Config};
+use crate::config::Config;
 use crate::error::StartError;
 use crate::io::{BackendKind, Dscp, socket, uring};
-use crate::limits::{BUFFER_SIZE, BUFFERS, DESCRIPTORS_OTHER};
+use crate::limits::{BUFFER_SIZE, BUFFERS, DESCRIPTORS_OTHER, DESCRIPTORS_PACKET};
 use crate::prompt::Prompts;
 use crate::topology::{Topology, WorkerId};
+pub use backends::{name as backend_name, refused as backend_refused};
+
+mod backends;
 
 /// One thing that was looked at.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,7 +54,7 @@ impl Finding {
 
 /// Looks at everything that the data plane needs of this host, whatever its configuration.
 pub fn probe() -> Vec<Finding> {
-    let mut findings = ring_findings();
+    let mut findings = backend_findings();
     findings.push(cores_finding());
     findings.push(descriptors_finding());
     findings.push(memlock_finding());
@@ -62,6 +65,8 @@ pub fn probe() -> Vec<Finding> {
 pub struct Prepared {
     pub topology: Topology,
     pub backend: BackendKind,
+    /// Why this backend, for the log.
+    pub because: String,
     pub prompts: Arc<Prompts>,
     /// What is not as it should be, and prevents nothing.
     pub warnings: Vec<Finding>,
@@ -73,46 +78,27 @@ pub struct Prepared {
 /// The [`StartError`] that starting would end with.
 pub fn prepare(config: &Config) -> Result<Prepared, StartError> {
     let topology = Topology::plan(config, &allowed_cores())?;
-    let (backend, second_best) = choose(config.backend)?;
-    // A ring's file table holds the sockets; without a ring each keeps its descriptor.
-    check_descriptors(&topology, backend == BackendKind::Mmsg)?;
+    let chosen = backends::choose(config.backend)?;
+    let backend = chosen.kind;
+    check_descriptors(&topology, backend)?;
     check_ports(&topology)?;
     let prompts = match &config.prompts {
         Some(directory) => Prompts::load(directory)?,
         None => Prompts::default(),
     };
-    let warnings = second_best.into_iter().chain(port_headroom(&topology)).collect();
-    Ok(Prepared { topology, backend, prompts: Arc::new(prompts), warnings })
+    let reserved = backends::reserved_ports(backend, &topology);
+    let warnings = chosen.second_best.into_iter().chain(port_headroom(&topology)).chain(reserved);
+    let warnings = warnings.collect();
+    let because = chosen.because;
+    Ok(Prepared { topology, backend, because, prompts: Arc::new(prompts), warnings })
 }
 
-/// Which backend to take, and why it is not io_uring where the choice was ours.
-fn choose(choice: BackendChoice) -> Result<(BackendKind, Option<Finding>), StartError> {
-    if choice == BackendChoice::Mmsg {
-        return Ok((BackendKind::Mmsg, None));
+fn backend_findings() -> Vec<Finding> {
+    let mut findings = backends::findings();
+    if let Ok(gathers) = uring::probe() {
+        findings.push(gather_finding(&kernel_release(), gathers));
     }
-    let Err(error) = uring::probe() else { return Ok((BackendKind::Uring, None)) };
-    match choice {
-        BackendChoice::Auto => Ok((BackendKind::Mmsg, Some(no_ring(error)))),
-        BackendChoice::Uring | BackendChoice::Mmsg => Err(diagnose(error, WorkerId(0))),
-    }
-}
-
-fn no_ring(error: io::Error) -> Finding {
-    let text = diagnose(error, WorkerId(0)).to_string();
-    let (what, remedy) = text.split_once("; ").unwrap_or((&text, ""));
-    let what = format!("{what}; workers use epoll instead");
-    Finding::warn("io_uring", what, remedy)
-}
-
-fn ring_findings() -> Vec<Finding> {
-    let kernel = kernel_release();
-    match uring::probe() {
-        Err(error) => vec![no_ring(error)],
-        Ok(gathers) => {
-            let usable = "available: single issuer, deferred task work, file table".to_owned();
-            vec![Finding::ok("io_uring", usable), gather_finding(&kernel, gathers)]
-        }
-    }
+    findings
 }
 
 fn gather_finding(kernel: &str, gathers: bool) -> Finding {
@@ -179,20 +165,27 @@ pub fn diagnose(error: io::Error, worker: WorkerId) -> StartError {
 }
 
 /// Raises the soft limit of open files to the hard one and checks that it suffices: for a socket
-/// per port of all workers, or else for the file table of one ring, which may not be larger than the
-/// limit either. A full lease opens two sockets more for a moment.
+/// per port of all workers, or for the file table of one ring, which holds the sockets and may not
+/// be larger than the limit either, or for the few sockets of each worker. A full lease opens two
+/// sockets more for a moment.
 ///
 /// # Errors
 /// [`StartError::TooFewDescriptors`].
-fn check_descriptors(topology: &Topology, each_socket: bool) -> Result<(), StartError> {
+fn check_descriptors(topology: &Topology, backend: BackendKind) -> Result<(), StartError> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         // When it fails, the check below says what is missing.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let table = u64::from(topology.flows_per_worker) * 2;
-    let sockets = if each_socket { topology.sockets_max() } else { table };
+    let sockets = match backend {
+        BackendKind::Mmsg => topology.sockets_max(),
+        BackendKind::Uring => u64::from(topology.flows_per_worker) * 2,
+        BackendKind::Packet => {
+            let addresses = topology.networks.iter().flatten().count() as u64;
+            topology.placements.len() as u64 * DESCRIPTORS_PACKET + addresses
+        }
+    };
     let needed = sockets + DESCRIPTORS_OTHER;
     if limit < needed { Err(StartError::TooFewDescriptors { limit, needed }) } else { Ok(()) }
 }
@@ -310,12 +303,16 @@ mod tests {
         let mut config = config();
         config.workers = 3;
         let mut topology = Topology::plan(&config, &[]).unwrap();
-        check_descriptors(&topology, true).unwrap();
+        check_descriptors(&topology, BackendKind::Mmsg).unwrap();
         topology.flows_per_worker = u32::MAX;
-        for (each_socket, sockets) in [(false, u64::from(u32::MAX) * 2), (true, 0x5_ffff_fffa)] {
-            let text = check_descriptors(&topology, each_socket).unwrap_err().to_string();
+        for (backend, sockets) in
+            [(BackendKind::Uring, u64::from(u32::MAX) * 2), (BackendKind::Mmsg, 0x5_ffff_fffa)]
+        {
+            let text = check_descriptors(&topology, backend).unwrap_err().to_string();
             assert!(text.contains(&format!("LimitNOFILE={}", sockets + 64)), "{text}");
         }
+        // Where no port has a descriptor, any number of flows will do.
+        check_descriptors(&topology, BackendKind::Packet).unwrap();
     }
 
     #[test]

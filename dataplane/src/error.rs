@@ -44,6 +44,9 @@ pub enum StartError {
     )]
     KernelTooOld { found: String, lacks: &'static str },
 
+    #[error("media.backend = \"{name}\" cannot be used: {what}; {remedy}")]
+    Backend { name: &'static str, what: String, remedy: String },
+
     #[error(
         "{worker}: cannot reserve ring memory ({cause}); free memory, lower media.workers or \
          raise the service's memory limit"
@@ -93,6 +96,7 @@ impl StartError {
             StartError::Socket { .. } => 73,
             StartError::RingDisabled { .. }
             | StartError::RingFiltered { .. }
+            | StartError::Backend { .. }
             | StartError::Hardening { .. } => 77,
             StartError::KernelTooOld { .. } => 72,
             StartError::TooFewDescriptors { .. } | StartError::NoMemory { .. } => 71,

@@ -17,10 +17,10 @@ use rustix::io::Errno;
 use tracing::{info, warn};
 
 use crate::config::Config;
-use crate::environment::{self, Finding, Prepared, diagnose};
+use crate::environment::{self, Finding, Prepared, backend_name, backend_refused, diagnose};
 use crate::error::StartError;
 use crate::harden::Hardening;
-use crate::io::{Backend, BackendKind};
+use crate::io::{Backend, Foundation, Part};
 use crate::limits::{COMMAND_SLOTS, EVENT_SLOTS};
 use crate::ports::Ports;
 use crate::stop::Stop;
@@ -49,6 +49,7 @@ fn run_as(config: &Config, stop: &Stop, hardening: Option<Hardening>) -> Result<
     for Finding { what, remedy, .. } in &prepared.warnings {
         warn!("{what}; {remedy}");
     }
+    info!("{}", prepared.because);
     let listener = Listener::bind(&config.socket, config.allowed_uid)
         .map_err(|error| socket_error(config, &error))?;
     let crew = Crew::start(&prepared)?;
@@ -63,7 +64,7 @@ fn run_as(config: &Config, stop: &Stop, hardening: Option<Hardening>) -> Result<
             socket = %config.socket.display(),
             workers = prepared.topology.placements.len(),
             ports = ?config.ports,
-            backend = ?prepared.backend,
+            backend = backend_name(prepared.backend),
             "media workers run"
         );
         crew.serve(&listener, stop)
@@ -102,8 +103,14 @@ impl Crew {
     fn start(prepared: &Prepared) -> Result<Crew, StartError> {
         let ended = abi::doorbell::create().map_err(|error| lacking(WorkerId(0), &error))?;
         let mut crew = Crew { members: Vec::new(), ended };
+        let mut foundation = Foundation::lay(prepared.backend, &prepared.topology)
+            .map_err(|error| backend_refused(prepared.backend, error))?;
         for placement in &prepared.topology.placements {
-            match Member::start(placement, prepared, &crew.ended) {
+            let started = match foundation.next_part() {
+                Some(part) => Member::start(placement, prepared, part, &crew.ended),
+                None => Err(lacking(placement.worker, &Errno::CANCELED.into())),
+            };
+            match started {
                 Ok(member) => crew.members.push(member),
                 Err(error) => {
                     let _ = crew.stop();
@@ -182,6 +189,7 @@ impl Member {
     fn start(
         placement: &Placement,
         prepared: &Prepared,
+        part: Part,
         ended: &OwnedFd,
     ) -> Result<Member, StartError> {
         let worker = placement.worker;
@@ -226,7 +234,7 @@ impl Member {
         let thread = Thread {
             worker,
             core: placement.core,
-            backend: prepared.backend,
+            part,
             parts,
             bells,
             _farewell: Farewell(ended.map_err(lacks)?),
@@ -256,7 +264,7 @@ impl Member {
 struct Thread {
     worker: WorkerId,
     core: Option<usize>,
-    backend: BackendKind,
+    part: Part,
     parts: Parts,
     /// Command bell, event bell.
     bells: (OwnedFd, OwnedFd),
@@ -272,7 +280,7 @@ impl Thread {
         }
         let (command_bell, event_bell) = self.bells;
         // A ring belongs to the thread that makes it.
-        let io = Backend::new(self.backend, self.parts.flows, command_bell, event_bell)
+        let io = Backend::new(self.part, self.parts.flows, command_bell, event_bell)
             .map_err(|error| diagnose(error, self.worker))?;
         if !io.gathers() && self.parts.gather_us > 0 {
             warn!(worker = self.worker.0, "kernel is older than 6.12: workers do not gather");

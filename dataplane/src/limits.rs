@@ -186,6 +186,10 @@ pub const PORT_MIN: u16 = 1024;
 /// handover, logs.
 pub const DESCRIPTORS_OTHER: u64 = 64;
 
+/// Descriptors of one worker of the `packet` backend: a ring, four bells, two fan-in sockets, two raw
+/// ones and one for frames. Each media address has one more, no port has any.
+pub const DESCRIPTORS_PACKET: u64 = 12;
+
 const _: () = assert!(HEAD_ROOM + PACKET_MAX + TAIL_ROOM <= BUFFER_SIZE);
 const _: () = assert!(BUFFERS.is_power_of_two() && BUFFERS <= 32768);
 const _: () = assert!(HEAD_ROOM.is_multiple_of(16));
@@ -271,3 +275,17 @@ pub const HOP_USE_NS: u64 = 5_000_000_000;
 
 /// A next hop that was not used for so many housekeeping steps is forgotten: some ten seconds.
 pub const HOP_FORGET_STEPS: u32 = 128;
+
+/// Descriptors that a worker's ring watches at most: queues or sockets of the backends without a
+/// socket per port.
+pub const WATCHED_MAX: usize = 8;
+
+/// Packets that one system call of the `packet` backend moves, in either direction.
+pub const FAN_RUN: usize = 64;
+
+/// Receive buffer of a socket that takes the packets of all ports of a worker, in bytes: 20 ms at
+/// 500,000 packets per second. Past `net.core.rmem_max` with the privilege of the start.
+pub const FAN_IN_BUFFER: usize = 32 << 20;
+
+/// Send buffer of the socket that frames leave by, in bytes: what a NIC's queue may hold.
+pub const WIRE_BUFFER: usize = 8 << 20;

@@ -13,6 +13,7 @@ mod rig;
 
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv6Addr, UdpSocket};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Instant;
 
 use abi::{Counter, Family, Format, Histogram, Key, Learning, Notice, Suite, Update};
@@ -33,13 +34,16 @@ const SUITES: [Suite; 6] = [
 const SIX: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 /// A network of both families. There is one IPv6 loopback address, so each process has its own ports
-/// there. `None` on a host without IPv6.
+/// there, and each test. `None` on a host without IPv6.
 fn both_families() -> Option<Config> {
     if UdpSocket::bind((SIX, 0)).is_err() {
         eprintln!("SKIPPED: this host has no IPv6 loopback address");
         return None;
     }
-    let base = 20_000 + (std::process::id() % 100) as u16 * 100;
+    // The address is everybody's: each test has ports of its own.
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let number = std::process::id() as u16 % 100 * 7 + NEXT.fetch_add(1, Ordering::Relaxed);
+    let base = 20_000 + number % 120 * 100;
     let local = own_address();
     let mut config = rig::config(local, 64, base..=base + 99);
     config.networks = vec![vec![local, SIX]];

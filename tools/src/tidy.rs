@@ -26,8 +26,11 @@ const UNSAFE_FILES: &[&str] = &[
     "dataplane/src/io/buffer_ring.rs",
     "dataplane/src/io/buffers.rs",
     "dataplane/src/io/mmsg/messages.rs",
+    "dataplane/src/io/packet/messages.rs",
+    "dataplane/src/io/packet/options.rs",
     "dataplane/src/io/stamp.rs",
     "dataplane/src/io/uring.rs",
+    "dataplane/src/io/watch.rs",
     "dataplane/src/io/xdp/rings.rs",
     "dataplane/src/prefetch.rs",
 ];

@@ -45,7 +45,13 @@ fn order() -> Order {
         ptime: 20,
         churn: 1,
         wait_quiet: std::time::Duration::ZERO,
-        launch: Launch { workers: 1, calls: 2, trunkline: "t".into(), rtpengine: "r".into() },
+        launch: Launch {
+            workers: 1,
+            calls: 2,
+            backend: "uring".into(),
+            trunkline: "t".into(),
+            rtpengine: "r".into(),
+        },
     }
 }
 

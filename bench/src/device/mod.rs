@@ -105,6 +105,8 @@ pub struct Launch {
     pub workers: usize,
     /// Calls that may be open at a time.
     pub calls: u32,
+    /// Our media backend, as `[media] backend` names it.
+    pub backend: String,
     pub trunkline: PathBuf,
     pub rtpengine: PathBuf,
 }

@@ -60,7 +60,10 @@ impl Ours {
             .spawn()
             .map_err(Fault::io("start the data plane"))?;
         let version = crate::stage::version_of(Command::new(program).arg("--version"));
-        let tuning = format!("workers {}, gather 200 us, cores pinned", launch.workers);
+        let tuning = format!(
+            "backend {}, workers {}, gather 200 us, cores pinned",
+            launch.backend, launch.workers
+        );
         let mut ours = Ours {
             process,
             directory: directory.clone(),
@@ -291,10 +294,11 @@ fn configuration_of(launch: &Launch, cores: &[usize], directory: &Path) -> Strin
     format!(
         "[sip]\nudp = [\"127.0.0.1:5060\"]\n\n\
          [media]\naddress = \"{DEVICE_ADDRESS}\"\nports = \"{PORTS}\"\nflows = {flows}\n\
-         cores = [{}]\nworkers = {}\ngather_us = 200\n\n\
+         cores = [{}]\nworkers = {}\ngather_us = 200\nbackend = \"{}\"\n\n\
          [run]\ndirectory = \"{}\"\n\n[log]\nlevel = \"warn\"\n",
         cores.join(", "),
         launch.workers,
+        launch.backend,
         directory.display(),
     )
 }
@@ -312,12 +316,14 @@ mod tests {
         let launch = Launch {
             workers: 2,
             calls: 1_501,
+            backend: "packet".into(),
             trunkline: PathBuf::new(),
             rtpengine: PathBuf::new(),
         };
         let text = configuration_of(&launch, &[1, 2, 3], Path::new("/run/x"));
         assert!(text.contains("cores = [1, 2]\nworkers = 2\n"), "{text}");
         assert!(text.contains("flows = 1502\n"), "{text}");
+        assert!(text.contains("backend = \"packet\"\n"), "{text}");
     }
 
     #[test]

@@ -33,6 +33,9 @@ pub fn confine(config: &Config) -> io::Result<Confined> {
         (handover, AccessFs::MakeSock | AccessFs::RemoveFile),
         // Why a ring is refused stands there.
         (Path::new("/proc/sys/kernel"), reads),
+        // Which ports others hold, or may be given.
+        (Path::new("/proc/sys/net/ipv4"), reads),
+        (Path::new("/proc/self/net"), reads),
     ];
     allowed.extend(config.prompts.as_deref().map(|prompts| (prompts, reads)));
     restrict(&allowed).map_err(io::Error::other)

@@ -1,25 +1,44 @@
 //! The ways packets come and go, behind one name.
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 
 use super::mmsg::Mmsg;
+use super::packet::{self, Packet};
 use super::uring::Uring;
-use super::{Batch, BufferId, Buffers, Received, SocketId, Wait};
+use super::{Batch, BufferId, Buffers, Dscp, Received, SocketId, Wait, socket};
 
 /// Which backend.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BackendKind {
     /// io_uring: one enter per round.
     Uring,
+    /// One socket for all ports of a worker, and frames of our own.
+    Packet,
     /// epoll, recvmmsg and sendmmsg: for hosts that forbid io_uring.
     Mmsg,
+}
+
+/// What one worker's backend is made of, made before its thread is.
+pub enum Part {
+    Uring,
+    Packet(Box<packet::Share>),
+    Mmsg,
+}
+
+/// A port that a lease has found free.
+pub enum Bound {
+    /// By having it.
+    Socket(UdpSocket),
+    /// By asking who has it: this backend needs no socket for it.
+    Port(SocketAddr),
 }
 
 /// The backend of one worker. It must be made and used on that worker's thread.
 pub enum Backend {
     Uring(Uring),
+    Packet(Packet),
     Mmsg(Mmsg),
 }
 
@@ -30,14 +49,17 @@ impl Backend {
     /// # Errors
     /// What the kernel refused; `environment::diagnose` knows what to tell the operator.
     pub fn new(
-        kind: BackendKind,
+        part: Part,
         flows: u32,
         command_bell: OwnedFd,
         event_bell: OwnedFd,
     ) -> io::Result<Backend> {
-        Ok(match kind {
-            BackendKind::Uring => Backend::Uring(Uring::new(flows, command_bell, event_bell)?),
-            BackendKind::Mmsg => Backend::Mmsg(Mmsg::new(flows, command_bell, event_bell)?),
+        Ok(match part {
+            Part::Uring => Backend::Uring(Uring::new(flows, command_bell, event_bell)?),
+            Part::Packet(share) => {
+                Backend::Packet(Packet::new(*share, flows, command_bell, event_bell)?)
+            }
+            Part::Mmsg => Backend::Mmsg(Mmsg::new(flows, command_bell, event_bell)?),
         })
     }
 
@@ -45,6 +67,7 @@ impl Backend {
     pub fn buffers(&mut self) -> &mut Buffers {
         match self {
             Backend::Uring(ring) => ring.buffers(),
+            Backend::Packet(packet) => packet.buffers(),
             Backend::Mmsg(mmsg) => mmsg.buffers(),
         }
     }
@@ -54,6 +77,7 @@ impl Backend {
     pub fn take_buffer(&mut self) -> Option<BufferId> {
         match self {
             Backend::Uring(ring) => ring.take_buffer(),
+            Backend::Packet(packet) => packet.take_buffer(),
             Backend::Mmsg(mmsg) => mmsg.take_buffer(),
         }
     }
@@ -62,6 +86,7 @@ impl Backend {
     pub fn has_buffer(&self) -> bool {
         match self {
             Backend::Uring(ring) => ring.has_buffer(),
+            Backend::Packet(packet) => packet.has_buffer(),
             Backend::Mmsg(mmsg) => mmsg.has_buffer(),
         }
     }
@@ -70,18 +95,33 @@ impl Backend {
     pub fn gathers(&self) -> bool {
         match self {
             Backend::Uring(ring) => ring.gathers(),
+            Backend::Packet(packet) => packet.gathers(),
             Backend::Mmsg(_) => true,
         }
     }
 
-    /// Starts receiving from a socket.
+    /// Takes a port, without receiving from it yet.
     ///
     /// # Errors
-    /// When the kernel has no room for it; the socket is then closed.
-    pub fn open(&mut self, id: SocketId, socket: UdpSocket) -> io::Result<()> {
+    /// "In use" when another has it, "not available" when it is not ours to take, else that no
+    /// descriptor or memory is left.
+    pub fn bind(&self, address: SocketAddr, dscp: Dscp) -> io::Result<Bound> {
         match self {
-            Backend::Uring(ring) => ring.open(id, socket),
-            Backend::Mmsg(mmsg) => mmsg.open(id, socket),
+            Backend::Uring(_) | Backend::Mmsg(_) => socket::open(address, dscp).map(Bound::Socket),
+            Backend::Packet(packet) => packet.check(address).map(|()| Bound::Port(address)),
+        }
+    }
+
+    /// Starts receiving at a port that this backend has bound.
+    ///
+    /// # Errors
+    /// When the kernel has no room for it; the port is then free again.
+    pub fn open(&mut self, id: SocketId, bound: Bound) -> io::Result<()> {
+        match (self, bound) {
+            (Backend::Uring(ring), Bound::Socket(socket)) => ring.open(id, socket),
+            (Backend::Mmsg(mmsg), Bound::Socket(socket)) => mmsg.open(id, socket),
+            (Backend::Packet(packet), Bound::Port(address)) => packet.open(id, address),
+            (_, Bound::Socket(_) | Bound::Port(_)) => Err(io::ErrorKind::InvalidInput.into()),
         }
     }
 
@@ -93,6 +133,10 @@ impl Backend {
     pub fn close(&mut self, id: SocketId) -> io::Result<()> {
         match self {
             Backend::Uring(ring) => ring.close(id),
+            Backend::Packet(packet) => {
+                packet.close(id);
+                Ok(())
+            }
             Backend::Mmsg(mmsg) => {
                 mmsg.close(id);
                 Ok(())
@@ -107,6 +151,7 @@ impl Backend {
     pub fn receive(&mut self, batch: &mut Batch, wait: Wait) -> io::Result<Received> {
         match self {
             Backend::Uring(ring) => ring.receive(batch, wait),
+            Backend::Packet(packet) => packet.receive(batch, wait),
             Backend::Mmsg(mmsg) => mmsg.receive(batch, wait),
         }
     }
@@ -119,6 +164,10 @@ impl Backend {
     pub fn transmit(&mut self, batch: &mut Batch) -> io::Result<()> {
         match self {
             Backend::Uring(ring) => ring.transmit(batch),
+            Backend::Packet(packet) => {
+                packet.transmit(batch);
+                Ok(())
+            }
             Backend::Mmsg(mmsg) => {
                 mmsg.transmit(batch);
                 Ok(())
@@ -133,6 +182,7 @@ impl Backend {
     pub fn ring_bell(&mut self) -> io::Result<()> {
         match self {
             Backend::Uring(ring) => ring.ring_bell(),
+            Backend::Packet(packet) => packet.ring_bell(),
             Backend::Mmsg(mmsg) => {
                 mmsg.ring_bell();
                 Ok(())
@@ -144,6 +194,7 @@ impl Backend {
     pub fn silence_bell(&self) {
         match self {
             Backend::Uring(ring) => ring.silence_bell(),
+            Backend::Packet(packet) => packet.silence_bell(),
             Backend::Mmsg(mmsg) => mmsg.silence_bell(),
         }
     }
@@ -155,6 +206,10 @@ impl Backend {
     pub fn retry_faulted(&mut self) -> io::Result<()> {
         match self {
             Backend::Uring(ring) => ring.retry_faulted(),
+            Backend::Packet(packet) => {
+                packet.retry_faulted();
+                Ok(())
+            }
             Backend::Mmsg(mmsg) => {
                 mmsg.retry_faulted();
                 Ok(())

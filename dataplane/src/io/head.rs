@@ -39,8 +39,13 @@ pub fn read_header(whole: &[u8; BUFFER_SIZE]) -> Option<Header> {
 
 /// Reads the source. `None` when it is of no family that our sockets have.
 pub fn read_name(whole: &[u8; BUFFER_SIZE]) -> Option<Endpoint> {
-    let (_, rest) = whole.split_first_chunk::<NAME_AT>()?;
-    let (family, rest) = rest.split_first_chunk::<2>()?;
+    let (_, name) = whole.split_first_chunk::<NAME_AT>()?;
+    read_sockaddr(name)
+}
+
+/// Reads a `sockaddr_in` or `sockaddr_in6`. `None` when it is neither, or cut.
+pub fn read_sockaddr(name: &[u8]) -> Option<Endpoint> {
+    let (family, rest) = name.split_first_chunk::<2>()?;
     let (port, rest) = rest.split_first_chunk::<2>()?;
     let ip = match i32::from(u16::from_ne_bytes(*family)) {
         libc::AF_INET => {
@@ -60,6 +65,11 @@ pub fn read_name(whole: &[u8; BUFFER_SIZE]) -> Option<Endpoint> {
 pub fn write_name(whole: &mut [u8; BUFFER_SIZE], to: Endpoint) -> libc::socklen_t {
     let Some((_, name)) = whole.split_first_chunk_mut::<NAME_AT>() else { return 0 };
     let Some(name) = name.first_chunk_mut::<NAME_ROOM>() else { return 0 };
+    write_sockaddr(name, to) as libc::socklen_t
+}
+
+/// Writes a `sockaddr_in` or `sockaddr_in6`; returns its length.
+pub fn write_sockaddr(name: &mut [u8; NAME_ROOM], to: Endpoint) -> usize {
     *name = [0; NAME_ROOM];
     let ip = to.ip.to_be_bytes();
     let (family, address_at, address, len): (_, usize, &[u8], _) = match ip.last_chunk::<4>() {
@@ -73,7 +83,7 @@ pub fn write_name(whole: &mut [u8; BUFFER_SIZE], to: Endpoint) -> libc::socklen_
             *place = *octet;
         }
     }
-    len as libc::socklen_t
+    len
 }
 
 /// Reads when the kernel received the packet, in nanoseconds of the wall clock, from `len` octets of
@@ -86,14 +96,16 @@ pub fn read_stamp(whole: &[u8; BUFFER_SIZE], len: usize) -> Option<u64> {
     let (_len, rest) = rest.split_first_chunk::<8>()?;
     let (level, rest) = rest.split_first_chunk::<4>()?;
     let (kind, rest) = rest.split_first_chunk::<4>()?;
-    let (seconds, rest) = rest.split_first_chunk::<8>()?;
-    let nanoseconds = rest.first_chunk::<8>()?;
     let is_stamp = i32::from_ne_bytes(*level) == libc::SOL_SOCKET
         && i32::from_ne_bytes(*kind) == libc::SCM_TIMESTAMPNS;
-    let seconds = u64::from_ne_bytes(*seconds);
-    let stamp =
-        seconds.checked_mul(1_000_000_000)?.checked_add(u64::from_ne_bytes(*nanoseconds))?;
-    is_stamp.then_some(stamp)
+    if is_stamp { read_timespec(rest) } else { None }
+}
+
+/// A `timespec` in nanoseconds; `None` when it is cut or beyond any clock.
+pub fn read_timespec(octets: &[u8]) -> Option<u64> {
+    let (seconds, rest) = octets.split_first_chunk::<8>()?;
+    let nanoseconds = u64::from_ne_bytes(*rest.first_chunk::<8>()?);
+    u64::from_ne_bytes(*seconds).checked_mul(1_000_000_000)?.checked_add(nanoseconds)
 }
 
 const _: () = assert!(NAME_ROOM >= size_of::<libc::sockaddr_in6>());

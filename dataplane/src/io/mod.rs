@@ -23,20 +23,25 @@ pub mod bpf;
 pub mod buffer_ring;
 #[expect(unsafe_code, reason = "memory that the kernel reads and writes")]
 pub mod buffers;
+mod foundation;
 pub mod frame;
 mod head;
 pub mod mmsg;
 pub mod neighbour;
+pub mod packet;
 mod restarts;
 pub mod socket;
 #[expect(unsafe_code, reason = "a socket option that no crate sets")]
 mod stamp;
 #[expect(unsafe_code, reason = "submissions carry addresses of packet memory")]
 pub mod uring;
+#[expect(unsafe_code, reason = "submissions carry addresses")]
+mod watch;
 pub mod xdp;
 
-pub use backend::{Backend, BackendKind};
+pub use backend::{Backend, BackendKind, Bound, Part};
 pub use buffers::{BufferId, Buffers};
+pub use foundation::Foundation;
 pub use socket::Dscp;
 
 /// Which port of a flow.

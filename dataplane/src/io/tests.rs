@@ -1,15 +1,17 @@
 //! The backends alone, without relay or region: what arrives, leaves, fails and closes. Each test
-//! runs on both, which must not be told apart.
+//! runs on all of them, which must not be told apart. The one of frames needs root; on loopback all
+//! of its packets go by the kernel's way, and its frames are tested on a wire (`packet/tests.rs`).
 
 use std::net::SocketAddr;
 use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use super::*;
 use crate::limits::{BUFFERS, HOUSEKEEPING_NS, RESTARTS_MAX};
 
 const SECOND: Wait = Wait::up_to(1_000_000_000);
-const KINDS: [BackendKind; 2] = [BackendKind::Uring, BackendKind::Mmsg];
+const KINDS: [BackendKind; 3] = [BackendKind::Uring, BackendKind::Packet, BackendKind::Mmsg];
 
 fn id(index: u32, generation: u32, port: Port) -> SocketId {
     SocketId { flow: FlowId { index, generation }, port }
@@ -19,11 +21,33 @@ fn id(index: u32, generation: u32, port: Port) -> SocketId {
 fn each(test: impl Fn(&mut Backend) + Sync) {
     for kind in KINDS {
         let bell = || abi::doorbell::create().unwrap();
-        let run = || test(&mut Backend::new(kind, 64, bell(), bell()).unwrap());
+        let Some(part) = part(kind) else { continue };
+        let run = || test(&mut Backend::new(part, 64, bell(), bell()).unwrap());
         let passed = std::thread::scope(|scope| scope.spawn(run).join().is_ok());
         assert!(passed, "{kind:?}");
     }
 }
+
+/// What a backend on loopback is made of, with ports that no other test has; `None` where the test
+/// may not.
+fn part(kind: BackendKind) -> Option<Part> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    if kind == BackendKind::Packet && !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let first = PORTS_FIRST + PORTS_EACH * NEXT.fetch_add(1, Ordering::Relaxed);
+    assert!(first < PORTS_LAST);
+    let mut config = crate::config::tests::config();
+    config.ports = first..=first + PORTS_EACH - 1;
+    let topology = crate::topology::Topology::plan(&config, &[]).unwrap();
+    Foundation::lay(kind, &topology).unwrap().next_part()
+}
+
+/// Below those that the kernel gives to whoever asks for any.
+const PORTS_FIRST: u16 = 20_000;
+const PORTS_LAST: u16 = 32_000;
+/// Those of 64 flows, and some more.
+const PORTS_EACH: u16 = 200;
 
 fn media_socket() -> (UdpSocket, SocketAddr) {
     let socket = socket::open("127.0.0.1:0".parse().unwrap(), Dscp::EF).unwrap();
@@ -32,8 +56,19 @@ fn media_socket() -> (UdpSocket, SocketAddr) {
 }
 
 fn open(io: &mut Backend, id: SocketId) -> SocketAddr {
-    let (socket, address) = media_socket();
-    io.open(id, socket).unwrap();
+    let bound = match io {
+        Backend::Packet(_) => (PORTS_FIRST..PORTS_LAST)
+            .find_map(|port| io.bind(SocketAddr::from(([127, 0, 0, 1], port)), Dscp::EF).ok()),
+        Backend::Uring(_) | Backend::Mmsg(_) => {
+            io.bind("127.0.0.1:0".parse().unwrap(), Dscp::EF).ok()
+        }
+    };
+    let bound = bound.expect("a port");
+    let address = match &bound {
+        Bound::Socket(socket) => socket.local_addr().unwrap(),
+        Bound::Port(address) => *address,
+    };
+    io.open(id, bound).unwrap();
     address
 }
 
@@ -206,6 +241,7 @@ fn a_closed_socket_frees_its_port_and_its_place() {
             io.receive(&mut batch, Wait::NONE).unwrap();
             discard(io, &mut batch);
             socket::open(address, Dscp::EF).expect("the port is free again");
+            io.bind(address, Dscp::EF).map(drop).expect("for us too");
         }
     });
 }
@@ -226,7 +262,8 @@ fn the_bell_wakes_and_the_other_bell_rings() {
     for kind in KINDS {
         let (command, event) = (abi::doorbell::create().unwrap(), abi::doorbell::create().unwrap());
         let clone = |bell: &OwnedFd| bell.try_clone().unwrap();
-        let mut io = Backend::new(kind, 1, clone(&command), clone(&event)).unwrap();
+        let Some(part) = part(kind) else { continue };
+        let mut io = Backend::new(part, 1, clone(&command), clone(&event)).unwrap();
         let mut batch = Batch::new();
         for _ in 0..3 {
             abi::doorbell::ring(&command).unwrap();
@@ -254,7 +291,8 @@ fn a_guest_that_fills_its_bell_and_makes_it_block_stops_no_media() {
         fcntl_setfl(&event, fcntl_getfl(&event).unwrap() - OFlags::NONBLOCK).unwrap();
         rustix::io::write(&event, &(u64::MAX - 1).to_ne_bytes()).unwrap();
         let bell = abi::doorbell::create().unwrap();
-        let mut io = Backend::new(kind, 1, bell, event.try_clone().unwrap()).unwrap();
+        let Some(part) = part(kind) else { continue };
+        let mut io = Backend::new(part, 1, bell, event.try_clone().unwrap()).unwrap();
         let mut batch = Batch::new();
         let address = open(&mut io, id(0, 1, Port::Rtp));
         for _ in 0..10 {
@@ -372,13 +410,17 @@ fn only_sampled_flows_tell_the_age_of_their_packets() {
 #[test]
 fn socket_errors_never_stop_a_receive_for_good() {
     each(|io| {
+        if matches!(io, Backend::Packet(_)) {
+            // Its socket is nobody's partner: the kernel tells it no such errors.
+            return;
+        }
         let mut batch = Batch::new();
         let (socket, address) = media_socket();
         let partner = far();
         let partner_address = partner.local_addr().unwrap();
         socket.connect(partner_address).unwrap();
         let from = id(0, 1, Port::Rtp);
-        io.open(from, socket).unwrap();
+        io.open(from, Bound::Socket(socket)).unwrap();
         drop(partner);
         let mut failed = 0;
         for _ in 0..4 * usize::from(RESTARTS_MAX) {

@@ -39,7 +39,7 @@ use crate::limits::{
 };
 use tag::Tag;
 
-mod setup;
+pub(super) mod setup;
 mod tag;
 
 pub use setup::probe;
@@ -541,7 +541,7 @@ impl Drop for Uring {
 
 /// Forgives what passes by itself: time-out, interruption, a full completion queue (EBUSY), short
 /// memory (EAGAIN).
-fn passing(entered: io::Result<usize>) -> io::Result<()> {
+pub(super) fn passing(entered: io::Result<usize>) -> io::Result<()> {
     match entered {
         Ok(_) => Ok(()),
         Err(error) => match error.raw_os_error() {

@@ -9,7 +9,7 @@ use abi::{
 
 use super::*;
 use crate::flow::tests::{flow, id};
-use crate::io::{Arrival, BackendKind, Port, SocketId};
+use crate::io::{Arrival, Part, Port, SocketId};
 use crate::limits::SEND_BUFFERS;
 use crate::topology::PortPairs;
 
@@ -44,7 +44,7 @@ impl Rig {
             dscp: Dscp::EF,
             prompts: Arc::new(Prompts::of("busy", &[0x55; 8000])),
         };
-        let io = Backend::new(BackendKind::Mmsg, flows, bell(), bell()).unwrap();
+        let io = Backend::new(Part::Mmsg, flows, bell(), bell()).unwrap();
         let mut rig = Rig { worker: Worker::new(parts, io), guest, now_ns: 1000 * MS };
         rig.worker.next_step_ns = u64::MAX;
         (0..flows).for_each(|index| rig.worker.flows.insert(flow(id(index, 1))));

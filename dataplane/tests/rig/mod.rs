@@ -38,13 +38,19 @@ pub fn own_address() -> IpAddr {
     Ipv4Addr::new(127, 10 + (pid % 200) as u8, (pid / 200 % 250) as u8, next).into()
 }
 
-/// Test binaries whose names end in `mmsg` run the same tests over the other backend.
+/// Test binaries whose names end in another backend's run the same tests over it.
 fn backend() -> BackendChoice {
-    if env!("CARGO_CRATE_NAME").ends_with("mmsg") {
-        BackendChoice::Mmsg
-    } else {
-        BackendChoice::Uring
+    let name = env!("CARGO_CRATE_NAME");
+    if name.ends_with("mmsg") {
+        return BackendChoice::Mmsg;
     }
+    if name.ends_with("packet") {
+        if rustix::process::geteuid().is_root() {
+            return BackendChoice::Packet;
+        }
+        eprintln!("SKIPPED: the packet backend needs root; io_uring is tested once more");
+    }
+    BackendChoice::Uring
 }
 
 pub fn config(local: IpAddr, flows: u32, ports: RangeInclusive<u16>) -> Config {

@@ -42,11 +42,16 @@ pub struct Media {
 pub enum MediaBackend {
     /// What the host allows, the fastest first.
     Auto,
+    /// One socket per worker and frames of our own.
+    Packet,
     /// io_uring.
     Uring,
     /// recvmmsg and sendmmsg.
     Mmsg,
 }
+
+/// As they are written, in the order of [`MediaBackend`].
+const BACKENDS: [&str; 4] = ["auto", "packet", "uring", "mmsg"];
 
 pub(super) fn read(mut section: Section<'_, '_>, sip: &Sip) -> Media {
     let addresses = addresses(&mut section, sip);
@@ -60,9 +65,10 @@ pub(super) fn read(mut section: Section<'_, '_>, sip: &Sip) -> Media {
     let gather_us = number("gather_us", 0..GATHER_US_MAX + 1);
     let spin_us = number("spin_us", 0..SPIN_US_MAX + 1);
     let flows = number("flows", 2..FLOWS_MAX + 1);
-    let backend = match section.word("backend", &["auto", "uring", "mmsg"]).map(|w| w.value) {
-        Some(1) => MediaBackend::Uring,
-        Some(2) => MediaBackend::Mmsg,
+    let backend = match section.word("backend", &BACKENDS).map(|w| w.value) {
+        Some(1) => MediaBackend::Packet,
+        Some(2) => MediaBackend::Uring,
+        Some(3) => MediaBackend::Mmsg,
         _ => MediaBackend::Auto,
     };
     let dscp = dscp(&mut section);

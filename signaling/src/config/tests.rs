@@ -186,9 +186,12 @@ fn media_numbers_and_names() {
     {
         assert_eq!(media(&format!("dscp = {text}\n")).unwrap().dscp, code, "{text}");
     }
-    for (text, backend) in
-        [("auto", MediaBackend::Auto), ("uring", MediaBackend::Uring), ("mmsg", MediaBackend::Mmsg)]
-    {
+    for (text, backend) in [
+        ("auto", MediaBackend::Auto),
+        ("packet", MediaBackend::Packet),
+        ("uring", MediaBackend::Uring),
+        ("mmsg", MediaBackend::Mmsg),
+    ] {
         assert_eq!(media(&format!("backend = \"{text}\"\n")).unwrap().backend, backend);
     }
     for (fields, reason) in [

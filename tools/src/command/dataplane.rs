@@ -51,6 +51,7 @@ pub fn plan(config: &signaling::config::Config) -> dataplane::Config {
         spin_us: media.spin_us,
         backend: match media.backend {
             MediaBackend::Auto => dataplane::BackendChoice::Auto,
+            MediaBackend::Packet => dataplane::BackendChoice::Packet,
             MediaBackend::Uring => dataplane::BackendChoice::Uring,
             MediaBackend::Mmsg => dataplane::BackendChoice::Mmsg,
         },

@@ -56,9 +56,11 @@ impl Place {
         }
     }
 
-    /// The configuration that most tests use: an insecure provider, a secure PBX, routes both ways.
+    /// The configuration that most tests use: an insecure provider, a secure PBX, routes both ways;
+    /// over the media backend that `TRUNKLINE_TEST_BACKEND` names, else the gateway's own choice.
     pub fn config(&self) -> String {
         let Self { gateway, provider, pbx, directory, .. } = self;
+        let backend = std::env::var(BACKEND).unwrap_or_else(|_| "auto".to_owned());
         format!(
             r#"
 [sip]
@@ -73,6 +75,7 @@ tls_ca = "ca.pem"
 address = "{gateway}"
 ports = "20000-20199"
 flows = 100
+backend = "{backend}"
 
 [run]
 directory = "{}"
@@ -135,6 +138,9 @@ impl Drop for Place {
         }
     }
 }
+
+/// Names the media backend that the suite runs on.
+const BACKEND: &str = "TRUNKLINE_TEST_BACKEND";
 
 /// The media range of [`Place::config`].
 pub const MEDIA_PORTS: RangeInclusive<u16> = 20_000..=20_199;

@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use crate::gateway::{Gateway, MEDIA_PORTS, Place, udp_ports};
+use crate::gateway::{Gateway, MEDIA_PORTS, Place};
 use crate::pbx::Pbx;
 use crate::sipp::Sipp;
 
@@ -34,10 +34,30 @@ fn offer(place: &Place) -> String {
     )
 }
 
-/// Bound UDP ports of the gateway's media range.
+/// Ports of the gateway's media range that take a datagram: for those that do not, the kernel refuses.
+/// Not every media backend has a socket per port.
 fn media_ports(place: &Place) -> usize {
-    udp_ports(place.gateway).iter().filter(|port| MEDIA_PORTS.contains(port)).count()
+    let probe = |port: u16| {
+        let probe = UdpSocket::bind((place.stranger, 0)).unwrap();
+        probe.connect((place.gateway, port)).unwrap();
+        probe.send(b"?").unwrap();
+        probe
+    };
+    let probes: Vec<UdpSocket> = MEDIA_PORTS.map(probe).collect();
+    // Loopback keeps the order: when this refusal is there, so are those before it.
+    let refused = |socket: &UdpSocket| {
+        socket.recv(&mut [0; 1]).unwrap_err().kind() == std::io::ErrorKind::ConnectionRefused
+    };
+    assert!(refused(&probe(CLOSED)));
+    let is_open = |socket: &&UdpSocket| {
+        socket.set_nonblocking(true).unwrap();
+        !refused(socket)
+    };
+    probes.iter().filter(is_open).count()
 }
+
+/// The discard service, which nobody runs.
+const CLOSED: u16 = 9;
 
 /// Sends `message` from `from` and returns what comes back within half a second.
 fn ask(place: &Place, from: std::net::Ipv4Addr, message: &str) -> Option<String> {

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::counters::Counters;
 use crate::far::{Far, Role, Tally, peer, spawn};
-use crate::gateway::{Gateway, MEDIA_PORTS, Place, udp_ports};
+use crate::gateway::{Gateway, MEDIA_PORTS, Place};
 use crate::lines::Lines;
 use crate::rtpengine::Rtpengine;
 
@@ -172,8 +172,7 @@ fn under_attack(mode: &Mode) {
 
     provider.call("390612345");
     pbx.wait("incoming");
-    let open = udp_ports(place.gateway).iter().filter(|port| MEDIA_PORTS.contains(port)).count();
-    assert_eq!(open as u64, PORTS);
+    counters.await_that("the call's ports", |now| now.get(Counter::PortsOpen) == PORTS);
     let ringing = attacker.spray(u32::from(mode.from_ringing));
     let (fired, _) = ringing.met_a_call(&before);
     let moment = counters.await_that("the spray at ringing", |now| now.dropped() == fired);

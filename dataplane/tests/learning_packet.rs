@@ -1,0 +1,4 @@
+//! `learning.rs` over the backend of frames; the rig goes by this binary's name.
+
+#[path = "learning.rs"]
+mod learning;

@@ -1,0 +1,4 @@
+//! `mixed.rs` over the backend of frames; the rig goes by this binary's name.
+
+#[path = "mixed.rs"]
+mod mixed;
