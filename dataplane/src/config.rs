@@ -27,6 +27,8 @@ pub struct Config {
     pub spin_us: u32,
     /// How packets are received and sent.
     pub backend: BackendChoice,
+    /// Interfaces that `Xdp` takes frames from; empty: those that carry a media address.
+    pub interfaces: Vec<String>,
     /// Differentiated services code point of media packets, 0 to 63 (RFC 2474).
     pub dscp: u8,
     /// Directory of the prompts; none: nothing can be played.
@@ -43,6 +45,9 @@ pub enum BackendChoice {
     Auto,
     /// One socket per worker and frames of our own: needs privileges at the start.
     Packet,
+    /// As `Packet`, and frames are taken from the driver before the kernel sees them: needs drivers
+    /// with XDP too. Never chosen by `Auto`, for it passes by the host's filters.
+    Xdp,
     /// io_uring or nothing.
     Uring,
     /// epoll, recvmmsg and sendmmsg: on every host, for somewhat more CPU time.
@@ -70,6 +75,7 @@ pub mod tests {
             gather_us: GATHER_US_DEFAULT,
             spin_us: 0,
             backend: BackendChoice::Auto,
+            interfaces: Vec::new(),
             dscp: DSCP_DEFAULT,
             prompts: None,
             allowed_uid: 0,

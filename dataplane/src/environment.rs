@@ -16,7 +16,7 @@ use crate::io::{BackendKind, Dscp, socket, uring};
 use crate::limits::{BUFFER_SIZE, BUFFERS, DESCRIPTORS_OTHER, DESCRIPTORS_PACKET};
 use crate::prompt::Prompts;
 use crate::topology::{Topology, WorkerId};
-pub use backends::{name as backend_name, refused as backend_refused};
+pub use backends::{failed as backend_failed, name as backend_name, refused as backend_refused};
 
 mod backends;
 
@@ -181,7 +181,7 @@ fn check_descriptors(topology: &Topology, backend: BackendKind) -> Result<(), St
     let sockets = match backend {
         BackendKind::Mmsg => topology.sockets_max(),
         BackendKind::Uring => u64::from(topology.flows_per_worker) * 2,
-        BackendKind::Packet => {
+        BackendKind::Packet | BackendKind::Xdp => {
             let addresses = topology.networks.iter().flatten().count() as u64;
             topology.placements.len() as u64 * DESCRIPTORS_PACKET + addresses
         }

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use tracing::{info, warn};
 
 use crate::config::Config;
-use crate::environment::{self, Finding, Prepared, backend_name, backend_refused, diagnose};
+use crate::environment::{self, Finding, Prepared, backend_failed, backend_name, backend_refused};
 use crate::error::StartError;
 use crate::harden::Hardening;
 use crate::io::{Backend, Foundation, Part};
@@ -281,7 +281,7 @@ impl Thread {
         let (command_bell, event_bell) = self.bells;
         // A ring belongs to the thread that makes it.
         let io = Backend::new(self.part, self.parts.flows, command_bell, event_bell)
-            .map_err(|error| diagnose(error, self.worker))?;
+            .map_err(|error| backend_failed(error, self.worker))?;
         if !io.gathers() && self.parts.gather_us > 0 {
             warn!(worker = self.worker.0, "kernel is older than 6.12: workers do not gather");
         }

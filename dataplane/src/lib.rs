@@ -18,6 +18,7 @@
 //!     gather_us: GATHER_US_DEFAULT,
 //!     spin_us: 0,
 //!     backend: BackendChoice::Auto,
+//!     interfaces: vec![],
 //!     dscp: DSCP_DEFAULT,
 //!     prompts: None,
 //!     allowed_uid: 990,

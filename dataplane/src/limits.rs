@@ -187,8 +187,8 @@ pub const PORT_MIN: u16 = 1024;
 pub const DESCRIPTORS_OTHER: u64 = 64;
 
 /// Descriptors of one worker of the `packet` backend: a ring, four bells, two fan-in sockets, two raw
-/// ones and one for frames. Each media address has one more, no port has any.
-pub const DESCRIPTORS_PACKET: u64 = 12;
+/// ones, one for frames, and its lanes with XDP. Each media address has one more, no port has any.
+pub const DESCRIPTORS_PACKET: u64 = 12 + LANES_MAX as u64;
 
 const _: () = assert!(HEAD_ROOM + PACKET_MAX + TAIL_ROOM <= BUFFER_SIZE);
 const _: () = assert!(BUFFERS.is_power_of_two() && BUFFERS <= 32768);
@@ -279,6 +279,9 @@ pub const HOP_FORGET_STEPS: u32 = 128;
 /// Descriptors that a worker's ring watches at most: queues or sockets of the backends without a
 /// socket per port.
 pub const WATCHED_MAX: usize = 8;
+
+/// AF_XDP queues of one worker: what is watched beside its two sockets.
+pub const LANES_MAX: usize = WATCHED_MAX - 2;
 
 /// Packets that one system call of the `packet` backend moves, in either direction.
 pub const FAN_RUN: usize = 64;

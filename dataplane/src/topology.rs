@@ -61,6 +61,8 @@ pub struct Topology {
     pub gather_us: u32,
     pub spin_us: u32,
     pub dscp: Dscp,
+    /// Interfaces to take frames from; empty: those of the addresses.
+    pub interfaces: Vec<String>,
 }
 
 impl Topology {
@@ -89,6 +91,7 @@ impl Topology {
             gather_us: config.gather_us,
             spin_us: config.spin_us,
             dscp: Dscp::new(config.dscp).unwrap_or(Dscp::EF),
+            interfaces: config.interfaces.clone(),
         })
     }
 

@@ -162,6 +162,8 @@ impl Worker {
         let counts = [
             (Counter::Wakeups, 1),
             (Counter::BuffersExhausted, received.buffers_exhausted),
+            (Counter::FrameFaults, received.frame_faults),
+            (Counter::PassedPackets, received.passed),
             (Counter::SleepNs, received.sleep_ns),
             (Counter::GatherNs, received.gather_ns),
             (Counter::SpinNs, received.spin_ns),
@@ -169,6 +171,7 @@ impl Worker {
         for (counter, count) in counts {
             self.tally.add(counter, count);
         }
+        self.tally.set(Counter::BuffersMissing, received.buffers_missing);
         let packets = self.batch.arrivals.len();
         self.gathering.end(packets);
         if packets > 0 {

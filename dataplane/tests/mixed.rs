@@ -12,7 +12,7 @@
 mod rig;
 
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, Ipv6Addr, UdpSocket};
+use std::net::{Ipv6Addr, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Instant;
 
@@ -31,12 +31,11 @@ const SUITES: [Suite; 6] = [
     Suite::AeadAes128Gcm,
     Suite::AeadAes256Gcm,
 ];
-const SIX: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
 /// A network of both families. There is one IPv6 loopback address, so each process has its own ports
 /// there, and each test. `None` on a host without IPv6.
 fn both_families() -> Option<Config> {
-    if UdpSocket::bind((SIX, 0)).is_err() {
+    if UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
         eprintln!("SKIPPED: this host has no IPv6 loopback address");
         return None;
     }
@@ -46,7 +45,7 @@ fn both_families() -> Option<Config> {
     let base = 20_000 + number % 120 * 100;
     let local = own_address();
     let mut config = rig::config(local, 64, base..=base + 99);
-    config.networks = vec![vec![local, SIX]];
+    config.networks = vec![vec![local, rig::six()]];
     Some(config)
 }
 
@@ -55,7 +54,7 @@ fn place_across(rig: &mut Rig, first: u32) -> Call {
     let (a, b) = (id(first, 1), id(first + 1, 1));
     let (at_a, at_b) = (rig.open_on(a, 0, Family::V4), rig.open_on(b, 0, Family::V6));
     assert!(at_a.0.is_ipv4() && at_b.0.is_ipv6() && at_b.1.is_ipv6());
-    Call { a, b, far_a: Far::new(own_address()), far_b: Far::new(SIX), at_a, at_b }
+    Call { a, b, far_a: Far::new(own_address()), far_b: Far::new(rig::six()), at_a, at_b }
 }
 
 /// RTP and RTCP both ways through a call whose B side speaks as `peer` does.
@@ -103,7 +102,8 @@ fn ipv4_meets_ipv6_plain_and_encrypted() {
 fn ipv6_is_learned_inside_its_network() {
     let Some(config) = both_families() else { return };
     let mut rig = Rig::launch(config, dataplane::run);
-    for (first, network, learned) in [(0, "2001:db8::", false), (2, "::1", true)] {
+    let six = rig::six().to_string();
+    for (first, network, learned) in [(0, "2001:db8::", false), (2, six.as_str(), true)] {
         let call = place_across(&mut rig, first);
         let signalled = Some("[2001:db8::7]:4000".parse().unwrap());
         let within = Some((network.parse().unwrap(), 64));
@@ -135,13 +135,13 @@ fn flows_spread_over_the_addresses_of_a_network_and_meet_those_of_another() {
         let (a, b) = (id(2 * n, 1), id(2 * n + 1, 1));
         let at_a = rig.open_on(a, 0, Family::V4);
         let at_b = rig.open_on(b, 1, Family::Any);
-        assert_eq!((at_a.0.ip(), at_b.0.ip()), (at_a.1.ip(), third));
+        assert_eq!((at_a.0.ip(), at_b.0.ip()), (at_a.1.ip(), rig::home(third)));
         let (far_a, far_b) = (Far::new(own_address()), Far::new(own_address()));
         let call = Call { a, b, far_a, far_b, at_a, at_b };
         call.join(&mut rig);
         calls.push(call);
     }
-    for ip in [first, second] {
+    for ip in [first, second].map(rig::home) {
         assert_eq!(calls.iter().filter(|call| call.at_a.0.ip() == ip).count(), 5);
     }
     calls.iter().for_each(|call| talk(call, None, 0..3));
@@ -337,6 +337,10 @@ fn media_of_either_family_is_marked_on_the_wire() {
 
 #[test]
 fn added_delay_and_packets_per_wakeup_are_in_the_region() {
+    if rig::wire::with(|_| ()).is_some() {
+        // By frames some ports are sampled, not flows: `io/xdp/tests.rs`.
+        return;
+    }
     let mut rig = Rig::start();
     let call = Call::place(&mut rig, 0, 1);
     call.join(&mut rig);

@@ -26,6 +26,17 @@ const RING: [&str; 2] = ["io_uring_enter", "clock_gettime"];
 /// The same, and the bell of the thread that is asked for a new destination's way.
 const FRAMES: [&str; 6] =
     ["io_uring_enter", "recvmmsg", "sendmmsg", "clock_gettime", "ppoll", "write"];
+/// The same, and what tells the kernel of frames to send and of free buffers.
+const LANES: [&str; 8] = [
+    "io_uring_enter",
+    "sendto",
+    "recvfrom",
+    "recvmmsg",
+    "sendmmsg",
+    "clock_gettime",
+    "ppoll",
+    "write",
+];
 const NO_RING: [&str; 10] = [
     "epoll_wait",
     "epoll_pwait",
@@ -123,8 +134,10 @@ fn a_worker_calls_the_kernel_for_packets_alone_and_blocks_in_one_place() {
         rig.update(Update { relay: false, ..call.update_b() });
     }
     let name = env!("CARGO_CRATE_NAME");
-    let frames = name.ends_with("packet") && rustix::process::geteuid().is_root();
+    let root = rustix::process::geteuid().is_root();
+    let frames = root && (name.ends_with("packet") || name.ends_with("xdp"));
     let allowed: &[&str] = match (frames, name.ends_with("mmsg")) {
+        (true, _) if name.ends_with("xdp") => &LANES,
         (true, _) => &FRAMES,
         (_, true) => &NO_RING,
         _ => &RING,

@@ -65,6 +65,10 @@ counters! {
     Events "events" Total "events" "Events given to signaling.";
     EventsLost "events_lost" Total "events" "Events that found the ring full.";
     BuffersExhausted "buffers_exhausted" Total "times" "Times that the worker had no receive buffer.";
+    BuffersMissing "buffers_missing" Level "buffers" "Packet buffers in no known place: a defect.";
+    FrameFaults "frame_faults" Total "frames" "Frames that were damaged or for a closed port (XDP).";
+    PassedPackets "passed_packets" Total "packets"
+        "Packets that came by sockets although XDP takes frames from the driver.";
     FlowsOpen "flows_open" Level "flows" "Flows open now.";
     PortsOpen "ports_open" Level "ports" "Local ports leased now.";
     OpensRefused "opens_refused" Total "commands" "OPEN commands refused.";

@@ -7,7 +7,8 @@ use std::io;
 use super::{Finding, diagnose};
 use crate::config::BackendChoice;
 use crate::error::StartError;
-use crate::io::{BackendKind, packet, uring};
+use crate::io::xdp::XdpError;
+use crate::io::{BackendKind, packet, uring, xdp};
 use crate::topology::{Topology, WorkerId};
 
 /// A backend, and why.
@@ -34,6 +35,7 @@ pub fn choose(choice: BackendChoice) -> Result<Chosen, StartError> {
         BackendChoice::Auto => return Ok(best()),
         BackendChoice::Uring => BackendKind::Uring,
         BackendChoice::Packet => BackendKind::Packet,
+        BackendChoice::Xdp => BackendKind::Xdp,
         BackendChoice::Mmsg => BackendKind::Mmsg,
     };
     let because = || format!("media backend {}, as configured", name(wanted));
@@ -93,8 +95,22 @@ pub fn refused(kind: BackendKind, error: io::Error) -> StartError {
     if kind == BackendKind::Uring {
         return diagnose(error, WorkerId(0));
     }
+    if let Some(refusal) = refusal_of_xdp(&error) {
+        return refusal;
+    }
     let Lack { what, remedy } = described(kind, error);
     StartError::Backend { name: name(kind), what, remedy }
+}
+
+/// What it means that a worker could not make its backend.
+pub fn failed(error: io::Error, worker: WorkerId) -> StartError {
+    refusal_of_xdp(&error).unwrap_or_else(|| diagnose(error, worker))
+}
+
+fn refusal_of_xdp(error: &io::Error) -> Option<StartError> {
+    let refusal = error.get_ref()?.downcast_ref::<XdpError>()?;
+    let (what, remedy) = (refusal.to_string(), REMEDY_XDP.to_owned());
+    Some(StartError::Backend { name: name(BackendKind::Xdp), what, remedy })
 }
 
 fn lack(kind: BackendKind) -> io::Result<()> {
@@ -102,6 +118,10 @@ fn lack(kind: BackendKind) -> io::Result<()> {
         BackendKind::Uring => uring::probe().map(drop),
         // The ring is its event loop.
         BackendKind::Packet => uring::probe().and_then(|_| packet::probe()),
+        // Whether a driver has it is seen when the program is attached.
+        BackendKind::Xdp => {
+            uring::probe().and_then(|_| packet::probe()).and_then(|()| xdp::probe())
+        }
         BackendKind::Mmsg => Ok(()),
     }
 }
@@ -126,7 +146,7 @@ fn described(kind: BackendKind, error: io::Error) -> Lack {
 /// Ports of ours that the kernel may give to others, where nothing of ours holds them: programs that
 /// ask for any port would get one that a call may use.
 pub fn reserved_ports(kind: BackendKind, topology: &Topology) -> Option<Finding> {
-    if kind != BackendKind::Packet {
+    if !matches!(kind, BackendKind::Packet | BackendKind::Xdp) {
         return None;
     }
     let read = |file: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/{file}")).ok();
@@ -165,15 +185,24 @@ pub const fn name(kind: BackendKind) -> &'static str {
     match kind {
         BackendKind::Uring => "uring",
         BackendKind::Packet => "packet",
+        BackendKind::Xdp => "xdp",
         BackendKind::Mmsg => "mmsg",
     }
 }
+
+const REMEDY_XDP: &str = "media.backend = \"packet\" does without";
 
 /// What `auto` takes, if it can.
 const BEST_FIRST: [BackendKind; 2] = [BackendKind::Packet, BackendKind::Uring];
 
 /// Backends in the same order, by the names of their findings.
-const BRINGS: [(BackendKind, &str, &str); 3] = [
+const BRINGS: [(BackendKind, &str, &str); 4] = [
+    (
+        BackendKind::Xdp,
+        "xdp",
+        "backend \"xdp\", frames straight from drivers that have XDP, past the host's filters, for a \
+         third of io_uring's CPU per packet; only where it is configured",
+    ),
     (
         BackendKind::Packet,
         "packet",

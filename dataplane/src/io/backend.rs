@@ -16,6 +16,8 @@ pub enum BackendKind {
     Uring,
     /// One socket for all ports of a worker, and frames of our own.
     Packet,
+    /// The same, with frames taken out of the driver.
+    Xdp,
     /// epoll, recvmmsg and sendmmsg: for hosts that forbid io_uring.
     Mmsg,
 }
@@ -23,6 +25,7 @@ pub enum BackendKind {
 /// What one worker's backend is made of, made before its thread is.
 pub enum Part {
     Uring,
+    /// For `Packet` and `Xdp`.
     Packet(Box<packet::Share>),
     Mmsg,
 }

@@ -23,6 +23,11 @@ use crate::limits::{BUFFER_SIZE, HEAD_ROOM};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BufferId(pub u16);
 
+impl BufferId {
+    /// No buffer: it is on its way and comes back by itself.
+    pub const AWAY: BufferId = BufferId(u16::MAX);
+}
+
 /// The block.
 pub struct Buffers {
     base: NonNull<u8>,

@@ -26,6 +26,10 @@ impl Foundation {
                 let shares = packet::lay(topology)?;
                 shares.into_iter().map(|share| Part::Packet(Box::new(share))).collect()
             }
+            BackendKind::Xdp => {
+                let shares = packet::lay_with_lanes(topology)?;
+                shares.into_iter().map(|share| Part::Packet(Box::new(share))).collect()
+            }
         };
         Ok(Foundation { parts })
     }

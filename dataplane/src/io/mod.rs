@@ -230,6 +230,12 @@ pub struct Received {
     pub bell: bool,
     /// Receives that ended because no buffer was left.
     pub buffers_exhausted: u64,
+    /// Frames that were damaged, or whose port is closed.
+    pub frame_faults: u64,
+    /// Packets that came by sockets although frames are taken from a driver.
+    pub passed: u64,
+    /// Buffers that are in no known place; more than 0 is a defect.
+    pub buffers_missing: u64,
     /// Packets were left behind for lack of room in the batch.
     pub backlog: bool,
     /// CLOCK_MONOTONIC when the wait was over.

@@ -16,11 +16,14 @@
 //! that is this host itself or not on Ethernet, or a packet that is too long for its way, goes by a
 //! raw socket: the kernel adds the IP header, asks for the neighbour, fragments.
 //!
+//! With XDP ([`xdp`](super::xdp)) frames also come and leave by [`Lanes`], past the kernel, in the same
+//! buffers; all of the above is then for what does not.
+//!
 //! The ring stays the worker's event loop ([`Watch`]).
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 
@@ -29,11 +32,12 @@ use super::neighbour::{HopHint, Pair};
 use super::restarts::Restarts;
 use super::stamp::Ages;
 use super::watch::Watch;
+use super::xdp::{Lanes, Taken};
 use super::{
     Arrival, Batch, BufferId, Buffers, Departure, Endpoint, Origin, Received, SocketId, Wait,
 };
-use crate::limits::{BATCH_MAX, BUFFER_SIZE, BUFFERS, HEAD_ROOM, SEND_BUFFERS};
-pub use ground::{Share, lay, probe};
+use crate::limits::{BATCH_MAX, BUFFER_SIZE, BUFFERS, HEAD_ROOM, SEND_BUFFERS, WATCHED_MAX};
+pub use ground::{Share, lay, lay_with_lanes, probe};
 use messages::{Messages, Piece, Toward};
 
 mod ground;
@@ -46,6 +50,7 @@ mod steering;
 
 /// The backend of one worker.
 pub struct Packet {
+    lanes: Lanes,
     watch: Watch,
     share: Share,
     fan_in: [FanIn; 2],
@@ -127,11 +132,18 @@ struct Places {
 
 impl Places {
     fn at(&mut self, address: usize, port: u16) -> Option<&mut u32> {
+        let index = self.index(address, port)?;
+        self.places.get_mut(index)
+    }
+
+    /// The place of the slot whose port it is.
+    fn slot(&self, address: usize, port: u16) -> Option<u32> {
+        self.places.get(self.index(address, port)?)?.checked_sub(1)
+    }
+
+    fn index(&self, address: usize, port: u16) -> Option<usize> {
         let offset = usize::from(port.checked_sub(self.first)?);
-        if offset >= self.count {
-            return None;
-        }
-        self.places.get_mut(address * self.count + offset)
+        (offset < self.count).then_some(address * self.count + offset)
     }
 }
 
@@ -149,13 +161,17 @@ impl Packet {
     /// # Errors
     /// What the kernel refused.
     pub fn new(
-        share: Share,
+        mut share: Share,
         flows: u32,
         command_bell: OwnedFd,
         event_bell: OwnedFd,
     ) -> io::Result<Packet> {
         let buffers = Buffers::new(BUFFERS + SEND_BUFFERS);
-        let (free, spare) = buffers.ids().partition(|id| id.0 < BUFFERS);
+        let (mut free, spare) = buffers.ids().partition(|id| id.0 < BUFFERS);
+        let lanes = match share.lane.take() {
+            Some(lane) => Lanes::open(lane, &buffers, &mut free)?,
+            None => Lanes::default(),
+        };
         let addresses = share.ground.steering.addresses().len();
         let count = 2 * usize::from(share.pairs.count);
         let places =
@@ -163,6 +179,7 @@ impl Packet {
         let outward = BATCH_MAX + usize::from(SEND_BUFFERS);
         let outgoing = || Outgoing::with_capacity(outward);
         Ok(Packet {
+            lanes,
             watch: Watch::new(command_bell, event_bell)?,
             share,
             fan_in: Default::default(),
@@ -264,42 +281,85 @@ impl Packet {
     /// Those of a broken ring.
     pub fn receive(&mut self, batch: &mut Batch, wait: Wait) -> io::Result<Received> {
         let mut received = Received::default();
+        self.turn_over();
+        received.buffers_missing = self.missing();
+        let ready = self.wait(wait, &mut received)?;
         self.share.hops.take_answers();
-        self.share.hops.ask();
-        let wait = if self.fan_in.iter().any(|fan_in| fan_in.more) { Wait::NONE } else { wait };
-        let none: [BorrowedFd<'_>; 0] = [];
-        let ready = match &self.share.fan_in {
-            [Some(four), Some(six)] => {
-                self.watch.wait(&[four.as_fd(), six.as_fd()], wait, self.lively, &mut received)?
-            }
-            [Some(four), None] => {
-                self.watch.wait(&[four.as_fd()], wait, self.lively, &mut received)?
-            }
-            // The only one is the first that is watched, and the second here.
-            [None, Some(six)] => {
-                self.watch.wait(&[six.as_fd()], wait, self.lively, &mut received)? << 1
-            }
-            [None, None] => self.watch.wait(&none, wait, self.lively, &mut received)?,
-        };
+        self.take_frames(batch, &mut received);
+        let by_frames = batch.arrivals.len();
         let mut ages = Ages::default();
         for family in [0, 1] {
             if ready & 1 << family != 0 || self.fan_in.get(family).is_some_and(|it| it.more) {
                 self.drain(family, batch, &mut received, &mut ages);
             }
         }
-        received.backlog = self.fan_in.iter().any(|fan_in| fan_in.more);
+        if !self.lanes.is_empty() {
+            received.passed = (batch.arrivals.len() - by_frames) as u64;
+        }
+        received.backlog = self.has_backlog();
         self.lively = !batch.arrivals.is_empty();
         Ok(received)
     }
 
-    /// Sends the departures; every buffer is free afterwards.
+    /// Waits; says which fan-in sockets may have something, one bit each.
+    fn wait(&mut self, wait: Wait, received: &mut Received) -> io::Result<u32> {
+        let wait = if self.has_backlog() { Wait::NONE } else { wait };
+        let Packet { watch, share, lanes, .. } = self;
+        let mut fds = [share.wire.as_fd(); WATCHED_MAX];
+        // The fan-in sockets come first, so that the first bits are theirs.
+        let watched = share.fan_in.iter().flatten().map(AsFd::as_fd).chain(lanes.fds());
+        let mut count = 0;
+        for (place, fd) in fds.iter_mut().zip(watched) {
+            *place = fd;
+            count += 1;
+        }
+        let watched = fds.get(..count).unwrap_or_default();
+        let ready = watch.wait(watched, wait, self.lively, received)?;
+        // The only one is the first that is watched, and the second here.
+        let only_six = matches!(share.fan_in, [None, Some(_)]);
+        Ok(if only_six { ready << 1 } else { ready })
+    }
+
+    fn has_backlog(&mut self) -> bool {
+        self.fan_in.iter().any(|fan_in| fan_in.more) || self.lanes.have_frames()
+    }
+
+    /// Takes what came by the lanes.
+    fn take_frames(&mut self, batch: &mut Batch, received: &mut Received) {
+        if self.lanes.is_empty() {
+            return;
+        }
+        let Packet { lanes, buffers, share, places, slots, .. } = self;
+        let addresses = share.ground.steering.addresses();
+        let door = |at: Endpoint| {
+            let number = addresses.iter().position(|ours| *ours == at.ip)?;
+            let place = places.slot(number, at.port)?;
+            Some(SocketId::at(place, slots.get(place as usize)?.generation))
+        };
+        received.frame_faults = lanes.take_frames(batch, buffers, received.now_ns, door);
+    }
+
+    /// Takes back the buffers of frames that have left, and offers free ones for what comes.
+    fn turn_over(&mut self) {
+        let Packet { lanes, free, spare, .. } = self;
+        lanes.reap(|id| give_back(id, free, spare));
+        lanes.fill(free);
+    }
+
+    /// Buffers that are in no known place while the batch holds none: 0, or there is a defect.
+    fn missing(&self) -> u64 {
+        let known = self.free.len() + self.spare.len() + self.lanes.held();
+        known.abs_diff(usize::from(BUFFERS + SEND_BUFFERS)) as u64
+    }
+
+    /// Sends the departures; every buffer is free afterwards, or on its way by a lane.
     pub fn transmit(&mut self, batch: &mut Batch) {
         if !batch.departures.is_empty() {
             self.send_all(batch);
         }
         let sent = batch.departures.drain(..).map(|departure| departure.buffer);
-        for id in sent.chain(batch.discards.drain(..)) {
-            if id.0 < BUFFERS { self.free.push(id) } else { self.spare.push(id) }
+        for id in sent.chain(batch.discards.drain(..)).filter(|id| *id != BufferId::AWAY) {
+            give_back(id, &mut self.free, &mut self.spare);
         }
     }
 
@@ -323,6 +383,7 @@ impl Packet {
             fan_in.more |= std::mem::take(&mut fan_in.faulted);
         }
         self.share.hops.keep_house();
+        self.lanes.retry();
     }
 
     fn number(&self, ip: u128) -> Option<usize> {
@@ -388,11 +449,13 @@ impl Packet {
     fn arrival(&mut self, index: usize, buffer: BufferId, ages: &mut Ages) -> Option<Arrival> {
         let came = self.messages.received(index)?;
         let number = self.number(came.to.ip)?;
-        let place = self.places.at(number, came.to.port)?.checked_sub(1)?;
+        let place = self.places.slot(number, came.to.port)?;
         let generation = self.slots.get(place as usize)?.generation;
         let socket = SocketId::at(place, generation);
         let stamp_ns = came.stamp_ns.filter(|_| socket.is_sampled());
         let age_ns = stamp_ns.and_then(|stamp_ns| ages.age_ns(stamp_ns));
+        // A frame may have been in it before.
+        self.buffers.begin_at(buffer, HEAD_ROOM as u16);
         let (source, len, truncated) = (came.source, came.len, came.truncated);
         Some(Arrival { socket, source, buffer, len, truncated, age_ns })
     }
@@ -413,7 +476,43 @@ impl Packet {
         #[cfg(test)]
         self.count();
         self.send_datagrams(departures, failed);
+        if !self.lanes.is_empty() {
+            self.send_by_lanes(departures, failed);
+        }
         self.send_frames(departures, failed);
+    }
+
+    /// Queues the frames whose interface has a lane; leaves the others.
+    fn send_by_lanes(&mut self, departures: &mut [Departure], failed: &mut Vec<Origin>) {
+        let Packet { lanes, frames, free, spare, .. } = self;
+        let mut kept = 0;
+        for at in 0..frames.pieces.len() {
+            let (Some(piece), Some(index)) = (frames.pieces.get(at), frames.departures.get(at))
+            else {
+                break;
+            };
+            let (piece, index) = (*piece, *index);
+            let Toward::Interface(ifindex) = piece.toward else { continue };
+            let span = (piece.start, piece.end);
+            let taken = lanes.send(ifindex, piece.buffer, span, |id| give_back(id, free, spare));
+            let departure = departures.get_mut(index as usize);
+            match (taken, departure) {
+                (Taken::Queued, Some(departure)) => departure.buffer = BufferId::AWAY,
+                (Taken::Full, Some(departure)) => failed.push(departure.origin),
+                (_, _) => {
+                    if let Some(place) = frames.pieces.get_mut(kept) {
+                        *place = piece;
+                    }
+                    if let Some(place) = frames.departures.get_mut(kept) {
+                        *place = index;
+                    }
+                    kept += 1;
+                }
+            }
+        }
+        frames.pieces.truncate(kept);
+        frames.departures.truncate(kept);
+        lanes.kick();
     }
 
     #[cfg(test)]
@@ -434,18 +533,19 @@ impl Packet {
         let (from, to) = (Endpoint { ip, port: slot.port }, departure.destination);
         let way = Way { from, to, dscp: ground.dscp };
         let pair = Pair { from: ip, to: to.ip };
-        let len = departure.len.min(BUFFER_SIZE - HEAD_ROOM);
-        let end = HEAD_ROOM + len;
         let buffer = departure.buffer;
+        let at = self.buffers.start(buffer);
+        let len = departure.len.min(BUFFER_SIZE - at);
+        let end = at + len;
         let whole = self.buffers.whole(buffer)?;
         if let Some(hop) = self.share.hops.find(&mut slot.hint, pair, now_ns)
-            && let Some(start) = frame::write(whole, HEAD_ROOM, len, &hop, &way)
+            && let Some(start) = frame::write(whole, at, len, &hop, &way)
         {
             let toward = Toward::Interface(hop.ifindex);
             self.frames.push(Piece { buffer, start, end, toward }, index);
             return Some(());
         }
-        let start = frame::write_udp(whole, HEAD_ROOM, len, &way)?;
+        let start = frame::write_udp(whole, at, len, &way)?;
         let toward = Toward::Address { from: ip, to: to.ip };
         let [four, six] = &mut self.datagrams;
         let outgoing = if to.is_ipv4() { four } else { six };
@@ -511,6 +611,20 @@ impl Packet {
         }
         self.send_datagrams(departures, failed);
     }
+}
+
+impl Drop for Packet {
+    fn drop(&mut self) {
+        if !self.lanes.is_empty() {
+            // The ring's polls keep the lanes' sockets open for a moment, and the kernel may write to
+            // the buffers as long: they stay until the process ends.
+            std::mem::forget(std::mem::replace(&mut self.buffers, Buffers::new(1)));
+        }
+    }
+}
+
+fn give_back(id: BufferId, free: &mut Vec<BufferId>, spare: &mut Vec<BufferId>) {
+    if id.0 < BUFFERS { free.push(id) } else { spare.push(id) }
 }
 
 #[cfg(test)]

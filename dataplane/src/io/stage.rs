@@ -5,6 +5,8 @@
 //! near: 10.99.0.1/24, fd99::1/64 on "near"  -----  "far": 10.99.0.2/24, fd99::2/64
 //! ```
 
+#![allow(dead_code, reason = "each who includes it uses its part")]
+
 use std::fs::File;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -53,6 +55,18 @@ impl Stage {
         ip(&format!("-n {} {arguments}", self.far));
     }
 
+    /// What `ip` says on the near side.
+    pub fn ask_near(&self, arguments: &str) -> String {
+        let words = arguments.split_ascii_whitespace();
+        let said = Command::new("ip").args(["-n", &self.near]).args(words).output();
+        String::from_utf8_lossy(&said.unwrap().stdout).into_owned()
+    }
+
+    /// A way to the near side for a thread that is to live there.
+    pub fn near_door(&self) -> Door {
+        Door(self.near.clone())
+    }
+
     /// Moves the calling thread, and those it starts, to the near side.
     pub fn enter_near(&self) {
         enter(&self.near);
@@ -71,6 +85,15 @@ impl Stage {
             });
             there.join().unwrap()
         })
+    }
+}
+
+/// Leads a thread to one side.
+pub struct Door(String);
+
+impl Door {
+    pub fn enter(&self) {
+        enter(&self.0);
     }
 }
 

@@ -16,6 +16,11 @@ use dataplane::{BackendChoice, Config, DSCP_DEFAULT, StartError, Stop};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 pub mod packet;
+#[path = "../../src/io/stage.rs"]
+pub mod stage;
+pub mod wire;
+
+pub use wire::home;
 
 /// Long enough for a loaded machine; only a failing test waits for it.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,10 +37,18 @@ pub struct Rig {
 
 /// An own loopback address for each rig, so that tests and test binaries do not share ports.
 pub fn own_address() -> IpAddr {
+    if let Some(address) = wire::with(wire::Wire::address) {
+        return address;
+    }
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let pid = std::process::id();
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
     Ipv4Addr::new(127, 10 + (pid % 200) as u8, (pid / 200 % 250) as u8, next).into()
+}
+
+/// The same of IPv6, of which loopback has one.
+pub fn six() -> IpAddr {
+    wire::with(wire::Wire::six).unwrap_or(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST))
 }
 
 /// Test binaries whose names end in another backend's run the same tests over it.
@@ -49,6 +62,12 @@ fn backend() -> BackendChoice {
             return BackendChoice::Packet;
         }
         eprintln!("SKIPPED: the packet backend needs root; io_uring is tested once more");
+    }
+    if name.ends_with("xdp") {
+        if rustix::process::geteuid().is_root() {
+            return BackendChoice::Xdp;
+        }
+        eprintln!("SKIPPED: the xdp backend needs root; io_uring is tested once more");
     }
     BackendChoice::Uring
 }
@@ -66,6 +85,7 @@ pub fn config(local: IpAddr, flows: u32, ports: RangeInclusive<u16>) -> Config {
         spin_us: 0,
         dscp: DSCP_DEFAULT,
         backend: backend(),
+        interfaces: vec![],
         prompts: None,
         allowed_uid: rustix::process::geteuid().as_raw(),
     }
@@ -82,13 +102,20 @@ impl Rig {
 
     /// A data plane that `run` runs, on a thread of its own.
     pub fn launch(
-        config: Config,
+        mut config: Config,
         run: impl FnOnce(Config, Stop) -> Result<(), StartError> + Send + 'static,
     ) -> Rig {
+        config.networks.iter_mut().flatten().for_each(|address| *address = home(*address));
         let stop = Stop::new().unwrap();
+        let near = wire::with(|wire| wire.stage.near_door());
         let thread = {
             let (config, stop) = (config.clone(), stop.clone());
-            std::thread::spawn(move || run(config, stop))
+            std::thread::spawn(move || {
+                if let Some(near) = near {
+                    near.enter();
+                }
+                run(config, stop)
+            })
         };
         let mut rig = Rig::attached(config);
         rig.stop = stop;
@@ -331,7 +358,8 @@ pub struct Far {
 impl Far {
     pub fn new(ip: IpAddr) -> Far {
         let open = || {
-            let socket = UdpSocket::bind((ip, 0)).unwrap();
+            let bind = || UdpSocket::bind((ip, 0)).unwrap();
+            let socket = wire::with(|wire| wire.stage.at_far(bind)).unwrap_or_else(bind);
             socket.set_read_timeout(Some(PATIENCE)).unwrap();
             socket
         };

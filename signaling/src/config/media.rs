@@ -29,6 +29,8 @@ pub struct Media {
     pub flows: u32,
     /// How packets are received and sent.
     pub backend: MediaBackend,
+    /// Interfaces that `xdp` takes frames from; empty: those of the addresses.
+    pub interfaces: Vec<String>,
     /// Differentiated services code point of media packets (RFC 2474).
     pub dscp: u8,
     /// Directory of the announcements.
@@ -44,6 +46,8 @@ pub enum MediaBackend {
     Auto,
     /// One socket per worker and frames of our own.
     Packet,
+    /// The same, with frames straight from the driver.
+    Xdp,
     /// io_uring.
     Uring,
     /// recvmmsg and sendmmsg.
@@ -51,7 +55,7 @@ pub enum MediaBackend {
 }
 
 /// As they are written, in the order of [`MediaBackend`].
-const BACKENDS: [&str; 4] = ["auto", "packet", "uring", "mmsg"];
+const BACKENDS: [&str; 5] = ["auto", "packet", "uring", "mmsg", "xdp"];
 
 pub(super) fn read(mut section: Section<'_, '_>, sip: &Sip) -> Media {
     let addresses = addresses(&mut section, sip);
@@ -69,8 +73,15 @@ pub(super) fn read(mut section: Section<'_, '_>, sip: &Sip) -> Media {
         Some(1) => MediaBackend::Packet,
         Some(2) => MediaBackend::Uring,
         Some(3) => MediaBackend::Mmsg,
+        Some(4) => MediaBackend::Xdp,
         _ => MediaBackend::Auto,
     };
+    let named = section.strings("interfaces").unwrap_or_default();
+    let interfaces: Vec<String> = named.into_iter().map(|name| name.value).collect();
+    if !interfaces.is_empty() && backend != MediaBackend::Xdp {
+        let problem = "only the backend \"xdp\" takes frames from interfaces";
+        section.error("interfaces", problem, "set backend = \"xdp\", or remove the field");
+    }
     let dscp = dscp(&mut section);
     let prompts = section.path("prompts");
     let user = section.string("user").map(|text| text.value);
@@ -89,6 +100,7 @@ pub(super) fn read(mut section: Section<'_, '_>, sip: &Sip) -> Media {
         gather_us: gather_us.unwrap_or(GATHER_US_DEFAULT),
         spin_us: spin_us.unwrap_or(0),
         backend,
+        interfaces,
         dscp,
         prompts,
         user,

@@ -191,6 +191,7 @@ fn media_numbers_and_names() {
         ("packet", MediaBackend::Packet),
         ("uring", MediaBackend::Uring),
         ("mmsg", MediaBackend::Mmsg),
+        ("xdp", MediaBackend::Xdp),
     ] {
         assert_eq!(media(&format!("backend = \"{text}\"\n")).unwrap().backend, backend);
     }

@@ -52,9 +52,11 @@ pub fn plan(config: &signaling::config::Config) -> dataplane::Config {
         backend: match media.backend {
             MediaBackend::Auto => dataplane::BackendChoice::Auto,
             MediaBackend::Packet => dataplane::BackendChoice::Packet,
+            MediaBackend::Xdp => dataplane::BackendChoice::Xdp,
             MediaBackend::Uring => dataplane::BackendChoice::Uring,
             MediaBackend::Mmsg => dataplane::BackendChoice::Mmsg,
         },
+        interfaces: media.interfaces.clone(),
         dscp: media.dscp,
         prompts: media.prompts.clone(),
         allowed_uid: rustix::process::geteuid().as_raw(),

@@ -15,7 +15,8 @@ use super::options;
 use super::others::Others;
 use super::steering::{Maps, Steering};
 use crate::io::neighbour::{Hops, Keeper};
-use crate::io::{Dscp, stamp};
+use crate::io::xdp::{Lane, Plane};
+use crate::io::{Dscp, Endpoint, stamp};
 use crate::limits::{FAN_IN_BUFFER, WIRE_BUFFER};
 use crate::topology::{PortPairs, Topology};
 
@@ -40,6 +41,8 @@ pub struct Share {
     pub wire: OwnedFd,
     /// Where datagrams leave that the kernel is to find the way for.
     pub raw: [Option<Socket>; 2],
+    /// The way past the kernel, with XDP.
+    pub lane: Option<Lane>,
 }
 
 /// Makes the ground and each worker's share of it.
@@ -88,6 +91,7 @@ pub fn lay(topology: &Topology) -> io::Result<Vec<Share>> {
                 fan_in: [fan_in.next().flatten(), fan_in.next().flatten()],
                 wire: wire().map_err(at("open a packet socket"))?,
                 raw: raw(families, topology.dscp).map_err(at("open a raw socket"))?,
+                lane: None,
             })
         })
         .collect()
@@ -103,6 +107,25 @@ fn claim(topology: &Topology, addresses: &[IpAddr]) -> io::Result<Vec<UnixDatagr
     names.dedup();
     let bind = |name| UnixDatagram::bind_addr(&UnixAddress::from_abstract_name(name)?);
     names.iter().map(bind).collect()
+}
+
+/// The same, and frames are taken out of the drivers.
+///
+/// # Errors
+/// As [`lay`], and why XDP cannot be used.
+pub fn lay_with_lanes(topology: &Topology) -> io::Result<Vec<Share>> {
+    let mut shares = lay(topology)?;
+    let Some(first) = shares.first() else { return Ok(shares) };
+    let steering = &first.ground.steering;
+    let ip = |ip: &u128| Endpoint { ip: *ip, port: 0 }.socket_addr().ip();
+    let addresses: Vec<IpAddr> = steering.addresses().iter().map(ip).collect();
+    let workers = shares.len() as u32;
+    let plane = Plane::lay(&addresses, &topology.interfaces, workers, steering.ports());
+    let plane = Arc::new(plane.map_err(io::Error::other)?);
+    for (share, worker) in shares.iter_mut().zip(0..) {
+        share.lane = Some(Lane { worker, plane: Arc::clone(&plane) });
+    }
+    Ok(shares)
 }
 
 /// Whether this process may do all that, and this kernel can. Leaves nothing behind.

@@ -21,6 +21,7 @@ use crate::io::bpf::{
 /// The program in its place, and what it goes by. It ends with this value, or with the process.
 pub struct Steering {
     ports: Memory,
+    map: Map,
     addresses: Vec<u128>,
     _link: Link,
 }
@@ -91,7 +92,7 @@ impl Maps {
         let program = self.load()?;
         let ports = self.ports.memory()?;
         let link = Link::netns(&program)?;
-        Ok(Steering { ports, addresses: self.addresses, _link: link })
+        Ok(Steering { ports, map: self.ports, addresses: self.addresses, _link: link })
     }
 }
 
@@ -99,6 +100,11 @@ impl Steering {
     /// The addresses, in the order of their numbers.
     pub fn addresses(&self) -> &[u128] {
         &self.addresses
+    }
+
+    /// What the program goes by: for each number of an address, an octet per port.
+    pub fn ports(&self) -> &Map {
+        &self.map
     }
 
     /// Whether a port is open, for whichever worker.

@@ -7,11 +7,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use super::plane::Plane;
+use tracing::{info, warn};
+
+use super::plane::{Plane, XdpError};
 use super::program::{self, STAMP, STAMP_MARK};
 use super::xsk::{Frame, Queue, Xsk};
 use crate::io::{Arrival, Batch, BufferId, Buffers, Endpoint, SocketId, frame};
-use crate::limits::{BATCH_MAX, BUFFER_SIZE};
+use crate::limits::{BATCH_MAX, BUFFER_SIZE, LANES_MAX};
 
 /// What the start prepared for one worker.
 pub struct Lane {
@@ -23,8 +25,6 @@ pub struct Lane {
 #[derive(Default)]
 pub struct Lanes {
     xsks: Vec<Xsk>,
-    /// The interfaces gather by themselves, so that the worker need not.
-    coalesced: bool,
     /// The programs stay attached while anybody has them.
     _plane: Option<Arc<Plane>>,
 }
@@ -48,16 +48,36 @@ impl Lanes {
     pub fn open(lane: Lane, buffers: &Buffers, free: &mut Vec<BufferId>) -> io::Result<Lanes> {
         let Lane { worker, plane } = lane;
         let queues = plane.queues_of(worker);
+        if queues.len() > LANES_MAX {
+            let what = format!(
+                "{} queues for each worker are more than {LANES_MAX}: set more media.workers, or \
+                 fewer queues (ethtool -L IF combined N)",
+                queues.len()
+            );
+            let cause = io::Error::other(what);
+            let name = "media.workers".to_owned();
+            return Err(io::Error::other(XdpError::Refused { name, what: "queues", cause }));
+        }
+        if queues.is_empty() {
+            warn!(
+                worker,
+                "no queue is left for this worker: its packets come by sockets, for more CPU time; \
+                 lower media.workers, or raise the queues (ethtool -L IF combined N)"
+            );
+        }
         let mut xsks = Xsk::open_all(&queues, buffers).map_err(|(queue, cause)| {
             let Queue { ifindex, index } = queue;
             let name = plane.name_of(ifindex);
-            io::Error::new(cause.kind(), format!("queue {index} of {name}: {cause}"))
+            let name = format!("queue {index} of {name}");
+            io::Error::other(XdpError::Refused { name, what: "its AF_XDP socket", cause })
         })?;
         for xsk in &mut xsks {
             xsk.fill(free);
             plane.enter(worker, xsk)?;
+            let (name, queue) = (plane.name_of(xsk.queue.ifindex), xsk.queue.index);
+            info!(worker, queue, "takes frames of {name}, {}", xsk.mode.name());
         }
-        Ok(Lanes { coalesced: plane.is_coalesced(), xsks, _plane: Some(plane) })
+        Ok(Lanes { xsks, _plane: Some(plane) })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -67,11 +87,6 @@ impl Lanes {
     /// What to watch for frames.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.xsks.iter().map(Xsk::as_fd)
-    }
-
-    /// Whether the interfaces gather frames by themselves before they wake anybody.
-    pub fn is_coalesced(&self) -> bool {
-        self.coalesced && !self.xsks.is_empty()
     }
 
     /// Whether frames wait.

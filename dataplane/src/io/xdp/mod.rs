@@ -27,7 +27,7 @@ mod xsk;
 
 pub use lanes::{Lane, Lanes, Taken};
 pub use plane::{Plane, XdpError};
-pub use sentry::Sentry;
+pub use xsk::probe;
 
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,12 @@
 //! What all workers share of AF_XDP: the interfaces, each with its program and its map of sockets.
 //! Made at start, with privileges, and gone with the process, however that ends.
 
-use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 
 use super::program::{self, Decision, Ours};
+use super::sentry::Sentry;
 use super::xsk::{self, Queue, Xsk};
 use crate::io::bpf::{Link as Attachment, Map, MapKind, MapSpec, Program, ProgramKind, XdpMode};
 use crate::io::frame::Mac;
@@ -17,6 +17,7 @@ use crate::limits::QUEUES_MAX;
 pub struct Plane {
     wires: Vec<Wire>,
     workers: u32,
+    _sentry: Sentry,
 }
 
 /// One interface.
@@ -26,8 +27,6 @@ pub struct Wire {
     pub queues: u32,
     /// The address that frames to us bear.
     pub mac: Mac,
-    /// Its receive interrupts are put off by a timer: frames come together.
-    coalesced: bool,
     /// Identifier of our program, as the kernel tells it.
     pub program: Option<u32>,
     sockets: Map,
@@ -70,8 +69,13 @@ impl Plane {
         let wires = sites(addresses, named)?
             .into_iter()
             .map(|site| Wire::raise(site, workers, ports))
-            .collect::<Result<_, _>>()?;
-        Ok(Plane { wires, workers })
+            .collect::<Result<Vec<Wire>, _>>()?;
+        let sentry = Sentry::start(&wires).map_err(|cause| XdpError::Refused {
+            name: "xdp-sentry".to_owned(),
+            what: "its thread",
+            cause,
+        })?;
+        Ok(Plane { wires, workers, _sentry: sentry })
     }
 
     pub fn wires(&self) -> &[Wire] {
@@ -91,11 +95,6 @@ impl Plane {
             (worker..wire.queues).step_by(workers).map(move |index| Queue { ifindex, index })
         };
         self.wires.iter().flat_map(of).collect()
-    }
-
-    /// Whether every interface gathers frames by itself before it wakes anybody.
-    pub fn is_coalesced(&self) -> bool {
-        self.wires.iter().all(|wire| wire.coalesced)
     }
 
     /// Has the program of its interface steer what is for `worker` to its socket.
@@ -178,7 +177,6 @@ impl Wire {
             .map_err(|cause| not_native(&name, cause))?;
         let program = Kernel::open().ok().and_then(|mut kernel| kernel.link(ifindex)?.xdp);
         Ok(Wire {
-            coalesced: is_coalesced(&name),
             name,
             ifindex,
             queues,
@@ -188,17 +186,6 @@ impl Wire {
             _attachment: attachment,
         })
     }
-}
-
-/// Whether the interface's receive work waits for a timer instead of an interrupt
-/// (`napi_defer_hard_irqs`, `gro_flush_timeout`).
-fn is_coalesced(name: &str) -> bool {
-    let number = |file: &str| {
-        let text = fs::read_to_string(format!("/sys/class/net/{name}/{file}")).ok()?;
-        text.trim().parse::<u64>().ok()
-    };
-    number("napi_defer_hard_irqs").is_some_and(|rounds| rounds > 0)
-        && number("gro_flush_timeout").is_some_and(|ns| ns >= COALESCED_NS)
 }
 
 fn not_native(name: &str, cause: io::Error) -> XdpError {
@@ -216,6 +203,3 @@ fn not_native(name: &str, cause: io::Error) -> XdpError {
     };
     XdpError::NotNative { name: name.to_owned(), cause, remedy }
 }
-
-/// A receive timer of so long makes gathering by the worker pointless, in nanoseconds.
-const COALESCED_NS: u64 = 50_000;

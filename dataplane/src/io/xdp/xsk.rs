@@ -39,6 +39,15 @@ pub enum Mode {
     Copy,
 }
 
+impl Mode {
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::ZeroCopy => "zero copy",
+            Mode::Copy => "copied",
+        }
+    }
+}
+
 /// A frame that came: `len` octets from `at` on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Frame {
@@ -249,6 +258,21 @@ impl Xsk {
 impl AsFd for Xsk {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+/// Whether this kernel has such sockets and this process may open them.
+///
+/// # Errors
+/// Those of `socket(2)`.
+pub fn probe() -> io::Result<()> {
+    let opened = socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None);
+    match opened {
+        Ok(_) => Ok(()),
+        Err(errno) => {
+            let error = io::Error::from(errno);
+            Err(io::Error::new(error.kind(), format!("cannot open an AF_XDP socket: {error}")))
+        }
     }
 }
 

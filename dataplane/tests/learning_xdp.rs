@@ -1,0 +1,4 @@
+//! `learning.rs` over AF_XDP, with the far ends across a wire; the rig goes by this binary's name.
+
+#[path = "learning.rs"]
+mod learning;

@@ -1,0 +1,4 @@
+//! `relay_loopback.rs` over AF_XDP, with the far ends across a wire; the rig goes by this binary's name.
+
+#[path = "relay_loopback.rs"]
+mod relay_loopback;

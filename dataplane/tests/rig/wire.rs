@@ -1,0 +1,55 @@
+//! Where the far ends of a rig are when frames are tested: on the other side of a wire of the test's
+//! own, with addresses of their own. Without it they are on loopback.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use super::stage::{FAR, NEAR, Stage};
+
+/// The wire of one test's thread.
+pub struct Wire {
+    pub stage: Stage,
+}
+
+thread_local!(static WIRE: Option<Wire> = Wire::build());
+
+/// Hands the wire of this test to `use_it`; `None` in tests over loopback.
+pub fn with<T>(use_it: impl FnOnce(&Wire) -> T) -> Option<T> {
+    WIRE.with(|wire| wire.as_ref().map(use_it))
+}
+
+/// What the data plane has instead of a far end's address that a test took for its own.
+pub fn home(far: IpAddr) -> IpAddr {
+    match far {
+        _ if with(|_| ()).is_none() => far,
+        IpAddr::V4(far) => {
+            let [a, b, c, d] = far.octets();
+            Ipv4Addr::new(a, b, c & 0x7f, d).into()
+        }
+        IpAddr::V6(_) => NEAR[1].parse().unwrap(),
+    }
+}
+
+impl Wire {
+    fn build() -> Option<Wire> {
+        if super::backend() != dataplane::BackendChoice::Xdp {
+            return None;
+        }
+        let stage = Stage::build().expect("root: `backend` has seen to that");
+        Some(Wire { stage })
+    }
+
+    /// An address of the far side that no other test of this process has, and [`home`] of it one of
+    /// the near side.
+    pub fn address(&self) -> IpAddr {
+        static NEXT: AtomicU16 = AtomicU16::new(256);
+        let [c, d] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        self.stage.far(&format!("address add 10.99.{}.{d}/16 dev far", c | 0x80));
+        self.stage.near(&format!("address add 10.99.{c}.{d}/16 dev near"));
+        Ipv4Addr::new(10, 99, c | 0x80, d).into()
+    }
+
+    pub fn six(&self) -> IpAddr {
+        FAR[1].parse().unwrap()
+    }
+}

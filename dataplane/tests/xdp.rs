@@ -1,0 +1,443 @@
+//! The AF_XDP backend as operators meet it: beside other traffic, with interfaces that come and go, with
+//! programs that someone else detaches, killed, and full of calls. Root only; each test has a wire of
+//! its own between two namespaces.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
+
+mod rig;
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use abi::{Counter, Notice, Suite};
+use dataplane::{BackendChoice, Config, Stop};
+use rig::packet::{Peer, rtp, sized_rtp};
+use rig::wire::{self, Wire};
+use rig::{Call, PATIENCE, Rig, await_that, config, home, id, own_address, receive};
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+/// Whether there is a wire; false without root, where the rig says so.
+fn has_wire() -> bool {
+    wire::with(|_| ()).is_some()
+}
+
+fn on_wire<T>(work: impl FnOnce(&Wire) -> T) -> T {
+    wire::with(work).unwrap()
+}
+
+/// Plain both ways, one packet at a time.
+fn talk(call: &Call, seqs: std::ops::Range<u16>) {
+    for seq in seqs {
+        call.far_a.rtp.send_to(&rtp(seq), call.at_a.0).unwrap();
+        assert_eq!(receive(&call.far_b.rtp), (rtp(seq), call.at_b.0));
+        call.far_b.rtp.send_to(&rtp(seq), call.at_b.0).unwrap();
+        assert_eq!(receive(&call.far_a.rtp), (rtp(seq), call.at_a.0));
+    }
+}
+
+/// How many of the packets that `work` has relayed, `relayed` of them, came past XDP.
+fn passed_by(rig: &Rig, relayed: u64, work: impl FnOnce()) -> u64 {
+    let count = || (rig.counter(Counter::RelayedRtp), rig.counter(Counter::PassedPackets));
+    rig.check_books();
+    let before = count();
+    work();
+    rig.await_counter(Counter::RelayedRtp, before.0 + relayed);
+    rig.check_books();
+    count().1 - before.1
+}
+
+fn program() -> Option<u32> {
+    let said = on_wire(|wire| wire.stage.ask_near("-d link show near"));
+    let (_, rest) = said.split_once("prog/xdp id ")?;
+    rest.split_ascii_whitespace().next()?.parse().ok()
+}
+
+#[test]
+fn media_never_touches_the_kernels_sockets_and_no_buffer_is_lost() {
+    if !has_wire() {
+        return;
+    }
+    let mut rig = Rig::start();
+    let plain = Call::place(&mut rig, 0, 1);
+    plain.join(&mut rig);
+    let secure = Call::place(&mut rig, 2, 1);
+    let suite = Suite::AesCm128HmacSha1_80;
+    secure.join_secure(&mut rig, suite);
+    let mut peer = Peer::new(suite);
+    let passed = passed_by(&rig, 2000, || {
+        talk(&plain, 0..500);
+        for seq in 0..500 {
+            secure.far_a.rtp.send_to(&rtp(seq), secure.at_a.0).unwrap();
+            assert_eq!(peer.unprotect_rtp(&receive(&secure.far_b.rtp).0), rtp(seq));
+            secure.far_b.rtp.send_to(&peer.protect_rtp(&rtp(seq)), secure.at_b.0).unwrap();
+            assert_eq!(receive(&secure.far_a.rtp).0, rtp(seq));
+        }
+    });
+    assert_eq!(passed, 0);
+    assert_eq!(rig.counter(Counter::BuffersMissing), 0);
+    assert_eq!(rig.counter(Counter::FrameFaults), 0);
+}
+
+#[test]
+fn a_fragmented_packet_takes_the_kernels_way_and_arrives() {
+    if !has_wire() {
+        return;
+    }
+    let mut rig = Rig::start();
+    let call = Call::place(&mut rig, 0, 1);
+    call.join(&mut rig);
+    talk(&call, 0..5);
+    on_wire(|wire| wire.stage.far("link set far mtu 600"));
+    let large = sized_rtp(7, 1400);
+    rig.await_counter(Counter::RelayedRtp, 10);
+    let passed = passed_by(&rig, 1, || {
+        call.far_a.rtp.send_to(&large, call.at_a.0).unwrap();
+    });
+    assert_eq!(passed, 1, "the kernel puts it together");
+    on_wire(|wire| wire.stage.far("link set far mtu 1500"));
+    assert_eq!(passed_by(&rig, 20, || talk(&call, 10..20)), 0);
+}
+
+/// Whether the load is over.
+#[derive(Default)]
+struct Load(AtomicBool);
+
+/// Ends it.
+struct End<'a>(&'a Load);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// One echo request (RFC 792) and its answer.
+fn ping(to: IpAddr, number: u16) {
+    use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let [n0, n1] = number.to_be_bytes();
+    let sum = !(0x0800_u16 + number);
+    let [c0, c1] = sum.to_be_bytes();
+    let request = [8, 0, c0, c1, 0, 0, n0, n1];
+    let to = std::net::SocketAddr::new(to, 0);
+    socket.send_to(&request, &SockAddr::from(to)).unwrap();
+    let mut socket = socket;
+    loop {
+        let mut answer = [0; 100];
+        let len = socket.read(&mut answer).unwrap();
+        // Behind the IP header: an echo reply, with our number.
+        if len >= 28 && answer[20] == 0 && answer[26..28] == [n0, n1] {
+            return;
+        }
+    }
+}
+
+/// TCP echo, DNS-like UDP echo and ping, between the same hosts, while media floods the wire.
+#[test]
+fn other_traffic_on_the_interface_is_untouched_under_load() {
+    if !has_wire() {
+        return;
+    }
+    let mut rig = Rig::start();
+    let call = Call::place(&mut rig, 0, 1);
+    call.join(&mut rig);
+    talk(&call, 0..5);
+    let near = rig.local;
+    let door = on_wire(|wire| wire.stage.near_door());
+    let echo = std::thread::spawn(move || {
+        door.enter();
+        (TcpListener::bind((near, 20_022)).unwrap(), UdpSocket::bind((near, 53)).unwrap())
+    });
+    // A media port's number is not TCP's business: 20022 is in the range of the rig.
+    let (tcp, dns) = echo.join().unwrap();
+    let load = Load::default();
+    std::thread::scope(|scope| {
+        // Also when an assertion fails.
+        let _end = End(&load);
+        scope.spawn(|| {
+            let (mut peer, _) = tcp.accept().unwrap();
+            let mut octets = [0; 1000];
+            while let Ok(len) = peer.read(&mut octets)
+                && len > 0
+            {
+                peer.write_all(&octets[..len]).unwrap();
+            }
+        });
+        scope.spawn(|| {
+            let mut octets = [0; 1000];
+            for _ in 0..200 {
+                let (len, from) = dns.recv_from(&mut octets).unwrap();
+                dns.send_to(&octets[..len], from).unwrap();
+            }
+        });
+        scope.spawn(|| {
+            while !load.0.load(Ordering::Relaxed) {
+                for seq in 0..64 {
+                    call.far_a.rtp.send_to(&rtp(seq), call.at_a.0).unwrap();
+                }
+                std::thread::yield_now();
+            }
+        });
+        let before = rig.counter(Counter::RxPackets);
+        await_that("load", || rig.counter(Counter::RxPackets) > before + 1000);
+        on_wire(|wire| {
+            // Neighbours are asked for anew meanwhile.
+            wire.stage.far("neigh flush dev far");
+            wire.stage.at_far(|| {
+                (0..50).for_each(|n| ping(near, n));
+                let mut peer = TcpStream::connect((near, 20_022)).unwrap();
+                let mut octets = [0; 1000];
+                for n in 0..200_u8 {
+                    peer.write_all(&[n; 1000]).unwrap();
+                    peer.read_exact(&mut octets).unwrap();
+                    assert_eq!(octets, [n; 1000]);
+                }
+                let asker = UdpSocket::bind((rig::stage::FAR[0], 0)).unwrap();
+                asker.set_read_timeout(Some(PATIENCE)).unwrap();
+                for n in 0..200_u8 {
+                    asker.send_to(&[n; 100], (near, 53)).unwrap();
+                    assert_eq!(asker.recv_from(&mut octets).unwrap().0, 100);
+                    assert_eq!(octets[..100], [n; 100]);
+                }
+            });
+        });
+        let before = rig.counter(Counter::RxPackets);
+        await_that("load still", || rig.counter(Counter::RxPackets) > before + 1000);
+    });
+    assert_eq!(rig.counter(Counter::FrameFaults), 0);
+    assert_eq!(rig.counter(Counter::BuffersMissing), 0);
+}
+
+#[test]
+fn media_recovers_when_the_interface_does() {
+    if !has_wire() {
+        return;
+    }
+    let mut rig = Rig::start();
+    let call = Call::place(&mut rig, 0, 1);
+    call.join(&mut rig);
+    talk(&call, 0..20);
+    let mut seq = 20;
+    for side in ["near", "far"] {
+        let set = |state: &str| {
+            on_wire(|wire| match side {
+                "near" => wire.stage.near(&format!("link set near {state}")),
+                _ => wire.stage.far(&format!("link set far {state}")),
+            });
+        };
+        set("down");
+        set("up");
+        // The first packets may go while neighbours are looked for: until one arrives.
+        let begun = std::time::Instant::now();
+        for (far, to, at) in [
+            (&call.far_a.rtp, &call.far_b.rtp, call.at_a.0),
+            (&call.far_b.rtp, &call.far_a.rtp, call.at_b.0),
+        ] {
+            to.set_nonblocking(true).unwrap();
+            await_that(&format!("media again at {at} after {side} was down"), || {
+                seq += 1;
+                let _ = far.send_to(&rtp(seq), at);
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                to.recv_from(&mut [0; 2000]).is_ok()
+            });
+            to.set_nonblocking(false).unwrap();
+        }
+        eprintln!("{side}: media again after {:?}", begun.elapsed());
+        for far in [&call.far_a.rtp, &call.far_b.rtp] {
+            await_that("quiet", || rig::drain(far).is_empty());
+        }
+        let relayed = || rig.counter(Counter::RelayedRtp);
+        let mut last = relayed();
+        await_that("books that rest", || {
+            std::thread::sleep(std::time::Duration::from_millis(250));
+            std::mem::replace(&mut last, relayed()) == last
+        });
+        let passed = passed_by(&rig, 100, || talk(&call, seq + 1..seq + 51));
+        seq += 51;
+        assert_eq!(passed, 0, "by frames again");
+    }
+    assert_eq!(rig.counter(Counter::BuffersMissing), 0);
+}
+
+#[test]
+fn media_goes_on_when_someone_detaches_the_program() {
+    if !has_wire() {
+        return;
+    }
+    let mut rig = Rig::start();
+    let call = Call::place(&mut rig, 0, 1);
+    call.join(&mut rig);
+    assert_eq!(passed_by(&rig, 100, || talk(&call, 0..50)), 0);
+    bpf::detach(program().unwrap());
+    assert_eq!(program(), None);
+    let passed = passed_by(&rig, 100, || talk(&call, 50..100));
+    assert_eq!(passed, 100, "not one is lost");
+    assert_eq!(rig.counter(Counter::BuffersMissing), 0);
+}
+
+/// A data plane in a process of its own on the near side: this binary, started again.
+struct Process {
+    child: Child,
+    config: Config,
+}
+
+impl Process {
+    fn start(addresses: &[IpAddr], flows: u32, files: u64) -> Process {
+        let list: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+        let mut config = configuration(addresses, flows);
+        config.networks = vec![addresses.to_vec()];
+        let door = on_wire(|wire| wire.stage.near_door());
+        let child = std::thread::scope(|scope| {
+            let started = scope.spawn(|| {
+                door.enter();
+                Command::new(std::env::current_exe().unwrap())
+                    .args(["--exact", "child", "--ignored", "--nocapture"])
+                    .env(PART, format!("{} {flows} {files}", list.join(",")))
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::null())
+                    .spawn()
+                    .unwrap()
+            });
+            started.join().unwrap()
+        });
+        Process { child, config }
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_file(&self.config.socket);
+    }
+}
+
+fn configuration(addresses: &[IpAddr], flows: u32) -> Config {
+    let name = format!("trunkline-xdp-{}.sock", addresses[0]);
+    Config {
+        networks: vec![addresses.to_vec()],
+        backend: BackendChoice::Xdp,
+        socket: std::env::temp_dir().join(name),
+        ..config(addresses[0], flows, 20_000..=65_535)
+    }
+}
+
+#[test]
+#[ignore = "the part of a child process"]
+fn child() {
+    let Ok(text) = std::env::var(PART) else { return };
+    let words: Vec<&str> = text.split(' ').collect();
+    let addresses: Vec<IpAddr> = words[0].split(',').map(|ip| ip.parse().unwrap()).collect();
+    let files = words[2].parse().unwrap();
+    setrlimit(Resource::Nofile, Rlimit { current: Some(files), maximum: Some(files) }).unwrap();
+    let config = configuration(&addresses, words[1].parse().unwrap());
+    dataplane::run(config, Stop::new().unwrap()).unwrap();
+}
+
+#[test]
+fn a_killed_data_plane_leaves_no_program_behind_and_the_next_one_starts() {
+    if !has_wire() {
+        return;
+    }
+    let address = home(own_address());
+    for seq in 0..3 {
+        let mut process = Process::start(&[address], 64, 256);
+        let mut rig = Rig::attached(process.config.clone());
+        let call = Call::place(&mut rig, 0, 1);
+        call.join(&mut rig);
+        talk(&call, 0..20 + seq);
+        assert!(program().is_some());
+        process.kill();
+        await_that("the program is gone", || program().is_none());
+    }
+}
+
+#[test]
+fn twenty_thousand_calls_are_open_within_a_few_descriptors_and_talk() {
+    if !has_wire() {
+        return;
+    }
+    let addresses = [home(own_address()), home(own_address())];
+    let process = Process::start(&addresses, 40_000, 100);
+    let mut rig = Rig::attached(process.config.clone());
+    let resident = || {
+        let path = format!("/proc/{}/statm", process.child.id());
+        let pages = std::fs::read_to_string(path).unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    };
+    let before = resident();
+    for index in 0..40_000 {
+        let opened = rig.try_open(id(index, 1));
+        assert!(matches!(opened, Notice::Opened { .. }), "{index}: {opened:?}");
+    }
+    let per_call = (resident() - before) / 20_000;
+    eprintln!("{per_call} bytes of memory per open call");
+    assert!(per_call < 16 << 10, "{per_call} bytes per call");
+    rig.await_counter(Counter::PortsOpen, 80_000);
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", process.child.id())).unwrap();
+    eprintln!("{} descriptors", descriptors.count());
+    for first in [0, 19_998, 39_998] {
+        for index in [first, first + 1] {
+            rig.close(id(index, 1));
+        }
+        let call = Call::place(&mut rig, first, 2);
+        call.join(&mut rig);
+        talk(&call, 0..10);
+    }
+    assert_eq!(rig.counter(Counter::BuffersMissing), 0);
+}
+
+const PART: &str = "TRUNKLINE_TEST_XDP";
+
+/// What an administrator's tool does to a program: bpf(2) by identifiers.
+mod bpf {
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+    const GET_FD_BY_ID: i32 = 30;
+    const GET_NEXT_ID: i32 = 31;
+    const GET_INFO: i32 = 15;
+    const DETACH: i32 = 34;
+
+    /// Detaches the link that holds a program.
+    pub fn detach(program: u32) {
+        let mut last = 0;
+        loop {
+            let mut next = [last, 0, 0];
+            assert_eq!(call(GET_NEXT_ID, &mut next), 0, "no link holds program {program}");
+            last = next[1];
+            let fd = call(GET_FD_BY_ID, &mut [last, 0, 0]);
+            // SAFETY: the kernel made it for us just now.
+            let link = unsafe { OwnedFd::from_raw_fd(fd) };
+            let mut info = [0_u32; 32];
+            let at = info.as_mut_ptr() as u64;
+            let mut ask = [link.as_raw_fd() as u32, 128, at as u32, (at >> 32) as u32];
+            assert_eq!(call(GET_INFO, &mut ask), 0);
+            if info[2] == program {
+                assert_eq!(call(DETACH, &mut [link.as_raw_fd() as u32]), 0);
+                return;
+            }
+        }
+    }
+
+    fn call<const N: usize>(command: i32, words: &mut [u32; N]) -> i32 {
+        // SAFETY: the words are the structure of the command, which the kernel may write to.
+        let done = unsafe {
+            libc::syscall(libc::SYS_bpf, command, words.as_mut_ptr(), size_of_val(words))
+        };
+        done as i32
+    }
+}
