@@ -16,7 +16,7 @@ mod gate;
 pub mod media;
 pub mod net;
 pub mod plan;
-mod planner;
+pub mod planner;
 pub mod report;
 pub mod route;
 pub mod secret;

@@ -4,16 +4,17 @@
 //! What was read once is kept by id and version, so that a save reads the objects that it changes
 //! and no other.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use crate::config::{self, Sip, Surroundings, route_from_json, trunk_from_json};
 use crate::plan::{LivePlan, Plan};
 use crate::route::{Route, RouteId, Routes};
-use crate::store::{Catalog, Consumer, Finding, Kind, Object};
+use crate::store::{Catalog, Consumer, Departure, Finding, Kind, Object};
 use crate::trunk::{Trunk, TrunkId};
 
 /// Follows the catalog and publishes the plan.
@@ -23,7 +24,22 @@ pub struct Planner {
     live: LivePlan,
     trunks: HashMap<u32, Read<Arc<Trunk>>>,
     routes: HashMap<u32, Read<Route>>,
+    /// Deleted trunks that still have calls or a registration.
+    departing: BTreeMap<u32, Arc<Trunk>>,
+    moves: mpsc::UnboundedSender<Move>,
 }
+
+/// Who has to be seen off, or welcomed back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Move {
+    /// This trunk was deleted.
+    Left(TrunkId),
+    /// This trunk was brought back before it was gone.
+    Back(TrunkId),
+}
+
+/// Where moves are heard of.
+pub type Moves = mpsc::UnboundedReceiver<Move>;
 
 /// What a version of a document reads as; `None` when it breaks a rule of this gateway's version.
 struct Read<T> {
@@ -32,9 +48,38 @@ struct Read<T> {
 }
 
 impl Planner {
-    /// A planner that publishes to `live`. Relative paths in documents count from `base`.
-    pub fn new(sip: Sip, base: PathBuf, live: LivePlan) -> Self {
-        Self { sip, base, live, trunks: HashMap::new(), routes: HashMap::new() }
+    /// A planner that publishes to `live`. Relative paths in documents count from `base`. Deleted
+    /// trunks run on until [`Consumer::depart`] says otherwise, if somebody hears of them.
+    pub fn new(
+        sip: Sip,
+        base: PathBuf,
+        live: LivePlan,
+        moves: mpsc::UnboundedSender<Move>,
+    ) -> Self {
+        let (trunks, routes, departing) = Default::default();
+        Self { sip, base, live, trunks, routes, departing, moves }
+    }
+
+    /// Keeps trunks that left the catalog for as long as they need.
+    fn see_off(&mut self, catalog: &Catalog) {
+        let is_there = |id: u32| catalog.get(Kind::Trunk, id).is_some();
+        let moves = &self.moves;
+        self.departing.retain(|id, _| {
+            let back = is_there(*id);
+            if back {
+                let _nobody_hears = moves.send(Move::Back(TrunkId(*id)));
+            }
+            !back
+        });
+        let left: Vec<u32> = self.trunks.keys().copied().filter(|id| !is_there(*id)).collect();
+        for id in left {
+            let trunk = self.trunks.remove(&id).and_then(|read| read.value);
+            if let Some(trunk) = trunk
+                && self.moves.send(Move::Left(TrunkId(id))).is_ok()
+            {
+                self.departing.insert(id, trunk);
+            }
+        }
     }
 
     /// The trunks of a catalog, read; those that do not read are left out and logged once.
@@ -58,7 +103,6 @@ impl Planner {
             };
             all.extend(value);
         }
-        self.trunks.retain(|id, _| catalog.get(Kind::Trunk, *id).is_some());
         all
     }
 
@@ -142,8 +186,10 @@ impl Consumer for Planner {
     }
 
     fn follow(&mut self, catalog: &Arc<Catalog>) {
-        let trunks = self.trunks(catalog);
+        self.see_off(catalog);
+        let mut trunks = self.trunks(catalog);
         let routes = self.routes(catalog, &trunks);
+        trunks.extend(self.departing.values().map(Arc::clone));
         let difference = self.live.publish(Plan::new(trunks, routes));
         tracing::info!(
             added = difference.added.len(),
@@ -151,6 +197,17 @@ impl Consumer for Planner {
             removed = difference.removed.len(),
             "the plan follows the store"
         );
+    }
+
+    fn depart(&mut self, id: u32, step: Departure) {
+        match step {
+            Departure::Leave => {
+                if let Some(trunk) = self.departing.get_mut(&id) {
+                    Arc::make_mut(trunk).enabled = false;
+                }
+            }
+            Departure::Gone => drop(self.departing.remove(&id)),
+        }
     }
 }
 
@@ -195,3 +252,6 @@ fn found(error: config::Finding) -> Finding {
         remedy: error.remedy,
     }
 }
+
+#[cfg(test)]
+mod tests;

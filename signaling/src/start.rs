@@ -8,6 +8,7 @@ use abi::handover::ConnectError;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use sip::endpoint::{Config as EndpointConfig, Endpoint, Hop};
 use sip::transaction::Timers;
+use tokio::sync::mpsc;
 
 use crate::Entropy;
 use crate::admission::Admission;
@@ -23,7 +24,7 @@ use crate::gate::Gate;
 use crate::media::{Bells, Media};
 use crate::net::{self, NetError};
 use crate::plan::{LivePlan, Plan};
-use crate::planner::Planner;
+use crate::planner::{Move, Planner};
 use crate::secret::Secret;
 use crate::store::tokens::CHOSEN;
 use crate::store::{Opening, Refusal, Store, StoreError};
@@ -114,7 +115,8 @@ pub fn run(mut config: Config, stopped: Receiver<End>) -> Result<(), StartError>
     let settings = settings(&config);
     let cdrs = Writer::open(&config.cdr.file, config.cdr.mask)
         .map_err(|cause| StartError::Cdr { file: config.cdr.file.display().to_string(), cause })?;
-    let (plan, store) = what_runs(&mut config)?;
+    let (left, moves) = mpsc::unbounded_channel();
+    let (plan, store) = what_runs(&mut config, left)?;
     let socket = config.run.handover_socket();
     let (media, bells) = attach(&socket, config.run.orphan_grace)?;
     let bells = watch(bells).map_err(StartError::Thread)?;
@@ -132,7 +134,7 @@ pub fn run(mut config: Config, stopped: Receiver<End>) -> Result<(), StartError>
         (Some(store), Some(http)) => {
             let (plan, cdrs) = (plan.clone(), config.cdr.file.clone());
             let gateway = Gateway { asks: asks.clone(), feed: feed.clone(), plan, cdrs };
-            Some(Server::start(&Api::new(store, gateway), &http.listen)?)
+            Some(Server::start(&Api::new(store, gateway), &http.listen, moves)?)
         }
         _ => None,
     };
@@ -167,7 +169,10 @@ pub fn run(mut config: Config, stopped: Receiver<End>) -> Result<(), StartError>
 }
 
 /// What the gateway is told to do: by the store, if there is one, else by the file.
-fn what_runs(config: &mut Config) -> Result<(LivePlan, Option<Store>), StartError> {
+fn what_runs(
+    config: &mut Config,
+    left: mpsc::UnboundedSender<Move>,
+) -> Result<(LivePlan, Option<Store>), StartError> {
     let Some(settings) = &config.store else { return Ok((LivePlan::new(config.plan()), None)) };
     let in_file = config.trunks.len() + config.routes.iter().count();
     if in_file > 0 {
@@ -177,7 +182,7 @@ fn what_runs(config: &mut Config) -> Result<(LivePlan, Option<Store>), StartErro
         ));
     }
     let plan = LivePlan::new(Plan::default());
-    let planner = Planner::new(config.sip.clone(), config.base.clone(), plan.clone());
+    let planner = Planner::new(config.sip.clone(), config.base.clone(), plan.clone(), left);
     let store = Store::open(Opening {
         file: settings.file.clone(),
         key_file: settings.key_file.clone(),

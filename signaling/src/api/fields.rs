@@ -93,6 +93,22 @@ pub const TRUNK: &[Field] = &[
     field("learn_from", Text(64), "any", "Whose first packet counts: any, signalling, a network"),
     field("rtp_timeout", Number(0, 86_400), "60", "Seconds without media that end a call"),
     field("hold_timeout", Number(0, 86_400), "300", "The same while on hold"),
+    field("keep_alive_interval", Number(5, 600), "60", "Seconds between probes"),
+    field("keep_alive_2xx_only", Flag, "false", "Only 2xx to a probe is good"),
+    field("keep_alive_failing_codes", Numbers(300, 699), "none", "Codes to a probe that are bad"),
+    field("max_inbound_calls", Number(1, 1_000_000), "no limit", "Calls from it at once"),
+    field("max_outbound_calls", Number(1, 1_000_000), "no limit", "Calls to it at once"),
+    field("max_cps", Number(1, 1_000_000), "no limit", "New calls a second in each direction"),
+    field("trust_inbound_identity", Flag, "false", "Its identity headers are believed"),
+    field("trust_identity", Flag, "false", "It is told who hides"),
+    field("caller_id_policy", Word(CALLER_IDS), "pass", "Which caller it is told"),
+    field("user_phone", Flag, "false", "user=phone in URIs with a number"),
+    field("diversion", Word(DIVERSIONS), "none", "How diversions are told"),
+    field("inbound_username", Text(128), "none", "Whom its digest answers name"),
+    field("inbound_password", Secret(256), "none", "Secret of its digest answers"),
+    field("session_timer", Word(TIMERS), "accept", "RFC 4028"),
+    field("session_expires", Number(90, 86_400), "1800", "Seconds asked for and granted at most"),
+    field("session_min_se", Number(90, 86_400), "90", "Seconds granted at least"),
 ];
 
 /// Of a failover group.
@@ -129,4 +145,7 @@ const NATS: &[&str] = &["NO", "FORCE_RPORT", "COMEDIA", "YES", "AUTO"];
 const TONES: &[&str] = &["NO AUDIO TONES", "ON EARLY MEDIA", "ON ANSWERED CALLS"];
 const SENDMEDIA: &[&str] = &["RFC2833", "INFO", "SHORTINFO", "INBAND", "SAME"];
 const DTMF: &[&str] = &["rfc2833", "info", "shortinfo", "inband", "auto"];
+const CALLER_IDS: &[&str] = &["pass", "trunk", "deny_foreign"];
+const DIVERSIONS: &[&str] = &["none", "diversion", "history-info"];
+const TIMERS: &[&str] = &["accept", "require", "refuse"];
 const STRATEGIES: &[&str] = &["priority", "weighted", "round_robin", "least_loaded"];

@@ -1,7 +1,6 @@
 //! `/metrics`: what Prometheus scrapes (OpenMetrics text). Everything is read when it is asked for;
 //! nothing is counted for it on the way of a call.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use axum::extract::State;
@@ -16,8 +15,10 @@ use utoipa::openapi::HttpMethod;
 use super::problem::Problem;
 use super::{Api, Endpoint};
 use crate::ask::Ask;
+use crate::report::TrunkReport;
 use crate::store::Role;
-use crate::trunk::{Trunk, TrunkId};
+use crate::trunk::Status;
+use crate::trunk::tally::{self, DELAY_BOUNDS_MS};
 
 /// Content type of OpenMetrics.
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -34,27 +35,13 @@ pub(super) fn endpoint() -> Endpoint {
 }
 
 async fn scrape(State(api): State<Api>) -> Result<Response, Problem> {
-    let calls = api.gateway.asks.ask(Ask::Calls).await?;
-    let mut live: HashMap<(TrunkId, Bound), u64> = HashMap::new();
-    for call in &calls {
-        for (trunk, bound) in [(call.from_trunk_id, Bound::In), (call.to_trunk_id, Bound::Out)] {
-            if let Some(trunk) = trunk {
-                *live.entry((trunk, bound)).or_default() += 1;
-            }
-        }
-    }
-    let plan = api.gateway.plan.plan();
-    let trunks = plan.trunks.iter().map(|trunk| Row::new(trunk, &live)).collect();
-    let scraped = Scraped {
-        trunks,
-        calls: calls.len() as u64,
-        refused: api.refused.load(std::sync::atomic::Ordering::Relaxed),
-    };
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(scraped));
-    let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, &registry) {
-        Ok(()) => Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response()),
+    let calls = api.gateway.asks.ask(Ask::Calls).await?.len();
+    let reports = api.gateway.asks.ask(|reply| Ask::Trunks { which: None, reply }).await?;
+    let refused = api.refused.load(std::sync::atomic::Ordering::Relaxed);
+    let trunks = reports.into_iter().map(Row::new).collect();
+    let scraped = Scraped { trunks, calls, refused };
+    match scraped.text() {
+        Ok(text) => Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response()),
         Err(error) => Err(Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "metrics",
@@ -67,65 +54,45 @@ async fn scrape(State(api): State<Api>) -> Result<Response, Problem> {
 
 /// Everything of one scrape.
 #[derive(Debug)]
-struct Scraped {
-    trunks: Vec<Row>,
-    calls: u64,
-    refused: u64,
+pub struct Scraped {
+    /// Each trunk.
+    pub trunks: Vec<Row>,
+    /// Live calls.
+    pub calls: usize,
+    /// Requests without a valid token.
+    pub refused: u64,
 }
 
 /// One trunk.
 #[derive(Debug)]
-struct Row {
+pub struct Row {
     id: String,
-    name: String,
-    enabled: bool,
-    cap: Option<u32>,
-    live: [u64; 2],
+    report: TrunkReport,
 }
 
 type Labels<'a> = Vec<(&'static str, &'a str)>;
 
 impl Row {
-    fn new(trunk: &Trunk, live: &HashMap<(TrunkId, Bound), u64>) -> Self {
-        let of = |bound| live.get(&(trunk.id, bound)).copied().unwrap_or_default();
-        Self {
-            id: trunk.id.to_string(),
-            name: trunk.name.clone(),
-            enabled: trunk.enabled,
-            cap: trunk.max_concurrent_calls,
-            live: Bound::ALL.map(of),
-        }
+    /// A trunk's row.
+    pub fn new(report: TrunkReport) -> Self {
+        Self { id: report.id.to_string(), report }
     }
 
     fn labels(&self) -> Labels<'_> {
-        vec![("trunk_id", self.id.as_str()), ("trunk", self.name.as_str())]
+        vec![("trunk_id", self.id.as_str()), ("trunk", self.report.name.as_str())]
     }
 
-    /// Both directions, with their labels.
-    fn ways(&self) -> impl Iterator<Item = (Labels<'_>, u64)> {
-        Bound::ALL.into_iter().zip(self.live).map(|(bound, live)| {
-            let mut labels = self.labels();
-            labels.push(("direction", bound.name()));
-            (labels, live)
-        })
+    fn with<'a>(&'a self, label: &'static str, value: &'a str) -> Labels<'a> {
+        let mut labels = self.labels();
+        labels.push((label, value));
+        labels
     }
-}
 
-/// Calls from the trunk, or to it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-enum Bound {
-    In,
-    Out,
-}
-
-impl Bound {
-    const ALL: [Self; 2] = [Self::In, Self::Out];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::In => "inbound",
-            Self::Out => "outbound",
-        }
+    /// Both directions that had attempts, with their labels.
+    fn ways(&self) -> impl Iterator<Item = (Labels<'_>, &tally::Report)> {
+        let both = [("inbound", &self.report.inbound), ("outbound", &self.report.outbound)];
+        both.into_iter()
+            .filter_map(|(way, report)| Some((self.with("direction", way), report.as_ref()?)))
     }
 }
 
@@ -150,7 +117,7 @@ fn counter<'a, L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &'a str,
     help: &'a str,
-    rows: impl Iterator<Item = (L, f64)>,
+    rows: impl Iterator<Item = (L, u64)>,
 ) -> fmt::Result {
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     for (labels, value) in rows {
@@ -159,21 +126,126 @@ fn counter<'a, L: EncodeLabelSet>(
     Ok(())
 }
 
+fn flag(value: bool) -> Option<f64> {
+    Some(f64::from(u8::from(value)))
+}
+
+impl Scraped {
+    /// The text that a scraper reads.
+    ///
+    /// # Errors
+    /// The formatter's.
+    pub fn text(self) -> Result<String, fmt::Error> {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+
+    fn ways(&self) -> impl Iterator<Item = (Labels<'_>, &tally::Report)> {
+        self.trunks.iter().flat_map(Row::ways)
+    }
+
+    fn encode_standing(&self, e: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "1 for the status that the trunk has, 0 for the others";
+        let rows = self.trunks.iter().flat_map(|row| {
+            let has = row.report.standing.as_ref().map(|standing| standing.verdict.status);
+            Status::ALL.into_iter().filter_map(move |status| {
+                has.map(|has| (row.with("status", status.as_str()), flag(has == status)))
+            })
+        });
+        gauge(e, "trunkline_trunk_status", help, rows)?;
+        let rows =
+            self.trunks.iter().map(|row| (row.labels(), row.report.registered.and_then(flag)));
+        gauge(e, "trunkline_trunk_registered", "Whether the trunk is registered", rows)?;
+        let rows = self.trunks.iter().map(|row| {
+            let fastest = row.report.targets.iter().filter_map(|target| target.rtt_ms).min();
+            (row.labels(), fastest.map(|ms| ms as f64 / 1_000.0))
+        });
+        let help = "Round trip of the last probe to the fastest target";
+        gauge(e, "trunkline_trunk_probe_rtt_seconds", help, rows)
+    }
+
+    fn encode_calls(&self, e: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let rows = self.trunks.iter().flat_map(|row| {
+            let used = row.report.calls;
+            let both = [("inbound", used.inbound), ("outbound", used.outbound)];
+            both.map(|(way, used)| (row.with("direction", way), Some(f64::from(used))))
+        });
+        gauge(e, "trunkline_trunk_calls", "Live calls of the trunk", rows)?;
+        let caps = self
+            .trunks
+            .iter()
+            .map(|row| (row.labels(), row.report.max_concurrent_calls.map(f64::from)));
+        let help = "Calls that the trunk may have at once";
+        gauge(e, "trunkline_trunk_calls_max", help, caps)
+    }
+
+    fn encode_attempts(&self, e: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let rows = self.ways().map(|(labels, report)| (labels, report.total.attempts));
+        counter(e, "trunkline_trunk_attempts", "Attempts that are over", rows)?;
+        let rows = self.ways().map(|(labels, report)| (labels, report.total.answered));
+        counter(e, "trunkline_trunk_answered", "Attempts that were answered", rows)?;
+        let rows = self.ways().map(|(labels, report)| (labels, report.total.talk_seconds));
+        counter(e, "trunkline_trunk_talk_seconds", "Seconds talked", rows)?;
+        let kind = MetricType::Counter;
+        let help = "Attempts that are over, by final status";
+        let mut metric = e.encode_descriptor("trunkline_trunk_responses", help, None, kind)?;
+        for (labels, report) in self.ways() {
+            for (code, count) in &report.codes {
+                let code = code.to_string();
+                let mut labels = labels.clone();
+                labels.push(("code", &code));
+                metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(count, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_day(&self, e: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let rows = self.ways().map(|(labels, report)| (labels, report.asr));
+        let help = "Answer-seizure ratio of the last 24 hours";
+        gauge(e, "trunkline_trunk_answer_seizure_ratio", help, rows)?;
+        let rows = self.ways().map(|(labels, report)| (labels, report.ner));
+        let help = "Network effectiveness ratio of the last 24 hours";
+        gauge(e, "trunkline_trunk_network_effectiveness_ratio", help, rows)?;
+        let rows = self.ways().map(|(labels, report)| (labels, report.acd));
+        let help = "Average duration of answered calls of the last 24 hours";
+        gauge(e, "trunkline_trunk_average_call_seconds", help, rows)
+    }
+
+    fn encode_delays(&self, e: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let name = "trunkline_trunk_post_dial_delay_seconds";
+        let help = "From the attempt to its first ringing";
+        let mut metric = e.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for (labels, report) in self.ways() {
+            let delays = &report.delays;
+            let bounds = DELAY_BOUNDS_MS.into_iter().map(|ms| ms as f64 / 1_000.0);
+            let bounds = bounds.chain([f64::INFINITY]);
+            let buckets: Vec<(f64, u64)> = bounds.zip(delays.counts).collect();
+            metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
+                delays.sum_ms as f64 / 1_000.0,
+                delays.counts.iter().sum(),
+                &buckets,
+                None,
+            )?;
+        }
+        Ok(())
+    }
+}
+
 impl Collector for Scraped {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let none = |value: f64| std::iter::once((Labels::new(), value));
         let e = &mut encoder;
-        let calls = none(self.calls as f64).map(|(labels, value)| (labels, Some(value)));
+        let calls = std::iter::once((Labels::new(), Some(self.calls as f64)));
         gauge(e, "trunkline_calls", "Live calls", calls)?;
         let help = "API requests without a valid token";
-        counter(e, "trunkline_api_refused", help, none(self.refused as f64))?;
-        let live = self.trunks.iter().flat_map(Row::ways);
-        let live = live.map(|(labels, live)| (labels, Some(live as f64)));
-        gauge(e, "trunkline_trunk_calls", "Live calls of the trunk", live)?;
-        let enabled =
-            self.trunks.iter().map(|row| (row.labels(), Some(f64::from(u8::from(row.enabled)))));
-        gauge(e, "trunkline_trunk_enabled", "Whether the trunk takes part", enabled)?;
-        let caps = self.trunks.iter().map(|row| (row.labels(), row.cap.map(f64::from)));
-        gauge(e, "trunkline_trunk_calls_max", "Calls that the trunk may have at once", caps)
+        counter(e, "trunkline_api_refused", help, std::iter::once((Labels::new(), self.refused)))?;
+        self.encode_standing(e)?;
+        self.encode_calls(e)?;
+        self.encode_attempts(e)?;
+        self.encode_day(e)?;
+        self.encode_delays(e)
     }
 }

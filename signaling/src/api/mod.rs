@@ -17,6 +17,7 @@ mod caller;
 mod calls;
 mod cdrs;
 mod deleted;
+mod departures;
 mod endpoint;
 mod etag;
 mod events;

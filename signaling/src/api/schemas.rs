@@ -32,6 +32,7 @@ pub fn all() -> Vec<(String, RefOr<Schema>)> {
         ("AuditPage", "AuditEntry"),
         ("PresetPage", "Preset"),
         ("CallPage", "Call"),
+        ("StatusPage", "Status"),
         ("CdrPage", "Cdr"),
         ("UnknownCallerPage", "UnknownCaller"),
     ] {
@@ -184,6 +185,7 @@ fn others() -> Vec<(&'static str, RefOr<Schema>)> {
     vec![
         ("Problem", problem()),
         ("Call", any()),
+        ("Status", any()),
         ("Cdr", any()),
         ("UnknownCaller", any()),
         ("AdoptInput", RefOr::T(adopt.into())),

@@ -19,7 +19,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 
 use super::caller::Source;
-use super::{Api, CONNECTIONS_MAX};
+use super::{Api, CONNECTIONS_MAX, departures};
+use crate::planner::Moves;
 
 /// Why the API cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -46,11 +47,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on every address and serves `api`.
+    /// Listens on every address and serves `api`; sees trunks off that `moves` tells of.
     ///
     /// # Errors
     /// [`HttpError`]
-    pub fn start(api: &Api, listen: &[SocketAddr]) -> Result<Self, HttpError> {
+    pub fn start(api: &Api, listen: &[SocketAddr], moves: Moves) -> Result<Self, HttpError> {
         let mut listeners = Vec::with_capacity(listen.len());
         let mut addresses = Vec::with_capacity(listen.len());
         for address in listen {
@@ -66,9 +67,13 @@ impl Server {
             .map_err(HttpError::Thread)?;
         let (stop, stopped) = watch::channel(false);
         let router = api.router();
+        let departures = departures::follow(api.clone(), moves);
         let thread = std::thread::Builder::new()
             .name(String::from("api"))
-            .spawn(move || runtime.block_on(serve(listeners, router, stopped)))
+            .spawn(move || {
+                runtime.spawn(departures);
+                runtime.block_on(serve(listeners, router, stopped));
+            })
             .map_err(HttpError::Thread)?;
         Ok(Self { stop, thread: Some(thread), addresses })
     }

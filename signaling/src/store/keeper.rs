@@ -27,6 +27,18 @@ pub trait Consumer: Send {
 
     /// The catalog was committed: take it over.
     fn follow(&mut self, catalog: &Arc<Catalog>);
+
+    /// A trunk that left the catalog goes a step further in leaving what runs.
+    fn depart(&mut self, id: u32, step: Departure);
+}
+
+/// How far a trunk is in leaving. Before, it runs on and takes no new calls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Departure {
+    /// Its last call is over: it leaves its registrar.
+    Leave,
+    /// It runs no longer.
+    Gone,
 }
 
 /// How to open a store.
@@ -194,6 +206,16 @@ impl Keeper {
         self.catalog = Arc::new(catalog);
         self.consumer.follow(&self.catalog);
         *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&self.catalog);
+    }
+
+    /// Tells whoever follows the catalog that a deleted trunk goes a step further.
+    ///
+    /// # Errors
+    /// None of its own.
+    pub fn depart(&mut self, id: u32, step: Departure) -> Result<(), Refusal> {
+        self.consumer.depart(id, step);
+        self.consumer.follow(&self.catalog);
+        Ok(())
     }
 
     /// Makes the catalog from what the database holds, and publishes it.

@@ -32,7 +32,7 @@ pub use backup::Passing;
 pub use catalog::{Catalog, Deleted, Document, Kind, Object};
 pub use database::{Batch, Database};
 pub use error::{Finding, Refusal, StoreError};
-pub use keeper::{Consumer, Keeper, Opening, Store};
+pub use keeper::{Consumer, Departure, Keeper, Opening, Store};
 pub use references::Reference;
 pub use save::{Expected, Once, Saved, Sent};
 pub use sqlite::{Fault, Sqlite};

@@ -61,7 +61,9 @@ pub fn run(kind: &Kind, verb: &Verb, gateway: &Gateway) -> Result<ExitCode, Fail
     }
     let client = gateway.client()?;
     match verb {
-        Verb::List { search } => list(kind, &client, search.as_deref(), gateway.json)?,
+        Verb::List { search } => {
+            list(kind, fitting(kind, &client, search.as_deref())?, gateway.json);
+        }
         Verb::Show { name } => show(&find(kind, &client, name)?, gateway.json),
         Verb::Add { name, values } => {
             let document = values::document(kind.fields, values)?;
@@ -179,19 +181,23 @@ fn change(
     client.send(method, &place(kind, object), &headers, body)?.json()
 }
 
-fn list(kind: &Kind, client: &Client, search: Option<&str>, json: bool) -> Result<(), Failure> {
+/// Those that fit `search`.
+pub fn fitting(kind: &Kind, client: &Client, search: Option<&str>) -> Result<Vec<Value>, Failure> {
     let query = search.map(|search| format!("&q={}", quoted(search))).unwrap_or_default();
-    let items = all(client, kind.path, &query)?;
+    all(client, kind.path, &query)
+}
+
+/// Prints a list.
+pub fn list(kind: &Kind, items: Vec<Value>, json: bool) {
     if json {
         println!("{}", Value::Array(items));
-        return Ok(());
+        return;
     }
     let mut grid = Grid::new(kind.columns);
     for item in &items {
         grid.fields(item, kind.columns);
     }
     print!("{}", grid.text());
-    Ok(())
 }
 
 /// One object, a field a line.

@@ -7,7 +7,7 @@ use signaling::api::fields::TRUNK;
 
 use super::objects::{self, Kind, Verb};
 use crate::client::{Client, Gateway};
-use crate::failure::{Failure, REFUSED};
+use crate::failure::{Failure, NEGATIVE, REFUSED};
 
 /// Trunks of the running gateway: list, add, change, delete
 #[derive(clap::Args)]
@@ -27,6 +27,15 @@ pub struct Arguments {
 enum TrunkVerb {
     #[command(flatten)]
     Common(Verb),
+    /// How they stand: status, reason, calls, registration (exit code 1 when one is not usable)
+    Status {
+        /// Only this one
+        name: Option<String>,
+    },
+    /// Take no new calls; calls under way go on
+    Drain { name: String },
+    /// Take calls again
+    Resume { name: String },
     /// Add one as a preset has it: what it sets is shown, and nothing is saved before --yes
     FromPreset {
         name: String,
@@ -59,8 +68,19 @@ pub const KIND: Kind = Kind {
 };
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let gateway = &arguments.gateway;
     match &arguments.verb {
-        TrunkVerb::Common(verb) => objects::run(&KIND, verb, &arguments.gateway),
+        TrunkVerb::Common(Verb::List { search }) => {
+            let client = gateway.client()?;
+            let mut items = objects::fitting(&KIND, &client, search.as_deref())?;
+            standing(&client, &mut items)?;
+            objects::list(&KIND, items, gateway.json);
+            Ok(ExitCode::SUCCESS)
+        }
+        TrunkVerb::Common(verb) => objects::run(&KIND, verb, gateway),
+        TrunkVerb::Status { name } => status(&gateway.client()?, name.as_deref(), gateway.json),
+        TrunkVerb::Drain { name } => order(&gateway.client()?, name, "drain"),
+        TrunkVerb::Resume { name } => order(&gateway.client()?, name, "resume"),
         TrunkVerb::FromPreset { name, preset, values, yes } => {
             let client = arguments.gateway.client()?;
             let document = objects::document(&KIND, values)?;
@@ -79,6 +99,57 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         }
     }
 }
+
+/// Adds to each trunk the status that it has.
+fn standing(client: &Client, items: &mut [Value]) -> Result<(), Failure> {
+    let reports = reports(client)?;
+    for item in items {
+        let report = reports.iter().find(|report| report.get("id") == item.get("id"));
+        let status = report.and_then(|report| report.get("status")).cloned();
+        if let Some(fields) = item.as_object_mut() {
+            fields.insert(String::from("status"), status.unwrap_or_default());
+        }
+    }
+    Ok(())
+}
+
+fn reports(client: &Client) -> Result<Vec<Value>, Failure> {
+    let page = client.get("/trunks/status")?;
+    Ok(page.get("items").and_then(Value::as_array).cloned().unwrap_or_default())
+}
+
+fn status(client: &Client, name: Option<&str>, json: bool) -> Result<ExitCode, Failure> {
+    let mut found = reports(client)?;
+    if let Some(name) = name {
+        let trunk = objects::find(&KIND, client, name)?;
+        found.retain(|report| report.get("id") == trunk.get("id"));
+    }
+    let is_bad = |report: &Value| !USABLE.contains(&objects::text(report, "status"));
+    let bad = found.iter().any(is_bad);
+    let shown = Kind { columns: &STANDING, ..KIND };
+    for report in &mut found {
+        let calls = report.get("calls").cloned().unwrap_or_default();
+        if let Some(fields) = report.as_object_mut().filter(|_| !json) {
+            for way in ["inbound", "outbound"] {
+                let count = calls.get(way).cloned().unwrap_or_default();
+                fields.insert(format!("calls_{way}"), count);
+            }
+        }
+    }
+    objects::list(&shown, found, json);
+    Ok(if bad { ExitCode::from(NEGATIVE) } else { ExitCode::SUCCESS })
+}
+
+fn order(client: &Client, name: &str, what: &str) -> Result<ExitCode, Failure> {
+    let trunk = objects::find(&KIND, client, name)?;
+    client.ask("POST", &format!("{}/{what}", objects::place(&KIND, &trunk)), None)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Status values under which calls have a chance.
+const USABLE: [&str; 5] = ["OK", "LAGGED", "DEGRADED", "UNMONITORED", "AT_CAPACITY"];
+const STANDING: [&str; 8] =
+    ["id", "name", "status", "since", "code", "calls_inbound", "calls_outbound", "reason"];
 
 /// What the operator wrote wins over what the preset sets.
 fn preview(

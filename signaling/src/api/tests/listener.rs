@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::super::serve::{HEAD_BYTES_MAX, HEADERS_MAX};
 use super::super::{CONNECTIONS_MAX, Server};
-use super::rig::Rig;
+use super::rig::{Rig, nobody_moves};
 
 fn start(rig: &Rig) -> (Server, SocketAddr) {
-    let server = Server::start(&rig.api, &["127.0.0.1:0".parse().unwrap()]).unwrap();
+    let server =
+        Server::start(&rig.api, &["127.0.0.1:0".parse().unwrap()], nobody_moves()).unwrap();
     let address = server.addresses[0];
     (server, address)
 }
@@ -91,6 +92,6 @@ fn so_many_connections_are_served_at_once_and_the_next_one_waits() {
 fn a_taken_port_is_named() {
     let rig = Rig::new();
     let (_server, address) = start(&rig);
-    let refused = Server::start(&rig.api, &[address]).err().unwrap().to_string();
+    let refused = Server::start(&rig.api, &[address], nobody_moves()).err().unwrap().to_string();
     assert!(refused.contains(&address.to_string()) && refused.contains("free the port"));
 }

@@ -91,7 +91,8 @@ fn nearly(used: u32) -> News {
 #[test]
 fn news_reach_those_who_asked_for_them() {
     let rig = Rig::new();
-    let server = Server::start(&rig.api, &["127.0.0.1:0".parse().unwrap()]).unwrap();
+    let server =
+        Server::start(&rig.api, &["127.0.0.1:0".parse().unwrap()], nobody_moves()).unwrap();
     let mut all = listen(&rig, &server, "");
     let mut others = listen(&rig, &server, "?kinds=call,unknown_caller");
     rig.api.gateway.feed.tell(|| nearly(9));
@@ -105,7 +106,8 @@ fn news_reach_those_who_asked_for_them() {
 #[test]
 fn so_many_clients_listen_at_most() {
     let rig = Rig::new();
-    let server = Server::start(&rig.api, &["127.0.0.1:0".parse().unwrap()]).unwrap();
+    let server =
+        Server::start(&rig.api, &["127.0.0.1:0".parse().unwrap()], nobody_moves()).unwrap();
     let mut held: Vec<_> = (0..EVENT_CLIENTS_MAX).map(|_| listen(&rig, &server, "")).collect();
     let refused = rig.ask("GET", "/events", Value::Null);
     assert_eq!(refused.header("retry-after"), "10");
@@ -120,6 +122,65 @@ fn so_many_clients_listen_at_most() {
 }
 
 #[test]
+fn metrics_tell_of_each_trunk_what_the_report_says() {
+    use std::collections::BTreeMap;
+
+    use super::super::metrics::{Row, Scraped};
+    use crate::admission::Used;
+    use crate::report::{TargetReport, TrunkReport};
+    use crate::trunk::tally::{Counts, Delays, Report};
+
+    let counts = Counts { attempts: 4, answered: 2, effective: 3, talk_seconds: 90 };
+    let mut delays = Delays { sum_ms: 3_300, ..Delays::default() };
+    (delays.counts[3], delays.counts[5]) = (1, 1);
+    let outbound = Report {
+        total: counts,
+        day: counts,
+        asr: Some(0.5),
+        ner: Some(0.75),
+        acd: Some(45.0),
+        codes: BTreeMap::from([(200, 2), (486, 1), (503, 1)]),
+        delays,
+    };
+    let target = TargetReport {
+        address: "192.0.2.1:5060".parse().unwrap(),
+        up: Some(true),
+        rtt_ms: Some(12),
+        code: Some(200),
+    };
+    let report = TrunkReport {
+        id: TrunkId(7),
+        name: "a \"b\"".into(),
+        standing: None,
+        registered: Some(true),
+        registration_seconds_left: Some(60),
+        calls: Used { inbound: 1, outbound: 2 },
+        max_concurrent_calls: Some(30),
+        targets: vec![target],
+        inbound: None,
+        outbound: Some(outbound),
+    };
+    let text = Scraped { trunks: vec![Row::new(report)], calls: 3, refused: 1 }.text().unwrap();
+    let of = r#"trunk_id="7",trunk="a \"b\"""#;
+    for line in [
+        String::from("trunkline_calls{} 3.0"),
+        String::from("trunkline_api_refused_total{} 1"),
+        format!("trunkline_trunk_registered{{{of}}} 1.0"),
+        format!("trunkline_trunk_probe_rtt_seconds{{{of}}} 0.012"),
+        format!("trunkline_trunk_calls{{{of},direction=\"outbound\"}} 2.0"),
+        format!("trunkline_trunk_calls_max{{{of}}} 30.0"),
+        format!("trunkline_trunk_attempts_total{{{of},direction=\"outbound\"}} 4"),
+        format!("trunkline_trunk_responses_total{{{of},direction=\"outbound\",code=\"486\"}} 1"),
+        format!("trunkline_trunk_answer_seizure_ratio{{{of},direction=\"outbound\"}} 0.5"),
+        format!("trunkline_trunk_average_call_seconds{{{of},direction=\"outbound\"}} 45.0"),
+    ] {
+        let is_there = text.lines().any(|found| found == line || found.ends_with(&line));
+        assert!(is_there, "{line} in\n{text}");
+    }
+    assert!(text.contains("post_dial_delay_seconds_count"), "{text}");
+}
+
+#[test]
 fn metrics_are_text_that_a_scraper_reads() {
     let rig = Rig::new();
     for path in ["/api/v1/metrics", "/metrics"] {
@@ -127,7 +188,7 @@ fn metrics_are_text_that_a_scraper_reads() {
         assert_eq!(reply.status, 200, "{path}");
         assert!(reply.header("content-type").starts_with("application/openmetrics-text"));
         let text = String::from_utf8(reply.bytes).unwrap();
-        assert!(text.contains("trunkline_calls 0.0\n") && text.ends_with("# EOF\n"), "{text}");
+        assert!(text.contains("trunkline_calls{} 0.0\n") && text.ends_with("# EOF\n"), "{text}");
     }
     rig.request(None, "GET", "/metrics", &[], "").expect(401);
 }

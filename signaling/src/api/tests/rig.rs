@@ -188,6 +188,11 @@ impl Rig {
     }
 }
 
+/// Tells of no trunk that leaves.
+pub fn nobody_moves() -> crate::planner::Moves {
+    tokio::sync::mpsc::unbounded_channel().1
+}
+
 pub fn trunk(name: &str) -> Value {
     serde_json::json!({"name": name, "host": "192.0.2.1"})
 }

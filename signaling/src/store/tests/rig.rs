@@ -66,6 +66,8 @@ impl Consumer for Book {
     fn follow(&mut self, catalog: &Arc<Catalog>) {
         self.0.lock().unwrap().push(catalog.generation);
     }
+
+    fn depart(&mut self, _: u32, _: Departure) {}
 }
 
 pub fn ops() -> Actor {

@@ -39,8 +39,13 @@ fn value(name: &str, shape: Option<Shape>, text: &str) -> Result<Value, Failure>
             parts(text).map(|part| number(part).map(Value::from)).collect::<Result<_, _>>()?,
         ),
         Some(Shape::Secret(_)) => json!(secret(name, text)?),
+        Some(Shape::Text(_) | Shape::Word(_)) => json!(text),
         // What the gateway does not know either, it names.
-        Some(Shape::Text(_) | Shape::Word(_)) | None => json!(text),
+        None => match (text.parse::<u64>(), text.parse::<bool>()) {
+            (Ok(number), _) => json!(number),
+            (_, Ok(flag)) => json!(flag),
+            _ => json!(text),
+        },
     })
 }
 
@@ -101,7 +106,7 @@ mod tests {
             &["port=5070", "register=on", "allow=PCMA, G722", "username=1234", "nat=", "new=1"],
         );
         let wanted = json!({"port": 5070, "register": true, "allow": ["PCMA", "G722"],
-                            "username": "1234", "nat": null, "new": "1"});
+                            "username": "1234", "nat": null, "new": 1});
         assert_eq!(found.unwrap(), wanted);
         let codes = read(GROUP, &["failover_codes=503,408"]).unwrap();
         assert_eq!(codes, json!({"failover_codes": [503, 408]}));
