@@ -64,6 +64,9 @@ pub struct Packet {
     /// What leaves in a round: frames, and datagrams for the kernel.
     frames: Outgoing,
     datagrams: [Outgoing; 2],
+    /// The interface that frames leave by unless they name another: the one that most do, so that
+    /// the kernel need not look for it with each.
+    bound: Option<u32>,
     /// Frames that the interface refused: they go by the kernel's way.
     refused: Vec<usize>,
     /// Housekeeping steps so far.
@@ -190,6 +193,7 @@ impl Packet {
             free,
             spare,
             frames: outgoing(),
+            bound: None,
             datagrams: [outgoing(), outgoing()],
             refused: Vec::with_capacity(outward),
             step: 0,
@@ -541,7 +545,10 @@ impl Packet {
         if let Some(hop) = self.share.hops.find(&mut slot.hint, pair, now_ns)
             && let Some(start) = frame::write(whole, at, len, &hop, &way)
         {
-            let toward = Toward::Interface(hop.ifindex);
+            let toward = match self.bound {
+                Some(bound) if bound == hop.ifindex => Toward::Bound,
+                _ => Toward::Interface(hop.ifindex),
+            };
             self.frames.push(Piece { buffer, start, end, toward }, index);
             return Some(());
         }
@@ -572,6 +579,12 @@ impl Packet {
 
     fn send_frames(&mut self, departures: &[Departure], failed: &mut Vec<Origin>) {
         self.refused.clear();
+        if let (None, Some(Piece { toward: Toward::Interface(ifindex), .. })) =
+            (self.bound, self.frames.pieces.first())
+            && options::bind_to_interface(&self.share.wire, *ifindex).is_ok()
+        {
+            self.bound = Some(*ifindex);
+        }
         let refused = &mut self.refused;
         let frames = &self.frames;
         let wire = self.share.wire.as_fd();
@@ -588,6 +601,8 @@ impl Packet {
             }
         });
         if !self.refused.is_empty() {
+            // It may be gone for good; the next frame says by which one they leave.
+            self.bound = None;
             self.send_refused(departures, failed);
         }
     }

@@ -61,6 +61,8 @@ pub struct Piece {
 pub enum Toward {
     /// A frame leaves by this interface.
     Interface(u32),
+    /// A frame leaves by the interface that its socket is bound to.
+    Bound,
     /// A datagram goes from this address to that one.
     Address { from: u128, to: u128 },
 }
@@ -187,6 +189,7 @@ impl Messages {
             let iov_base = start.as_ptr().wrapping_add(piece.start).cast();
             *payload = libc::iovec { iov_base, iov_len: len };
             let (name_len, control_len) = match piece.toward {
+                Toward::Bound => (0, 0),
                 Toward::Interface(ifindex) => {
                     name.0 = interface(ifindex);
                     (size_of::<libc::sockaddr_ll>(), 0)
@@ -213,7 +216,7 @@ fn fill(
     control_len: usize,
 ) {
     let message = &mut header.msg_hdr;
-    message.msg_name = name.0.as_mut_ptr().cast();
+    message.msg_name = if name_len == 0 { null_mut() } else { name.0.as_mut_ptr().cast() };
     message.msg_namelen = name_len as libc::socklen_t;
     message.msg_iov = payload;
     message.msg_iovlen = 1;

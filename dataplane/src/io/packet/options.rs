@@ -23,6 +23,31 @@ pub fn bypass_queues(socket: impl AsFd) -> io::Result<()> {
     set(socket, libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, 1)
 }
 
+/// Has frames leave by this interface where none is named; nothing is received.
+///
+/// # Errors
+/// Those of `bind(2)`.
+pub fn bind_to_interface(socket: impl AsFd, ifindex: u32) -> io::Result<()> {
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: 0,
+        sll_ifindex: ifindex as i32,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    // SAFETY: the address is of the family that the length says, and lives through the call.
+    let bound = unsafe {
+        libc::bind(
+            socket.as_fd().as_raw_fd(),
+            (&raw const address).cast(),
+            size_of_val(&address) as libc::socklen_t,
+        )
+    };
+    if bound == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 fn set(
     socket: impl AsFd,
     level: libc::c_int,

@@ -224,6 +224,45 @@ fn a_cut_wire_and_its_repair_are_followed() {
 }
 
 #[test]
+fn a_second_interface_and_one_made_anew_are_found() {
+    on_a_wire(|rig| {
+        rig.open(0, NEAR[0]);
+        let (socket, to) = far_end(rig.stage, FAR[0]);
+        rig.until_frame(0, to);
+        // The same far end by another wire.
+        let second = "link add near2 type veth peer name far2";
+        rig.stage.near(second);
+        rig.stage.near("link set near2 up");
+        rig.stage.near("link set far2 up");
+        rig.stage.near("route add 198.51.100.0/24 dev near2");
+        rig.stage.near("neigh replace 198.51.100.9 lladdr 02:00:00:00:00:09 dev near2");
+        let before = octets_sent("near2");
+        rig.until_frame(0, "198.51.100.9:9".parse().unwrap());
+        assert!(octets_sent("near2") > before);
+        rig.send(0, to, b"first wire");
+        while receive(&socket).0 != b"first wire" {}
+        // The first one goes, with its address, and comes back as another.
+        rig.stage.near("link del near");
+        assert_eq!(rig.send(0, to, b"x"), 1, "there is no way");
+        rig.stage.near("link add near type veth peer name far3");
+        rig.stage.near("link set far3 up");
+        rig.stage.near("link set near up");
+        rig.stage.near(&format!("address add {}/24 dev near", NEAR[0]));
+        rig.stage.near(&format!("neigh replace {} lladdr 02:00:00:00:00:03 dev near", FAR[0]));
+        let before = octets_sent("near");
+        rig.until_frame(0, to);
+        assert!(octets_sent("near") > before);
+    });
+}
+
+/// Octets that have left by an interface of this thread's namespace.
+fn octets_sent(link: &str) -> u64 {
+    let table = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+    let line = table.lines().find_map(|line| line.trim().strip_prefix(&format!("{link}:")));
+    line.unwrap().split_ascii_whitespace().nth(8).unwrap().parse().unwrap()
+}
+
+#[test]
 fn what_is_too_long_for_the_wire_is_fragmented_by_the_kernel() {
     on_a_wire(|rig| {
         for (index, (near, far)) in NEAR.into_iter().zip(FAR).enumerate() {
