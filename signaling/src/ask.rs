@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::drain::Drained;
 use crate::driver::Shard;
 use crate::feed::LiveCall;
-use crate::report::{self, TrunkReport};
+use crate::report::{self, GatewayReport, TrunkReport};
 use crate::trunk::{TrunkId, UnknownCaller};
 
 /// One question or order.
@@ -23,6 +23,8 @@ pub enum Ask {
     HangUp { call: String, reply: Reply<bool> },
     /// How trunks stand: these, or all.
     Trunks { which: Option<Vec<TrunkId>>, reply: Reply<Vec<TrunkReport>> },
+    /// How the gateway itself stands.
+    Gateway(Reply<GatewayReport>),
     /// A trunk takes no new calls from now on. The answer comes when its last call is over; after
     /// `limit` the calls that are left are ended.
     Drain { trunk: TrunkId, limit: Option<Duration>, reply: Reply<Drained> },
@@ -101,6 +103,7 @@ pub fn answer(shard: &mut Shard, now: Instant, ask: Ask) {
             let (view, wall) = (shard.plan.view(), Timestamp::now());
             give(reply, report::trunks(shard, &view, now, wall, which.as_deref()));
         }
+        Ask::Gateway(reply) => give(reply, report::gateway(shard)),
         Ask::Drain { trunk, limit, reply } => {
             shard.world.health.drain(trunk, true);
             let limit = limit.and_then(|limit| now.checked_add(limit));

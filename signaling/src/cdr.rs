@@ -237,7 +237,7 @@ enum Entry {
 }
 
 /// What became of the records.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Debug)]
 pub struct Counts {
     /// In the file.
     pub written: u64,

@@ -282,8 +282,7 @@ impl Shard {
                     }
                 }
                 Err(caller) => {
-                    // A flood must not become a flood of news.
-                    if caller.count.is_power_of_two() {
+                    if let Some(caller) = caller {
                         self.world.feed.tell(|| News::UnknownCaller(caller));
                     }
                     return;

@@ -39,7 +39,7 @@ impl Gate {
     /// names, if there is one.
     ///
     /// # Errors
-    /// Who was turned away.
+    /// It was turned away; the caller, when that is worth telling.
     pub fn pass(
         &mut self,
         trunks: &TrunkTable,
@@ -48,7 +48,7 @@ impl Gate {
         origin: &Origin,
         request: &Request,
         dialog: Option<TrunkId>,
-    ) -> Result<TrunkId, UnknownCaller> {
+    ) -> Result<TrunkId, Option<UnknownCaller>> {
         let called = called(&request.uri);
         if let Some(trunk) = dialog.filter(|trunk| belongs(trunks, origin, called, *trunk)) {
             return Ok(trunk);
@@ -76,11 +76,11 @@ impl Gate {
         origin: &Origin,
         request: &Request,
         reason: Unattributed,
-    ) -> UnknownCaller {
+    ) -> Option<UnknownCaller> {
         let caller = self.unknown.record(origin, reason, Timestamp::now());
         let count = caller.count;
-        // A flood must not become a flood of log lines.
-        if count.is_power_of_two() {
+        let is_news = self.unknown.is_news(&caller);
+        if is_news {
             tracing::warn!(
                 source = %origin.source,
                 transport = origin.transport.as_str(),
@@ -96,7 +96,7 @@ impl Gate {
             }
             net.close(hop.connection);
         }
-        caller
+        is_news.then_some(caller)
     }
 }
 

@@ -97,7 +97,11 @@ struct Shared {
     newest: RwLock<Newest>,
     generation: watch::Sender<u64>,
     bells: Mutex<Vec<Sender<()>>>,
+    preparations: Mutex<Vec<Preparation>>,
 }
+
+/// What has to be ready for a plan before anybody sees it; `false` when nobody needs it any more.
+type Preparation = Box<dyn Fn(&Plan) -> bool + Send>;
 
 struct Newest {
     view: View,
@@ -110,8 +114,9 @@ impl LivePlan {
         let table = Arc::new(TrunkTable::new(plan.trunks.iter().cloned()));
         let view = View { plan: Arc::new(plan), table, generation: 1 };
         let newest = RwLock::new(Newest { view, names: HashMap::new() });
-        let bells = Mutex::default();
-        Self(Arc::new(Shared { newest, generation: watch::Sender::new(1), bells }))
+        let generation = watch::Sender::new(1);
+        let (bells, preparations) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Shared { newest, generation, bells, preparations }))
     }
 
     /// The newest plan with the newest addresses.
@@ -131,7 +136,11 @@ impl LivePlan {
 
     /// Replaces the plan; the next thing that happens anywhere is handled by the new one. Calls keep
     /// what they were set up with. Names keep the addresses that they stood for.
+    /// May read files, so not for the shard.
     pub fn publish(&self, mut plan: Plan) -> Difference {
+        // Held throughout: two publishes follow each other.
+        let mut preparations = self.0.preparations.lock().unwrap_or_else(PoisonError::into_inner);
+        preparations.retain(|prepare| prepare(&plan));
         let mut newest = self.0.newest.write().unwrap_or_else(PoisonError::into_inner);
         plan.keep_tokens(&newest.view.plan);
         let difference = newest.view.plan.difference(&plan);
@@ -143,6 +152,12 @@ impl LivePlan {
         let mut bells = self.0.bells.lock().unwrap_or_else(PoisonError::into_inner);
         bells.retain(|bell| !matches!(bell.try_send(()), Err(TrySendError::Disconnected(()))));
         difference
+    }
+
+    /// Has `prepare` see each plan before it is published, until it returns `false`.
+    pub fn prepare(&self, prepare: impl Fn(&Plan) -> bool + Send + 'static) {
+        let mut preparations = self.0.preparations.lock().unwrap_or_else(PoisonError::into_inner);
+        preparations.push(Box::new(prepare));
     }
 
     /// Tells what names stand for. A name that is absent has no address.

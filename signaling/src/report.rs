@@ -1,5 +1,7 @@
-//! A trunk as lists and metrics show it: how it stands, what it carries, what became of its attempts.
+//! Trunks and the gateway as lists and metrics show them: how a trunk stands, what it carries, what
+//! became of its attempts.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -7,7 +9,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::admission::Used;
+use crate::cdr;
 use crate::driver::Shard;
+use crate::net;
 use crate::plan::View;
 use crate::trunk::registration::Standing as Registered;
 use crate::trunk::{Standing, Trunk, TrunkId, tally};
@@ -43,6 +47,39 @@ pub struct TargetReport {
     /// How long its last answer to the probe took.
     pub rtt_ms: Option<u64>,
     pub code: Option<u16>,
+}
+
+/// The gateway now.
+#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
+pub struct GatewayReport {
+    /// Live calls, those that are ending included.
+    pub calls: usize,
+    pub transactions: usize,
+    pub dialogs: usize,
+    /// Whether the data plane is there.
+    pub attached: bool,
+    /// Whether no new calls are taken.
+    pub closing: bool,
+    /// Requests that belonged to no trunk since the start, by reason.
+    pub turned_away: BTreeMap<&'static str, u64>,
+    pub edge: net::Counts,
+    pub cdrs: cdr::Counts,
+}
+
+/// Reports on the gateway itself.
+pub fn gateway(shard: &Shard) -> GatewayReport {
+    let world = &shard.world;
+    let endpoint = world.endpoint.counts();
+    GatewayReport {
+        calls: shard.calls.len(),
+        transactions: endpoint.transactions,
+        dialogs: endpoint.dialogs,
+        attached: shard.attached,
+        closing: world.health.is_closing(),
+        turned_away: shard.gate.unknown().counts().collect(),
+        edge: shard.net.counts(),
+        cdrs: world.cdrs.counts(),
+    }
 }
 
 /// Reports on the trunks `which`, or on all.

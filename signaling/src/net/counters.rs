@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Counters since the start, and the connections that live now.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, serde::Serialize, Debug)]
 pub struct Counts {
     /// Messages given to the shard.
     pub messages_in: u64,

@@ -173,6 +173,14 @@ pub fn start_with(
         advertise: config.sip.advertise.clone(),
         last_connection: AtomicU64::new(0),
     });
+    let edge_of = Arc::downgrade(&core);
+    core.plan.prepare(move |plan| match edge_of.upgrade() {
+        Some(core) => {
+            core.tls.follow(plan);
+            true
+        }
+        None => false,
+    });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(2)

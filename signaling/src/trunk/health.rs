@@ -189,6 +189,11 @@ impl Health {
         self.closing = true;
     }
 
+    /// Whether the gateway takes no new calls.
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
     /// Whether new calls of the trunk are refused, and its OPTIONS answered with 503.
     pub fn is_draining(&self, trunk: TrunkId) -> bool {
         self.closing || self.trunks.get(&trunk).is_some_and(|watch| watch.draining)

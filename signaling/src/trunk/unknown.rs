@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Serialize, Serializer};
 use sip::endpoint::Transport;
 
@@ -13,6 +13,8 @@ use super::{Origin, Unattributed};
 #[derive(Debug)]
 pub struct UnknownCallers {
     callers: Vec<UnknownCaller>,
+    /// When news of so many sources would have been told at [`NEWS_PER_SECOND`].
+    told_until: Timestamp,
     by_reason: [u64; Unattributed::NAMES.len()],
 }
 
@@ -48,6 +50,7 @@ impl UnknownCallers {
     pub fn new() -> Self {
         Self {
             callers: Vec::with_capacity(UNKNOWN_CALLERS_MAX),
+            told_until: Timestamp::MIN,
             by_reason: [0; Unattributed::NAMES.len()],
         }
     }
@@ -87,6 +90,21 @@ impl UnknownCallers {
         self.callers.len() < before
     }
 
+    /// Whether a source that was just recorded is worth a log line and news: the first time and then
+    /// ever more rarely, and never more than [`NEWS_PER_SECOND`] for long, because a flood can come
+    /// from as many addresses as it likes.
+    pub fn is_news(&mut self, caller: &UnknownCaller) -> bool {
+        let now = caller.last;
+        let full = self.told_until.max(now);
+        let ahead = full.duration_since(now);
+        let each = SignedDuration::from_secs(1) / NEWS_PER_SECOND;
+        if !caller.count.is_power_of_two() || ahead > each * (NEWS_BURST - 1) {
+            return false;
+        }
+        self.told_until = full + each;
+        true
+    }
+
     /// The recorded sources, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = &UnknownCaller> {
         self.callers.iter()
@@ -104,6 +122,10 @@ impl Default for UnknownCallers {
     }
 }
 
+/// Sources a second that are told of.
+pub const NEWS_PER_SECOND: i32 = 2;
+/// Sources that are told of at once after a silence.
+pub const NEWS_BURST: i32 = 20;
 /// Sources kept at most.
 pub const UNKNOWN_CALLERS_MAX: usize = 256;
 
@@ -142,6 +164,27 @@ mod tests {
         assert!(callers.forget("198.51.100.7".parse().unwrap()));
         assert!(!callers.forget("198.51.100.7".parse().unwrap()) && callers.iter().count() == 0);
         assert_eq!(callers.counts().next(), Some(("unknown_source", 2)));
+    }
+
+    #[test]
+    fn a_flood_is_told_at_a_pace_however_many_addresses_it_has() {
+        let mut callers = UnknownCallers::new();
+        let mut told = 0;
+        for i in 0..10_000u32 {
+            let [_, a, b, c] = i.to_be_bytes();
+            let at = at(0) + SignedDuration::from_millis(i.into());
+            let reason = Unattributed::UnknownSource;
+            let caller = callers.record(&origin([10, a, b, c]), reason, at);
+            told += u32::from(callers.is_news(&caller));
+        }
+        assert_eq!(told, 20 + 10 * 2 - 1);
+        let mut told = 0;
+        for i in 0..10_000 {
+            let caller =
+                callers.record(&origin([192, 0, 2, 9]), Unattributed::UnknownSource, at(1_000 + i));
+            told += u32::from(callers.is_news(&caller));
+        }
+        assert_eq!(told, 14, "one address: the 1st, 2nd, 4th, … 8192nd time");
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod ffmpeg;
 mod fields;
 mod foreign;
 mod gateway;
+mod health;
 mod lines;
 mod pbx;
 mod reach;

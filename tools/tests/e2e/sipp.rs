@@ -2,6 +2,7 @@
 
 use std::f64::consts::TAU;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
@@ -61,6 +62,11 @@ impl Sipp {
     }
 
     pub fn run(place: &Place, run: Run<'_>) -> Self {
+        Self::run_at(place, place.provider, 5070, run)
+    }
+
+    /// The same at another address and port.
+    pub fn run_at(place: &Place, address: Ipv4Addr, port: u16, run: Run<'_>) -> Self {
         let tone = place.file("tone.al");
         fs::write(&tone, tone_octets()).unwrap();
         let template = include_str_of(run.scenario).replace("@TONE@", &tone.display().to_string());
@@ -70,8 +76,8 @@ impl Sipp {
         let child = Command::new("sipp")
             .args(run.arguments)
             .args(["-sf", &scenario.display().to_string()])
-            .args(["-i", &place.provider.to_string(), "-mi", &place.provider.to_string()])
-            .args(["-p", "5070", "-t", run.transport, "-nostdin"])
+            .args(["-i", &address.to_string(), "-mi", &address.to_string()])
+            .args(["-p", &port.to_string(), "-t", run.transport, "-nostdin"])
             .args(["-mp", &MEDIA_PORT.to_string()])
             .args(["-trace_err", "-error_file", &errors.display().to_string()])
             .args(["-timeout", "60", "-timeout_error"])

@@ -51,6 +51,7 @@ impl Shard {
                         let _gave_up = reply.send(is_live);
                     }
                     Ask::Trunks { reply, .. } => drop(reply.send(Vec::new())),
+                    Ask::Gateway(reply) => drop(reply),
                     Ask::Drain { reply, .. } => drop(reply.send(Drained::Empty)),
                     Ask::Resume { reply, .. } => drop(reply.send(())),
                     Ask::Close(reply) => drop(reply.send(())),

@@ -5,12 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use abi::Reason;
+use serde_json::Value;
 use sip::endpoint::{ClientId, DialogId, ServerId};
 use sip::wire::{Method, Request};
 
-use super::rig::{Carrier, Pbx, Rig, Who};
+use super::rig::{CARRIER, Carrier, PBX, Pbx, Rig, Who};
 
 const CALLS: usize = 3_000;
+/// Calls a second.
+const PACE: u64 = 10;
+/// Calls a second that are more than the trunk may have.
+const PACE_HIGH: u64 = 40;
 
 /// Something that a test does to a rig at a moment.
 enum Deed {
@@ -39,7 +44,7 @@ struct Storm {
 #[test]
 fn a_storm_of_calls_leaves_nothing() {
     for seed in [1, 2] {
-        let mut storm = Storm::new(seed);
+        let mut storm = Storm::new(seed, CALLS, PACE, "");
         storm.blow();
         let Storm { mut rig, placed, .. } = storm;
         rig.cut = None;
@@ -66,9 +71,29 @@ fn a_storm_of_calls_leaves_nothing() {
     }
 }
 
+/// Places on trunks come back whatever the end of a call, also when there are never enough of them.
+#[test]
+fn a_hundred_thousand_endings_leak_no_place() {
+    let calls = 100_000;
+    let mut storm = Storm::new(3, calls, PACE_HIGH, "max_concurrent_calls = 100");
+    storm.blow();
+    let Storm { mut rig, .. } = storm;
+    rig.cut = None;
+    rig.plane.stopped = false;
+    rig.seconds(200);
+    for trunk in [CARRIER, PBX] {
+        assert_eq!(rig.gateway.admission.used(trunk).all(), 0);
+    }
+    let records = rig.finish();
+    let full = |record: &&Value| record["reason"].as_str().is_some_and(|r| r.contains("max_"));
+    let refused = records.iter().filter(full).count();
+    let carried = records.len() - refused;
+    assert!(refused > 10_000 && carried > 10_000, "{refused} refused, {carried} carried");
+}
+
 impl Storm {
-    fn new(seed: u64) -> Self {
-        let rig = Rig::with(&format!("storm-{seed}"), "", "", "ring_limit = 15");
+    fn new(seed: u64, calls: usize, pace: u64, carrier: &str) -> Self {
+        let rig = Rig::with(&format!("storm-{seed}"), carrier, "", "ring_limit = 15");
         let mut storm = Self {
             rig,
             dice: Dice(seed),
@@ -77,11 +102,11 @@ impl Storm {
             placed: 0,
             seen: BTreeSet::new(),
         };
-        for n in 0..CALLS {
+        for n in 0..calls {
             let who = if storm.dice.below(2) == 0 { Carrier } else { Pbx };
-            storm.after(n as u64 * 100 + storm.dice.0 % 100, Deed::Place(who));
+            storm.after(n as u64 * 1_000 / pace + storm.dice.0 % 100, Deed::Place(who));
         }
-        for minute in 0..5 {
+        for minute in 0..calls as u64 / pace / 60 {
             let start = minute * 60_000;
             let mut at = |offset: u64, deed| storm.after(start + offset, deed);
             at(5_000, Deed::StopPlane);

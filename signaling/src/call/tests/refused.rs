@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sip::wire::{HeaderName, Message, Method, Request, Uri};
 
-use super::rig::{Carrier, PBX, Pbx, Rig, Who};
+use super::rig::{CARRIER, Carrier, PBX, Pbx, Rig, Who};
 use crate::trunk::TrunkId;
 
 const BOTH: [Who; 2] = [Carrier, Pbx];
@@ -501,6 +501,88 @@ fn a_full_trunk_refuses_until_a_call_ends() {
         codes.sort_by_key(|code| code.as_u64());
         assert_eq!(codes, [200, 200, 200, 503]);
     }
+}
+
+#[test]
+fn the_cap_is_exact_under_a_hundred_parallel_invites() {
+    for caller in BOTH {
+        let mut rig = Rig::with("exact", "max_concurrent_calls = 30", "", "");
+        for n in 0..100 {
+            let now = rig.now;
+            let peer = rig.peer(caller);
+            let offer = peer.offer();
+            let invite = peer.invite(&format!("+4930222{n:03}"), Some(offer));
+            peer.call(now, invite);
+        }
+        rig.turn();
+        let callee = caller.other();
+        assert_eq!(rig.peer(callee).invites.len(), 30);
+        let used = rig.gateway.admission.used(CARRIER);
+        assert_eq!((used.all(), rig.statuses(caller)), (30, vec![503; 70]));
+        while let Some((id, _)) = rig.peer(callee).invites.pop_front() {
+            rig.answer(callee, id, 486, None);
+        }
+        let records = rig.finish();
+        let busy = records.iter().filter(|record| record["code"] == 486).count();
+        assert_eq!((records.len(), busy), (100, 30));
+    }
+}
+
+#[test]
+fn a_draining_trunk_keeps_its_calls_and_takes_no_more() {
+    for draining in [CARRIER, PBX] {
+        let mut rig = Rig::new("draining");
+        rig.talk(Carrier);
+        rig.gateway.health.drain(draining, true);
+        assert_eq!(rig.calls.on_trunk(draining), 1);
+        for caller in BOTH {
+            rig.call(caller);
+            let response = rig.last_response(caller);
+            assert_eq!(response.status.code(), 503);
+            assert!(response.headers.get(&HeaderName::RetryAfter).is_some());
+        }
+        rig.hang_up(Carrier);
+        assert_eq!(rig.calls.on_trunk(draining), 0);
+        rig.gateway.health.drain(draining, false);
+        rig.talk(Pbx);
+        rig.hang_up(Pbx);
+        let codes: Vec<_> = rig.finish().iter().map(|record| record["code"].clone()).collect();
+        assert_eq!(codes, [503, 503, 200, 200]);
+    }
+}
+
+#[test]
+fn attempts_are_counted_where_they_came_from_and_went() {
+    let mut rig = Rig::new("tallies");
+    rig.talk(Carrier);
+    rig.seconds(90);
+    rig.hang_up(Carrier);
+    rig.call(Carrier);
+    let (id, _) = rig.invited(Pbx);
+    rig.answer(Pbx, id, 180, None);
+    rig.seconds(3);
+    rig.answer(Pbx, id, 486, None);
+    let now = jiff::Timestamp::UNIX_EPOCH;
+    let [inbound, none] = rig.gateway.tallies.report(CARRIER, now).unwrap();
+    assert_eq!((inbound.total.attempts, none.total.attempts), (2, 0));
+    assert_eq!((inbound.asr, inbound.ner), (Some(0.5), Some(1.0)));
+    assert!(inbound.acd.is_some_and(|acd| (90.0..92.0).contains(&acd)), "{inbound:?}");
+    assert_eq!(inbound.codes, [(200, 1), (486, 1)].into());
+    let [_, outbound] = rig.gateway.tallies.report(PBX, now).unwrap();
+    assert_eq!((outbound.total, outbound.delays), (inbound.total, inbound.delays));
+    assert_eq!(inbound.delays.counts.iter().sum::<u64>(), 2);
+    rig.finish();
+}
+
+#[test]
+fn a_trunk_that_is_deleted_with_a_call_ends_it() {
+    let mut rig = Rig::new("deleted");
+    rig.talk(Carrier);
+    rig.stop_calls_of(PBX);
+    rig.turn();
+    assert_eq!((rig.carrier.byes, rig.pbx.byes), (1, 1));
+    let record = rig.finish_one(503);
+    assert_eq!(record["reason"], "the trunk was deleted");
 }
 
 #[test]

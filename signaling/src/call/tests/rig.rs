@@ -456,6 +456,11 @@ impl Rig {
         ended
     }
 
+    pub fn stop_calls_of(&mut self, trunk: TrunkId) {
+        let reason = "the trunk was deleted";
+        self.act(|calls, desk| calls.stop_those(desk, reason, |one| one == trunk));
+    }
+
     pub fn stop_all(&mut self) {
         self.act(|calls, desk| calls.stop_all(desk, "the gateway is stopping"));
     }

@@ -10,7 +10,7 @@ mod verify;
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
@@ -23,19 +23,32 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::NetError;
-use crate::config::Config;
+use crate::config::{Config, Sip};
+use crate::plan::Plan;
 use crate::trunk::{Host, PeerIdentity, Trunk, TrunkId};
 
 use load::Identities;
 use trust::Trust;
 use verify::{PeerOfTrunk, PeersOfTrunks};
 
-/// Everything TLS needs, loaded and checked.
+/// Everything TLS needs, loaded and checked; replaced as a whole with each plan.
 pub struct Tls {
+    provider: Arc<CryptoProvider>,
+    sip: Sip,
+    loaded: RwLock<Arc<Loaded>>,
+}
+
+/// What one plan needs.
+struct Loaded {
     acceptor: Option<TlsAcceptor>,
     trunks: HashMap<TrunkId, (TlsConnector, ServerName<'static>)>,
     trust: Arc<Trust>,
+    /// Trunks whose files cannot be used, and why.
+    failed: HashMap<TrunkId, String>,
 }
+
+/// What to do about a trunk whose files cannot be used.
+type Failed<'f> = dyn FnMut(TrunkId, NetError) -> Result<(), NetError> + 'f;
 
 impl Tls {
     /// Reads all certificates and keys that the configuration names.
@@ -43,28 +56,38 @@ impl Tls {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         // Another part of the process may have installed the same one already.
         let _installed = CryptoProvider::clone(&provider).install_default();
-        let trust = Arc::new(Trust::load(config, &provider)?);
-        let mut identities = Identities::new(&provider);
-        let sip = &config.sip;
-        let own = match (&sip.tls_certificate, &sip.tls_key) {
-            (Some(certificate), Some(key)) => Some(identities.load(certificate, key)?),
-            _ => None,
-        };
-        let acceptor = match &own {
-            Some(own) => Some(acceptor(&provider, &trust, own)?),
-            None => None,
-        };
-        let mut trunks = HashMap::new();
-        for trunk in config.trunks.iter().filter(|trunk| trunk.enabled) {
-            let Some(settings) = &trunk.tls else { continue };
-            let identity = match (&settings.client_cert, &settings.client_key) {
-                (Some(certificate), Some(key)) => Some(identities.load(certificate, key)?),
-                _ => own.clone(),
-            };
-            let connector = connector(&provider, &trust, trunk, identity)?;
-            trunks.insert(trunk.id, (connector, server_name(trunk)?));
+        // What is switched off must not keep the gateway from starting.
+        let enabled = config.trunks.iter().filter(|trunk| trunk.enabled);
+        let enabled: Vec<Arc<Trunk>> = enabled.cloned().collect();
+        let loaded = Loaded::read(&provider, &config.sip, &enabled, &mut |_, error| Err(error))?;
+        let loaded = RwLock::new(Arc::new(loaded));
+        Ok(Self { provider, sip: config.sip.clone(), loaded })
+    }
+
+    /// Reads anew what a plan names. A trunk whose files cannot be used is left without TLS, and says
+    /// why when somebody connects for it; the others are not disturbed. Connections that are open
+    /// stay as they are.
+    pub fn follow(&self, plan: &Plan) {
+        let mut failed = HashMap::new();
+        let read = Loaded::read(&self.provider, &self.sip, &plan.trunks, &mut |trunk, error| {
+            tracing::error!(%trunk, %error, "trunk without TLS");
+            failed.insert(trunk, error.to_string());
+            Ok(())
+        });
+        match read {
+            Ok(mut loaded) => {
+                loaded.trunks.retain(|trunk, _| !failed.contains_key(trunk));
+                let loaded = Arc::new(Loaded { failed, ..loaded });
+                *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+            }
+            Err(error) => {
+                tracing::error!(%error, "new certificates not used; the ones before stay");
+            }
         }
-        Ok(Self { acceptor, trunks, trust })
+    }
+
+    fn now(&self) -> Arc<Loaded> {
+        Arc::clone(&self.loaded.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The server's side of a handshake. The identity is there if the peer showed a certificate,
@@ -73,9 +96,10 @@ impl Tls {
         &self,
         socket: TcpStream,
     ) -> io::Result<(server::TlsStream<TcpStream>, Option<PeerIdentity>)> {
-        let acceptor = self.acceptor.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        let now = self.now();
+        let acceptor = now.acceptor.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         let socket = acceptor.accept(socket).await?;
-        let identity = self.identity(socket.get_ref().1.peer_certificates());
+        let identity = now.identity(socket.get_ref().1.peer_certificates());
         Ok((socket, identity))
     }
 
@@ -86,12 +110,46 @@ impl Tls {
         trunk: Option<TrunkId>,
         socket: TcpStream,
     ) -> io::Result<(client::TlsStream<TcpStream>, Option<PeerIdentity>)> {
-        let Some((connector, name)) = trunk.and_then(|trunk| self.trunks.get(&trunk)) else {
-            return Err(io::Error::other("no TLS trunk says whom to trust there"));
+        let now = self.now();
+        let Some((connector, name)) = trunk.and_then(|trunk| now.trunks.get(&trunk)) else {
+            let why = trunk.and_then(|trunk| now.failed.get(&trunk));
+            let nobody = "no TLS trunk says whom to trust there";
+            return Err(io::Error::other(why.map_or(nobody, String::as_str)));
         };
         let socket = connector.connect(name.clone(), socket).await?;
-        let identity = self.identity(socket.get_ref().1.peer_certificates());
+        let identity = now.identity(socket.get_ref().1.peer_certificates());
         Ok((socket, identity))
+    }
+}
+
+impl Loaded {
+    fn read(
+        provider: &Arc<CryptoProvider>,
+        sip: &Sip,
+        trunks: &[Arc<Trunk>],
+        failed: &mut Failed<'_>,
+    ) -> Result<Self, NetError> {
+        let trust = Arc::new(Trust::load(sip.tls_ca.as_ref(), trunks, provider, failed)?);
+        let mut identities = Identities::new(provider);
+        let own = match (&sip.tls_certificate, &sip.tls_key) {
+            (Some(certificate), Some(key)) => Some(identities.load(certificate, key)?),
+            _ => None,
+        };
+        let acceptor = match &own {
+            Some(own) => Some(acceptor(provider, &trust, own)?),
+            None => None,
+        };
+        let mut found = HashMap::new();
+        for trunk in trunks {
+            match client(provider, &trust, &mut identities, own.as_ref(), trunk) {
+                Ok(Some(client)) => {
+                    found.insert(trunk.id, client);
+                }
+                Ok(None) => {}
+                Err(error) => failed(trunk.id, error)?,
+            }
+        }
+        Ok(Self { acceptor, trunks: found, trust, failed: HashMap::new() })
     }
 
     fn identity(&self, chain: Option<&[CertificateDer<'_>]>) -> Option<PeerIdentity> {
@@ -102,6 +160,23 @@ impl Tls {
             trusted_by: self.trust.vouching(leaf, intermediates),
         })
     }
+}
+
+/// How we connect for a trunk; `None` when it has no TLS.
+fn client(
+    provider: &Arc<CryptoProvider>,
+    trust: &Arc<Trust>,
+    identities: &mut Identities<'_>,
+    own: Option<&Arc<SingleCertAndKey>>,
+    trunk: &Trunk,
+) -> Result<Option<(TlsConnector, ServerName<'static>)>, NetError> {
+    let Some(settings) = &trunk.tls else { return Ok(None) };
+    let identity = match (&settings.client_cert, &settings.client_key) {
+        (Some(certificate), Some(key)) => Some(identities.load(certificate, key)?),
+        _ => own.cloned(),
+    };
+    let connector = connector(provider, trust, trunk, identity)?;
+    Ok(Some((connector, server_name(trunk)?)))
 }
 
 fn acceptor(

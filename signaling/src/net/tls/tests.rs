@@ -23,7 +23,7 @@ use super::super::{Limits, NetError, start};
 use super::trust::fingerprint;
 use super::*;
 use crate::config;
-use crate::plan::LivePlan;
+use crate::plan::{LivePlan, Plan};
 use crate::trunk::{Unattributed, attribute};
 
 const SIP: &str = "[sip]\ntls = [\"127.0.0.1:0\"]\ntls_certificate = \"gw.pem\"\n\
@@ -492,4 +492,51 @@ fn failures_of_a_handshake_are_explained() {
 fn verify_error() -> String {
     let error = super::verify::wrong_name(&["a.example".into()], &["b.example".into()]);
     explain(&std::io::Error::new(std::io::ErrorKind::InvalidData, error))
+}
+
+#[test]
+fn a_published_trunk_is_trusted_at_once_and_a_broken_one_fails_alone() {
+    let (authority, gateway) = Scene::new().gateway(5061, "tls_peer_names = [\"pbx.example\"]\n");
+    let address = gateway.address(Transport::Tls);
+    let newcomer = self_signed_authority("new.example");
+    assert!(refused(client(address, Some(&newcomer))), "nobody vouches for it yet");
+    let plan = gateway.net.plan();
+    let old = plan.plan().trunks[0].clone();
+    let edit = |id: u32, change: &dyn Fn(&mut crate::trunk::TlsSettings)| {
+        let mut trunk = Trunk::clone(&old);
+        trunk.id = TrunkId(id);
+        trunk.tls.iter_mut().for_each(change);
+        Arc::new(trunk)
+    };
+    let pin = fingerprint(&CertificateDer::from(newcomer.der.clone()));
+    let pinned = edit(7, &|tls| {
+        (tls.pin, tls.peer_names) = (Some(pin), Vec::new());
+    });
+    let broken = edit(8, &|tls| tls.ca = Some("/nowhere/ca.pem".into()));
+    let trunks = vec![old.clone(), pinned, broken];
+    plan.publish(Plan { trunks, ..Plan::default() });
+    let mut peer = client(address, Some(&newcomer));
+    peer.write_all(&options("new")).unwrap();
+    let (_, origin, _) = gateway.message();
+    assert_eq!(origin.peer.as_ref().unwrap().trusted_by, [TrunkId(7)]);
+    // The old trunk is as it was.
+    let known = authority.issue(&["pbx.example"]);
+    let mut peer = client(address, Some(&known));
+    peer.write_all(&options("old")).unwrap();
+    let (_, origin, _) = gateway.message();
+    assert_eq!(origin.peer.as_ref().unwrap().trusted_by, [TrunkId(1)]);
+    // The one whose file is not there says so when it is to be used.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let remote = listener.local_addr().unwrap();
+    let hop = sip::endpoint::Hop { remote, ..plan.table().hop(TrunkId(8)).unwrap() };
+    gateway.net.send(hop, Bytes::from_static(b"hello"));
+    let fault = std::iter::from_fn(|| Some(gateway.next())).find_map(|told| match told {
+        crate::net::Inbound::Undialled { fault, .. } => Some(fault),
+        _ => None,
+    });
+    let fault = fault.unwrap();
+    assert!(fault.is_tls && fault.text.contains("/nowhere/ca.pem"), "{fault:?}");
+    // A plan without the newcomer's trunk trusts it no more.
+    plan.publish(Plan { trunks: vec![old], ..Plan::default() });
+    assert!(refused(client(address, Some(&newcomer))));
 }

@@ -15,9 +15,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::time::ASN1Time;
 
 use super::super::NetError;
+use super::Failed;
 use super::load::{certificates, failure};
-use crate::config::Config;
-use crate::trunk::TrunkId;
+use crate::trunk::{Trunk, TrunkId};
 
 /// What every TLS trunk trusts.
 #[derive(Debug)]
@@ -44,27 +44,33 @@ struct Authorities {
 }
 
 impl Trust {
-    pub(super) fn load(config: &Config, provider: &Arc<CryptoProvider>) -> Result<Self, NetError> {
+    /// Reads the authorities of all trunks. A trunk whose file cannot be used is told to `failed`,
+    /// which ends it all by an error, or leaves that trunk without trust in anybody.
+    pub(super) fn load(
+        tls_ca: Option<&PathBuf>,
+        trunks: &[Arc<Trunk>],
+        provider: &Arc<CryptoProvider>,
+        failed: &mut Failed<'_>,
+    ) -> Result<Self, NetError> {
         let mut read: HashMap<PathBuf, Arc<Authorities>> = HashMap::new();
-        let mut trunks = Vec::new();
-        for trunk in config.trunks.iter().filter(|trunk| trunk.enabled) {
+        let mut known = Vec::new();
+        for trunk in trunks {
             let Some(settings) = &trunk.tls else { continue };
-            let basis = match (settings.pin, settings.ca.as_ref().or(config.sip.tls_ca.as_ref())) {
+            let basis = match (settings.pin, settings.ca.as_ref().or(tls_ca)) {
                 (Some(pin), _) => Basis::Pin(pin),
-                (None, Some(path)) => {
-                    if !read.contains_key(path) {
-                        let authorities = Arc::new(Authorities::load(path, provider)?);
-                        read.insert(path.clone(), authorities);
+                (None, Some(path)) => match authorities(&mut read, path, provider) {
+                    Ok(authorities) => Basis::Authorities(authorities),
+                    Err(error) => {
+                        failed(trunk.id, error)?;
+                        continue;
                     }
-                    let Some(authorities) = read.get(path) else { continue };
-                    Basis::Authorities(Arc::clone(authorities))
-                }
+                },
                 // The configuration refuses a trunk that trusts nothing; it stays that way here.
                 (None, None) => continue,
             };
-            trunks.push((trunk.id, basis));
+            known.push((trunk.id, basis));
         }
-        Ok(Self { trunks, algorithms: provider.signature_verification_algorithms })
+        Ok(Self { trunks: known, algorithms: provider.signature_verification_algorithms })
     }
 
     /// Trunks that vouch for the certificate now.
@@ -131,6 +137,20 @@ impl Trust {
         }
         Err(refusal)
     }
+}
+
+/// The authorities of a file, which is read once.
+fn authorities(
+    read: &mut HashMap<PathBuf, Arc<Authorities>>,
+    path: &PathBuf,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<Authorities>, NetError> {
+    if let Some(known) = read.get(path) {
+        return Ok(Arc::clone(known));
+    }
+    let authorities = Arc::new(Authorities::load(path, provider)?);
+    read.insert(path.clone(), Arc::clone(&authorities));
+    Ok(authorities)
 }
 
 impl Basis {
