@@ -8,10 +8,12 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
+use crate::call::plan::explain_call;
 use crate::drain::Drained;
 use crate::driver::Shard;
 use crate::feed::LiveCall;
 use crate::report::{self, GatewayReport, TrunkReport};
+use crate::route::{Explanation, Query};
 use crate::trunk::{TrunkId, UnknownCaller};
 
 /// One question or order.
@@ -32,6 +34,15 @@ pub enum Ask {
     Resume { trunk: TrunkId, reply: Reply<()> },
     /// The whole gateway takes no new calls from now on and says so to peers that ask.
     Close(Reply<()>),
+    /// How a call from this trunk to this number would be routed, step by step. The numbers are as
+    /// the trunk writes them; `at` is now where it is absent.
+    Explain {
+        from: TrunkId,
+        called: String,
+        caller: String,
+        at: Option<Timestamp>,
+        reply: Reply<Explanation>,
+    },
     /// Who knocked without belonging to a trunk, the latest first.
     UnknownCallers(Reply<Vec<UnknownCaller>>),
     /// Take this source out of that list; `false` when it is not in it.
@@ -117,6 +128,13 @@ pub fn answer(shard: &mut Shard, now: Instant, ask: Ask) {
         Ask::Close(reply) => {
             shard.world.health.close();
             give(reply, ());
+        }
+        Ask::Explain { from, called, caller, at, reply } => {
+            let view = shard.plan.view();
+            let desk = shard.world.desk(now, &view);
+            let at = at.unwrap_or(desk.wall);
+            let query = Query { from, called: &called, caller: &caller, at };
+            give(reply, explain_call(&desk, &query));
         }
         Ask::UnknownCallers(reply) => {
             let mut callers: Vec<UnknownCaller> = shard.gate.unknown().iter().copied().collect();

@@ -39,6 +39,15 @@ pub struct Record {
     from_trunk: Option<String>,
     to_trunk: Option<String>,
     route: Option<String>,
+    /// The failover group that the route names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
+    /// Members of the group that were not asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    skipped: Vec<Skipped>,
+    /// Each INVITE to a callee's trunk, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attempts: Vec<Attempt>,
     caller: Option<Pii<String>>,
     called: Option<Pii<String>>,
     /// Final SIP status toward the caller: 200 for an answered call.
@@ -64,6 +73,31 @@ pub struct Record {
     key: [u8; 16],
 }
 
+/// One INVITE to a callee's trunk.
+#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
+struct Attempt {
+    trunk: String,
+    /// The address that was asked.
+    target: SocketAddr,
+    start: Timestamp,
+    /// It rang.
+    ring: Option<Timestamp>,
+    end: Option<Timestamp>,
+    /// How it ended: what was answered, 408 for silence, 503 for a way that does not exist.
+    code: Option<u16>,
+    reason: Option<String>,
+    /// It was answered after it had been given up, and hung up at once.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    late: bool,
+}
+
+/// A member of a group that was not asked.
+#[derive(Clone, PartialEq, Eq, Serialize, Debug)]
+struct Skipped {
+    trunk: String,
+    why: String,
+}
+
 /// Media that was relayed one way.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Debug)]
 pub struct Way {
@@ -87,6 +121,9 @@ impl Record {
             from_trunk: None,
             to_trunk: None,
             route: None,
+            group: None,
+            skipped: Vec::new(),
+            attempts: Vec::new(),
             caller: None,
             called: None,
             code: None,
@@ -115,10 +152,56 @@ impl Record {
         self.called = called.map(Pii);
     }
 
-    /// Where the call goes, and by which route.
-    pub fn to(&mut self, trunk: &str, route: &str) {
-        self.to_trunk = Some(trunk.to_owned());
+    /// By which route the call goes, and through which group.
+    pub fn by(&mut self, route: &str, group: Option<&str>) {
         self.route = Some(route.to_owned());
+        self.group = group.map(str::to_owned);
+    }
+
+    /// Where the call goes. The last one counts.
+    pub fn to_trunk(&mut self, trunk: &str) {
+        self.to_trunk = Some(trunk.to_owned());
+    }
+
+    /// A member of the group is not asked.
+    pub fn skipped(&mut self, trunk: &str, why: &str) {
+        self.skipped.push(Skipped { trunk: trunk.to_owned(), why: why.to_owned() });
+    }
+
+    /// An INVITE goes to a callee's trunk.
+    pub fn attempt(&mut self, now: Timestamp, trunk: &str, target: SocketAddr) {
+        self.attempts.push(Attempt {
+            trunk: trunk.to_owned(),
+            target,
+            start: milliseconds(now),
+            ring: None,
+            end: None,
+            code: None,
+            reason: None,
+            late: false,
+        });
+    }
+
+    /// The attempt under way came to nothing.
+    pub fn attempt_over(&mut self, now: Timestamp, code: u16, reason: &str) {
+        if let Some(attempt) = self.attempts.last_mut().filter(|attempt| attempt.end.is_none()) {
+            attempt.end = Some(milliseconds(now));
+            attempt.code = Some(code);
+            attempt.reason = Some(reason.to_owned()).filter(|reason| !reason.is_empty());
+        }
+    }
+
+    /// How many INVITEs went to callees' trunks.
+    pub fn attempts(&self) -> usize {
+        self.attempts.len()
+    }
+
+    /// The attempt with this number, from 1, was answered after it had been given up.
+    pub fn answered_late(&mut self, number: usize) {
+        let attempt = number.checked_sub(1).and_then(|index| self.attempts.get_mut(index));
+        if let Some(attempt) = attempt {
+            attempt.late = true;
+        }
     }
 
     /// How far the attempt is.
@@ -143,15 +226,28 @@ impl Record {
         }
     }
 
+    /// The same as the callee's trunk sees it: of the last INVITE, where there was one.
+    pub fn outcome_of_callee(&self) -> Outcome {
+        let whole = self.outcome();
+        let Some(attempt) = self.attempts.last() else { return whole };
+        let heard = attempt.ring.or(self.answer);
+        let delay = heard.and_then(|heard| heard.duration_since(attempt.start).try_into().ok());
+        Outcome { code: attempt.code.unwrap_or(whole.code), delay, ..whole }
+    }
+
     /// The callee rings. The first time counts.
     pub fn ring(&mut self, now: Timestamp) {
         self.ring.get_or_insert(milliseconds(now));
+        if let Some(attempt) = self.attempts.last_mut() {
+            attempt.ring.get_or_insert(milliseconds(now));
+        }
     }
 
     /// The callee answered.
     pub fn answer(&mut self, now: Timestamp) {
         self.answer.get_or_insert(milliseconds(now));
         self.code = Some(200);
+        self.attempt_over(now, 200, "");
     }
 
     /// Whether the callee answered.
@@ -202,6 +298,10 @@ impl Record {
     /// The attempt is over.
     pub fn end(&mut self, now: Timestamp) {
         self.end.get_or_insert(milliseconds(now));
+        if let Some(code) = self.code {
+            let reason = self.reason.clone().unwrap_or_default();
+            self.attempt_over(now, code, &reason);
+        }
     }
 
     /// The line that goes to the file, without its end.

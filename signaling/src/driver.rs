@@ -87,6 +87,7 @@ impl World {
             media: &mut self.media,
             trunks: &view.table,
             routes: &view.plan.routes,
+            groups: &view.plan.groups,
             settings: &self.settings,
             cdrs: &self.cdrs,
             entropy: &mut *self.entropy,

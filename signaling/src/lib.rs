@@ -1,7 +1,7 @@
 //! The signalling process: trunks, calls, transports. It negotiates media and carries none.
 //!
 //! Entry: [`run`]. The loop is `driver.rs`; protocol lives in the crates `sip` and `sdp`, policy in
-//! `trunk`, `route` and `call`, sockets in `net`.
+//! `trunk`, `route`, `group` and `call`, sockets in `net`.
 
 pub mod admission;
 pub mod api;
@@ -13,6 +13,7 @@ pub mod drain;
 pub mod driver;
 pub mod feed;
 mod gate;
+pub mod group;
 pub mod media;
 pub mod net;
 pub mod plan;

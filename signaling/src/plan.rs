@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::watch;
 
+use crate::group::{Group, Groups};
 use crate::route::Routes;
 use crate::trunk::table::Addresses;
 use crate::trunk::{Trunk, TrunkId, TrunkTable};
@@ -24,6 +25,8 @@ use crate::trunk::{Trunk, TrunkId, TrunkTable};
 pub struct Plan {
     /// In the order of lists. Ids are unique and never used for another trunk again.
     pub trunks: Vec<Arc<Trunk>>,
+    /// Failover groups with their members.
+    pub groups: Groups,
     /// In the order of evaluation.
     pub routes: Routes,
 }
@@ -37,8 +40,9 @@ pub struct Difference {
 }
 
 impl Plan {
-    pub fn new(trunks: Vec<Arc<Trunk>>, routes: Routes) -> Self {
-        Self { trunks, routes }
+    pub fn new(trunks: Vec<Arc<Trunk>>, groups: Vec<Group>, routes: Routes) -> Self {
+        let groups = Groups::new(groups, trunks.iter().map(|trunk| &**trunk));
+        Self { trunks, groups, routes }
     }
 
     /// The trunk with this id.

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::config::{self, Sip, Surroundings, route_from_json, trunk_from_json};
+use crate::config::{self, Sip, Surroundings, group_from_json, route_from_json, trunk_from_json};
+use crate::group::{Group, GroupId};
 use crate::plan::{LivePlan, Plan};
 use crate::route::{Route, RouteId, Routes};
 use crate::store::{Catalog, Consumer, Departure, Finding, Kind, Object};
@@ -22,6 +23,7 @@ pub struct Planner {
     sip: Sip,
     base: PathBuf,
     live: LivePlan,
+    groups: HashMap<u32, Read<Group>>,
     trunks: HashMap<u32, Read<Arc<Trunk>>>,
     routes: HashMap<u32, Read<Route>>,
     /// Deleted trunks that still have calls or a registration.
@@ -56,8 +58,8 @@ impl Planner {
         live: LivePlan,
         moves: mpsc::UnboundedSender<Move>,
     ) -> Self {
-        let (trunks, routes, departing) = Default::default();
-        Self { sip, base, live, trunks, routes, departing, moves }
+        let (groups, trunks, routes, departing) = Default::default();
+        Self { sip, base, live, groups, trunks, routes, departing, moves }
     }
 
     /// Keeps trunks that left the catalog for as long as they need.
@@ -82,11 +84,42 @@ impl Planner {
         }
     }
 
-    /// The trunks of a catalog, read; those that do not read are left out and logged once.
-    fn trunks(&mut self, catalog: &Catalog) -> Vec<Arc<Trunk>> {
+    /// What an object is checked against.
+    fn around<'a>(
+        &'a self,
+        trunks: &'a [Arc<Trunk>],
+        groups: &'a [Group],
+        routes: &'a Routes,
+    ) -> Surroundings<'a> {
+        Surroundings { sip: &self.sip, base: &self.base, trunks, groups, routes }
+    }
+
+    /// The failover groups of a catalog, read; those that do not read are left out and logged once.
+    fn groups(&mut self, catalog: &Catalog) -> Vec<Group> {
+        let nothing = Routes::default();
+        let mut all = Vec::with_capacity(catalog.count(Kind::Group));
+        for object in catalog.all(Kind::Group) {
+            let known = self.groups.get(&object.id).filter(|read| read.version == object.version);
+            let value = match known {
+                Some(read) => read.value.clone(),
+                None => {
+                    let around = self.around(&[], &[], &nothing);
+                    let read = group_from_json(&whole(object), GroupId(object.id), around);
+                    let value = taken(object, read.map(|checked| checked.value));
+                    let version = object.version;
+                    self.groups.insert(object.id, Read { version, value: value.clone() });
+                    value
+                }
+            };
+            all.extend(value);
+        }
+        self.groups.retain(|id, _| catalog.get(Kind::Group, *id).is_some());
+        all
+    }
+
+    /// The same of trunks.
+    fn trunks(&mut self, catalog: &Catalog, groups: &[Group]) -> Vec<Arc<Trunk>> {
         let routes = Routes::default();
-        let around =
-            Surroundings { sip: &self.sip, base: &self.base, trunks: &[], routes: &routes };
         let mut all = Vec::with_capacity(catalog.count(Kind::Trunk));
         for object in catalog.all(Kind::Trunk) {
             let known = self.trunks.get(&object.id).filter(|read| read.version == object.version);
@@ -94,6 +127,7 @@ impl Planner {
                 Some(read) => read.value.clone(),
                 None => {
                     // The rules among trunks were kept when it was saved.
+                    let around = self.around(&[], groups, &routes);
                     let read = trunk_from_json(&whole(object), TrunkId(object.id), around);
                     let value = taken(object, read.map(|checked| checked.value));
                     let version = object.version;
@@ -106,15 +140,15 @@ impl Planner {
         all
     }
 
-    fn routes(&mut self, catalog: &Catalog, trunks: &[Arc<Trunk>]) -> Routes {
+    fn routes(&mut self, catalog: &Catalog, trunks: &[Arc<Trunk>], groups: &[Group]) -> Routes {
         let nothing = Routes::default();
-        let around = Surroundings { sip: &self.sip, base: &self.base, trunks, routes: &nothing };
         let mut all = Vec::with_capacity(catalog.count(Kind::Route));
         for object in catalog.all(Kind::Route) {
             let known = self.routes.get(&object.id).filter(|read| read.version == object.version);
             let value = match known {
                 Some(read) => read.value.clone(),
                 None => {
+                    let around = self.around(trunks, groups, &nothing);
                     let read = route_from_json(&whole(object), RouteId(object.id), around);
                     let value = taken(object, read.map(|checked| checked.value));
                     let version = object.version;
@@ -128,12 +162,38 @@ impl Planner {
         Routes::new(all)
     }
 
+    /// The failover groups of a candidate, as [`Planner::candidate_trunks`] has the trunks.
+    fn candidate_groups(
+        &self,
+        candidate: &Catalog,
+        changed: &[Arc<Object>],
+        findings: &mut Vec<Finding>,
+    ) -> Vec<Group> {
+        let is_changed = |id: u32| changed.iter().any(|o| o.kind == Kind::Group && o.id == id);
+        let mut all: Vec<Group> = candidate
+            .all(Kind::Group)
+            .filter(|object| !is_changed(object.id))
+            .filter_map(|object| self.groups.get(&object.id)?.value.clone())
+            .collect();
+        let nothing = Routes::default();
+        for object in changed.iter().filter(|object| object.kind == Kind::Group) {
+            // Names of trunks are told apart from it when they are read.
+            let around = self.around(&[], &all, &nothing);
+            match group_from_json(&whole(object), GroupId(object.id), around) {
+                Ok(checked) => all.push(checked.value),
+                Err(errors) => findings.extend(errors.into_iter().map(found)),
+            }
+        }
+        all
+    }
+
     /// The trunks of a candidate: those that were read before, and the changed ones as they would
     /// be. What is wrong with a changed one is found here.
     fn candidate_trunks(
         &self,
         candidate: &Catalog,
         changed: &[Arc<Object>],
+        groups: &[Group],
         findings: &mut Vec<Finding>,
     ) -> Vec<Arc<Trunk>> {
         let is_changed = |id: u32| changed.iter().any(|o| o.kind == Kind::Trunk && o.id == id);
@@ -144,8 +204,7 @@ impl Planner {
             .collect();
         let routes = Routes::default();
         for object in changed.iter().filter(|object| object.kind == Kind::Trunk) {
-            let around =
-                Surroundings { sip: &self.sip, base: &self.base, trunks: &all, routes: &routes };
+            let around = self.around(&all, groups, &routes);
             match trunk_from_json(&whole(object), TrunkId(object.id), around) {
                 Ok(checked) => all.push(checked.value),
                 Err(errors) => findings.extend(errors.into_iter().map(found)),
@@ -158,7 +217,8 @@ impl Planner {
 impl Consumer for Planner {
     fn check(&mut self, candidate: &Catalog, changed: &[Arc<Object>]) -> Vec<Finding> {
         let mut findings = Vec::new();
-        let trunks = self.candidate_trunks(candidate, changed, &mut findings);
+        let groups = self.candidate_groups(candidate, changed, &mut findings);
+        let trunks = self.candidate_trunks(candidate, changed, &groups, &mut findings);
         if !findings.is_empty() {
             return findings;
         }
@@ -166,8 +226,7 @@ impl Consumer for Planner {
             .all(Kind::Route)
             .filter_map(|object| self.routes.get(&object.id).and_then(|read| read.value.clone()));
         let routes = Routes::new(known.collect());
-        let around =
-            Surroundings { sip: &self.sip, base: &self.base, trunks: &trunks, routes: &routes };
+        let around = self.around(&trunks, &groups, &routes);
         for object in affected(candidate, changed) {
             if let Err(errors) = route_from_json(&whole(&object), RouteId(object.id), around) {
                 let is_own =
@@ -187,10 +246,11 @@ impl Consumer for Planner {
 
     fn follow(&mut self, catalog: &Arc<Catalog>) {
         self.see_off(catalog);
-        let mut trunks = self.trunks(catalog);
-        let routes = self.routes(catalog, &trunks);
+        let groups = self.groups(catalog);
+        let mut trunks = self.trunks(catalog, &groups);
+        let routes = self.routes(catalog, &trunks, &groups);
         trunks.extend(self.departing.values().map(Arc::clone));
-        let difference = self.live.publish(Plan::new(trunks, routes));
+        let difference = self.live.publish(Plan::new(trunks, groups, routes));
         tracing::info!(
             added = difference.added.len(),
             changed = difference.changed.len(),

@@ -115,15 +115,30 @@ pub const TRUNK: &[Field] = &[
     field("session_timer", Word(TIMERS), "accept", "RFC 4028"),
     field("session_expires", Number(90, 86_400), "1800", "Seconds asked for and granted at most"),
     field("session_min_se", Number(90, 86_400), "90", "Seconds granted at least"),
+    field("priority", Number(0, 65_535), "0", "In its failover group: lower ones are asked first"),
+    field("weight", Number(0, 65_535), "100", "Its share inside one priority"),
+    field("reach_timer", Number(1, 30), "its group's", "Seconds without any answer"),
+    field("progress_timer", Number(1, 120), "its group's", "Seconds between 100 and ringing"),
+    field("failover_codes", Numbers(400, 699), "its group's", "Ask the next member on these"),
+    field("number_format_in", Word(FORMATS), "as_is", "How it writes numbers"),
+    field("number_format_out", Word(FORMATS), "as_is", "How it wants them"),
+    field("country_code", Text(3), "none", "Digits after the + of its national numbers"),
+    field("trunk_prefix", Text(8), "0", "In front of national numbers"),
+    field("international_prefix", Text(8), "00", "In front of international numbers"),
+    field("tech_prefix", Text(64), "none", "In front of each called number to it"),
+    field("strip_in", Number(0, 64), "0", "Characters taken off called numbers from it"),
+    field("prepend_in", Text(64), "none", "Put in front of them"),
+    field("strip_out", Number(0, 64), "0", "Characters taken off called numbers to it"),
+    field("prepend_out", Text(64), "none", "Put in front of them"),
 ];
 
 /// Of a failover group.
 pub const GROUP: &[Field] = &[
     field("name", Text(64), "required", "Label, unique among trunks and failover groups"),
     field("strategy", Word(STRATEGIES), "priority", "Which member is tried first"),
-    field("reach_timer", Number(1, 32), "3", "Seconds without any answer"),
-    field("progress_timer", Number(1, 180), "12", "Seconds between 100 and ringing"),
-    field("failover_codes", Numbers(300, 699), "408, 429, 500, 502, 503, 504", "Try the next on"),
+    field("reach_timer", Number(1, 30), "3", "Seconds without any answer"),
+    field("progress_timer", Number(1, 120), "12", "Seconds between 100 and ringing"),
+    field("failover_codes", Numbers(400, 699), "408, 429, 500, 502, 503, 504", "Try the next on"),
     field("hunt_after_ringing", Flag, "false", "Go on after early media was passed"),
 ];
 
@@ -139,7 +154,7 @@ pub const ROUTE: &[Field] = &[
     field("prepend", Text(64), "none", "Digits put in front of it"),
     field("destination", Text(64), "required", "A trunk or a failover group"),
     field("emergency", Flag, "false", "Its calls are never refused by a cap"),
-    field("schedule", Text(256), "always", "When it counts"),
+    field("schedule", Text(1024), "always", "When it counts: zone; days and hours; !exceptions"),
     field("ring_limit", Number(1, 3_600), "180", "Seconds a callee may ring"),
     field("enabled", Flag, "true", "A disabled route is passed over"),
 ];
@@ -154,4 +169,5 @@ const DTMF: &[&str] = &["rfc2833", "info", "shortinfo", "inband", "auto"];
 const CALLER_IDS: &[&str] = &["pass", "trunk", "deny_foreign"];
 const DIVERSIONS: &[&str] = &["none", "diversion", "history-info"];
 const TIMERS: &[&str] = &["accept", "require", "refuse"];
+const FORMATS: &[&str] = &["as_is", "e164_plus", "e164_bare", "national"];
 const STRATEGIES: &[&str] = &["priority", "weighted", "round_robin", "least_loaded"];

@@ -8,13 +8,14 @@ use sip::endpoint::{ClientId, DialogId, Hop, ServerId};
 use sip::wire::{HeaderName, Headers};
 
 use super::ending::Ending;
+use super::hunt::{Hunt, Target};
 use super::identity::Caller;
 use super::negotiate::{Agreed, Unusable};
 use super::ways::{self, Timeouts, ways};
 use super::{Desk, State, timers};
-use crate::admission::Slot;
+use crate::admission::{Bound, Slot};
 use crate::cdr::{Record, Way};
-use crate::media::{Pair, Token};
+use crate::media::{MediaError, Pair, Token};
 use crate::secret::Pii;
 use crate::trunk::{Trunk, TrunkId, Vantage};
 
@@ -53,15 +54,15 @@ pub struct Leg {
 }
 
 impl Leg {
-    pub fn new(trunk: &Trunk, hop: Hop, vantage: Vantage) -> Self {
-        let (id, policy) = (trunk.id, trunk.policy());
+    /// A side before anything was said on it.
+    pub fn new(trunk: &Trunk, hop: Hop, slot: Option<Slot>) -> Self {
         Self {
-            trunk: id,
-            policy,
+            trunk: trunk.id,
+            policy: trunk.policy(),
             hop,
-            vantage,
+            vantage: Vantage::new(trunk, hop.remote.ip()),
             dialog: None,
-            slot: None,
+            slot,
             standing: None,
             timer: None,
             updates: false,
@@ -84,13 +85,13 @@ pub struct Common {
     pub who: Caller,
     /// The number that the callee's trunk is asked for, after the route's rewriting.
     pub called: String,
-    /// How long the callee may ring.
-    pub ring_limit: Duration,
     pub timeouts: Timeouts,
     pub deadline: Option<Instant>,
     silence: Silence,
     pub servers: Vec<ServerId>,
     pub clients: Vec<ClientId>,
+    /// Branches that were given up and cancelled, each with the number of its attempt.
+    left_behind: Vec<(ClientId, usize)>,
     pub dialogs: Vec<DialogId>,
     flows: Flows,
 }
@@ -128,12 +129,12 @@ impl Common {
             cdr,
             who: Caller::default(),
             called,
-            ring_limit: Duration::MAX,
             timeouts: Timeouts::default(),
             deadline: None,
             silence: Silence::default(),
             servers: Vec::new(),
             clients: Vec::new(),
+            left_behind: Vec::new(),
             dialogs: Vec::new(),
             flows: Flows { pair, released: false, forward: None, backward: None },
         }
@@ -170,6 +171,79 @@ impl Common {
         match party {
             Party::Caller => &mut self.caller,
             Party::Callee => &mut self.callee,
+        }
+    }
+
+    /// Makes `target` the callee's side, with a place on its trunk; that on the trunk before is given
+    /// back.
+    ///
+    /// # Errors
+    /// Why the trunk takes no call now; nothing was changed then.
+    pub fn turn_to(
+        &mut self,
+        target: &Target,
+        hunt: &Hunt,
+        desk: &mut Desk<'_>,
+    ) -> Result<(), String> {
+        let gone = || String::from("the trunk is gone");
+        let trunk = desk.trunks.get(target.trunk).ok_or_else(gone)?;
+        let is_there = self.callee.trunk == trunk.id;
+        let slot = match self.callee.slot.take_if(|_| is_there) {
+            Some(slot) => slot,
+            None => {
+                let (now, is_emergency) = (desk.now, hunt.is_emergency);
+                let taken = desk.admission.take(now, trunk, Bound::Out, is_emergency);
+                taken.map_err(|full| full.to_string())?
+            }
+        };
+        self.callee = Leg::new(trunk, target.hop, Some(slot));
+        self.called = trunk.numbering.called_out(&hunt.called);
+        if let Some(caller) = desk.trunks.get(self.caller.trunk) {
+            self.timeouts = Timeouts::between(caller, trunk);
+        }
+        self.cdr.to_trunk(&trunk.name);
+        Ok(())
+    }
+
+    /// A branch is given up; it may still be answered.
+    pub fn leave_behind(&mut self, client: ClientId) {
+        self.left_behind.push((client, self.cdr.attempts()));
+    }
+
+    /// The number of the attempt whose branch was left behind, from 1.
+    pub fn attempt_left_behind(&self, client: ClientId) -> Option<usize> {
+        let found = self.left_behind.iter().find(|(left, _)| *left == client);
+        found.map(|(_, attempt)| *attempt)
+    }
+
+    /// Leases other ports, on addresses of these families (caller, callee), and gives the old ones
+    /// back.
+    ///
+    /// # Errors
+    /// [`MediaError`]; the old ports stay then.
+    pub fn lease_again(
+        &mut self,
+        families: [abi::Family; 2],
+        desk: &mut Desk<'_>,
+    ) -> Result<(), MediaError> {
+        let pair = desk.media.lease(self.token, self.cdr.key(), families)?;
+        let old = std::mem::replace(&mut self.flows.pair, pair);
+        desk.media.release(&old);
+        Ok(())
+    }
+
+    /// Whether a flow is one of the call's: not of ports that it gave back.
+    pub fn owns(&self, flow: FlowId) -> bool {
+        let Pair { forward, backward, .. } = self.flows.pair;
+        flow == forward || flow == backward
+    }
+
+    /// Nothing passes any more between the caller and a callee whose attempt failed.
+    pub fn hush(&self, desk: &mut Desk<'_>, near: &Agreed, far: &Agreed) {
+        let Ok(mut ways) = ways(near, far, self.timeouts) else { return };
+        ways.iter_mut().for_each(|way| way.relay = false);
+        if let Err(error) = desk.media.connect(self.pair(), ways) {
+            tracing::warn!(call = self.id(), %error, "early media of a failed attempt not ended");
         }
     }
 
@@ -270,7 +344,7 @@ impl Common {
         let way = Some(Way { packets, bytes });
         if self.is_forward(flow) {
             self.flows.forward = way;
-        } else {
+        } else if self.owns(flow) {
             self.flows.backward = way;
         }
     }

@@ -16,6 +16,7 @@ use super::{Common, headers, timers};
 use crate::admission::{Admission, Bound};
 use crate::cdr::{Record, Writer};
 use crate::feed::{CallNews, Feed, LiveCall, News, Step};
+use crate::group::Groups;
 use crate::media::{Media, Token};
 use crate::route::Routes;
 use crate::trunk::tally::Tallies;
@@ -49,6 +50,7 @@ pub struct Desk<'a> {
     pub media: &'a mut Media,
     pub trunks: &'a TrunkTable,
     pub routes: &'a Routes,
+    pub groups: &'a Groups,
     pub settings: &'a Settings,
     pub cdrs: &'a Writer,
     pub entropy: &'a mut dyn FnMut(&mut [u8]),
@@ -270,6 +272,7 @@ impl Desk<'_> {
             Step::Ended => {
                 let outcome = common.cdr.outcome();
                 self.tallies.count(caller, Bound::In, self.wall, &outcome);
+                let outcome = common.cdr.outcome_of_callee();
                 self.tallies.count(callee, Bound::Out, self.wall, &outcome);
             }
             Step::Began | Step::Rang => {}

@@ -18,6 +18,9 @@ pub const SDP: &str = "application/sdp";
 /// Max-Forwards of a request that came without one (RFC 3261 §16.6).
 const MAX_FORWARDS: u8 = 70;
 
+/// `#` in a user part (RFC 3261 §25.1).
+const HASH: &str = "%23";
+
 /// A request that cannot be carried on.
 pub struct Refusal {
     pub status: StatusCode,
@@ -43,6 +46,7 @@ pub fn callee_uri(trunk: &Trunk, called: &str) -> Result<Uri, Refusal> {
         sip::endpoint::Transport::Tls => ";transport=tls",
     };
     let port = trunk.port.map(|p| format!(":{p}")).unwrap_or_default();
+    let called = called.replace('#', HASH);
     let text = format!("sip:{called}@{}{port}{transport}", trunk.host);
     let mut uri = Uri::parse(text.as_bytes()).map_err(|_| Refusal {
         status: StatusCode::ADDRESS_INCOMPLETE,
@@ -107,9 +111,10 @@ fn unshowable(why: Unshowable) -> Refusal {
     }
 }
 
-/// The number that a request asks for: the user part of its Request-URI.
+/// The number that a request asks for: the user part of its Request-URI. `#`, which is dialled and
+/// must be escaped in a URI, is the one escape that is resolved.
 pub fn called_number(uri: &Uri) -> Option<String> {
-    Some(String::from_utf8_lossy(&identity::user_of(uri)?).into_owned())
+    Some(String::from_utf8_lossy(&identity::user_of(uri)?).replace(HASH, "#"))
 }
 
 pub fn answer_bye(desk: &mut Desk<'_>, transaction: ServerId) {

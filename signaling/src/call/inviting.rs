@@ -1,14 +1,18 @@
 //! The callee is asked and may ring; early media passes as soon as the callee described it.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
+use sdp::Audio;
 use sip::endpoint::{Cause, ClientId, DialogId, ServerId};
-use sip::wire::{Method, Response, StatusCode};
+use sip::wire::{HeaderName, Method, Response, StatusCode};
 
 use super::answering::{Answering, Late};
 use super::connecting::Connecting;
 use super::ending::Cancelling;
-use super::leasing::Asked;
-use super::negotiate::{self, Agreed, Offered, Ports, Unusable};
+use super::hunt::{Fault, Heard, Limit, Target};
+use super::hunting::{Failure, Hunting};
+use super::negotiate::{self, Agreed, Offered, Unusable};
 use super::{Common, Desk, Happening, Party, State, headers, timers};
 
 /// Keys of the callee that one call may bring: its context in the data plane outlives each, and so
@@ -18,18 +22,17 @@ const KEYS_MAX: usize = sdp::Suite::ALL.len();
 const CREDENTIAL_TRIES: u8 = 2;
 
 pub struct Inviting {
-    asked: Asked,
-    caller: Ports,
-    callee: Ports,
+    hunting: Hunting,
+    /// Who is asked.
+    target: Target,
     client: ClientId,
+    /// When the INVITE was sent.
+    sent: Instant,
+    has_rung: bool,
     /// Our offer to the callee; `None` when the caller made none.
     offered: Option<Offered>,
-    /// Our answer to the caller, and what it agrees to.
-    near: Option<(Bytes, Agreed)>,
     /// What the callee agreed to last.
     far: Option<Agreed>,
-    /// The callee's keys so far. Behind a proxy each phone that rings may bring its own.
-    keys: Vec<abi::Key>,
     tries: u8,
 }
 
@@ -40,55 +43,19 @@ pub struct Told {
 }
 
 impl Inviting {
-    /// Sends the callee's INVITE.
+    /// The callee's INVITE is on its way.
     pub fn start(
-        asked: Asked,
-        caller: Ports,
-        callee: Ports,
+        hunting: Hunting,
+        target: Target,
+        client: ClientId,
+        offered: Option<Offered>,
         common: &mut Common,
         desk: &mut Desk<'_>,
     ) -> State {
-        let offered = match &asked.offer {
-            None => None,
-            Some((_, audio)) => {
-                let policy = &common.callee.policy;
-                let origin = common.origin();
-                match negotiate::offer(policy, Some(audio), callee, origin, desk.entropy) {
-                    Ok(offered) => Some(offered),
-                    Err(reject) => return reject_caller(asked.transaction, &reject, common, desk),
-                }
-            }
-        };
-        let request = match headers::callee_invite(common, desk, &asked.invite, offered.as_ref()) {
-            Ok(request) => request,
-            Err(refusal) => {
-                desk.refuse(asked.transaction, refusal.status, refusal.reason);
-                return common.failed(desk, refusal.status.code(), refusal.reason);
-            }
-        };
-        match desk.request(common, common.callee.hop, request) {
-            Ok(client) => {
-                desk.set_deadline(common, common.ring_limit);
-                let state = Self {
-                    asked,
-                    caller,
-                    callee,
-                    client,
-                    offered,
-                    near: None,
-                    far: None,
-                    keys: Vec::new(),
-                    tries: 0,
-                };
-                State::Inviting(Box::new(state))
-            }
-            Err(misuse) => {
-                tracing::error!(call = common.id(), %misuse, "the callee's INVITE was not sent");
-                let status = StatusCode::SERVICE_UNAVAILABLE;
-                desk.refuse(asked.transaction, status, "too many transactions");
-                common.failed(desk, status.code(), "too many transactions")
-            }
-        }
+        let (sent, has_rung) = (desk.now, false);
+        let state = Self { hunting, target, client, sent, has_rung, offered, far: None, tries: 0 };
+        state.set_limit(common, desk);
+        State::Inviting(Box::new(state))
     }
 
     pub fn on(
@@ -117,16 +84,14 @@ impl Inviting {
                         (StatusCode::SERVICE_UNAVAILABLE, "the callee's trunk cannot be reached")
                     }
                 };
-                desk.refuse(self.asked.transaction, status, reason);
-                common.failed(desk, status.code(), reason)
+                let failure = Failure::new(Fault::Unreachable, status, reason);
+                self.go_on(failure, common, desk)
             }
             Happening::Cancelled => {
                 let status = StatusCode::REQUEST_TERMINATED;
                 self.give_up(common, desk, status, "cancelled by the caller")
             }
-            Happening::Deadline => {
-                self.give_up(common, desk, StatusCode::REQUEST_TIMEOUT, "ring limit reached")
-            }
+            Happening::Deadline => self.overdue(common, desk),
             Happening::Stop { reason } => {
                 self.give_up(common, desk, StatusCode::SERVICE_UNAVAILABLE, reason)
             }
@@ -162,6 +127,8 @@ impl Inviting {
         response: &Response,
     ) -> State {
         common.cdr.ring(desk.wall);
+        desk.index.hunts.forgive(self.target.trunk);
+        self.has_rung = true;
         let early =
             headers::sdp_of(&response.headers, &response.body).filter(|_| self.offered.is_some());
         let mut body = None;
@@ -173,7 +140,9 @@ impl Inviting {
                 }
             }
         }
-        desk.respond(common, self.asked.transaction, response.status, body);
+        self.hunting.hunt.rang(body.is_some());
+        self.set_limit(common, desk);
+        desk.respond(common, self.hunting.asked.transaction, response.status, body);
         State::Inviting(self)
     }
 
@@ -188,11 +157,11 @@ impl Inviting {
     ) -> Result<Told, Unusable> {
         let offered = self.offered.as_ref().ok_or(Unusable::NoOffer)?;
         let far = negotiate::accept(offered, answer, &common.callee)?;
-        if let Some(key) = far.receive.as_ref().filter(|key| !self.keys.contains(key)) {
-            if self.keys.len() >= keys_max {
+        if let Some(key) = far.receive.as_ref().filter(|key| !self.hunting.keys.contains(key)) {
+            if self.hunting.keys.len() >= keys_max {
                 return Err(Unusable::TooManyKeys);
             }
-            self.keys.push(key.clone());
+            self.hunting.keys.push(key.clone());
         }
         self.connect(common, desk, far)
     }
@@ -204,18 +173,24 @@ impl Inviting {
         desk: &mut Desk<'_>,
         far: Agreed,
     ) -> Result<Told, Unusable> {
-        let (description, chosen) = self.asked.offer.as_ref().ok_or(Unusable::NoOffer)?;
-        let (body, near) = match &mut self.near {
+        let Hunting { asked, near, given, caller, .. } = &mut self.hunting;
+        let (description, chosen) = asked.offer.as_ref().ok_or(Unusable::NoOffer)?;
+        let (body, near) = match near {
             Some(near) => near,
-            none => none.insert(negotiate::answer(
-                description,
-                chosen,
-                &far.audio,
-                &common.caller,
-                self.caller,
-                common.origin(),
-                desk.entropy,
-            )?),
+            none => {
+                let answer = negotiate::answer(
+                    description,
+                    chosen,
+                    &far.audio,
+                    &common.caller,
+                    *caller,
+                    common.origin(),
+                    desk.entropy,
+                )?;
+                let formats = chosen.agreed(&far.audio).into_iter().map(|(own, _)| own.clone());
+                *given = Some(Audio { formats: formats.collect(), ..chosen.clone() });
+                none.insert(answer)
+            }
         };
         let told = Told { body: body.clone(), serial: common.connect(desk, near, &far)? };
         self.far = Some(far);
@@ -234,6 +209,8 @@ impl Inviting {
         let trunk = desk.trunks.get(common.callee.trunk);
         let timer = trunk.map(|trunk| timers::accepted(&response.headers, &trunk.timer));
         common.callee.agree(&response.headers, timer);
+        desk.index.hunts.forgive(self.target.trunk);
+        let transaction = self.hunting.asked.transaction;
         let body = headers::sdp_of(&response.headers, &response.body);
         if self.offered.is_none() {
             return self.answered_late(common, desk, body);
@@ -246,22 +223,23 @@ impl Inviting {
             (None, None) => Err(Unusable::NoAnswer),
         };
         match told {
-            Ok(told) => Connecting::start(self.asked.transaction, told, common, desk),
+            Ok(told) => Connecting::start(transaction, told, common, desk),
             Err(reject) => {
                 desk.ack(dialog, None);
-                reject_caller(self.asked.transaction, &reject, common, desk)
+                reject_caller(transaction, &reject, common, desk)
             }
         }
     }
 
     /// Delayed offer: the callee's 2xx offers, our 2xx offers to the caller, whose ACK answers.
     fn answered_late(self, common: &mut Common, desk: &mut Desk<'_>, body: Option<&[u8]>) -> State {
+        let Hunting { asked, caller, callee, .. } = &self.hunting;
         let late = body.ok_or(Unusable::NoAnswer).and_then(|offer| {
             let (description, audio) = negotiate::read(offer, &common.callee.policy)?;
             let policy = &common.caller.policy;
             let origin = common.origin();
-            let ours = negotiate::offer(policy, Some(&audio), self.caller, origin, desk.entropy)?;
-            Ok(Late { description, audio, ours, ports: self.callee })
+            let ours = negotiate::offer(policy, Some(&audio), *caller, origin, desk.entropy)?;
+            Ok(Late { description, audio, ours, ports: *callee })
         });
         match late {
             Ok(late) => {
@@ -269,14 +247,14 @@ impl Inviting {
                 desk.cdrs.note(&common.cdr);
                 let body = Some(late.ours.body.clone());
                 common.caller.dialog =
-                    desk.respond(common, self.asked.transaction, StatusCode::OK, body);
+                    desk.respond(common, asked.transaction, StatusCode::OK, body);
                 Answering::start(Some(late), common, desk)
             }
             Err(reject) => {
                 if let Some(dialog) = common.callee.dialog {
                     desk.ack(dialog, None);
                 }
-                reject_caller(self.asked.transaction, &reject, common, desk)
+                reject_caller(asked.transaction, &reject, common, desk)
             }
         }
     }
@@ -293,7 +271,8 @@ impl Inviting {
             let body = self.offered.as_ref().map(|o| o.body.clone()).unwrap_or_default();
             let (client, tries) = (self.client, self.tries);
             if let Some(client) = desk.answer_challenge(common, client, response, &body, tries) {
-                self.client = client;
+                (self.client, self.sent) = (client, desk.now);
+                self.set_limit(common, desk);
                 return State::Inviting(self);
             }
         }
@@ -309,8 +288,70 @@ impl Inviting {
         if passed != status {
             reason = format!("the callee's trunk answered {status} {reason}");
         }
-        desk.refuse(self.asked.transaction, passed, &reason);
-        common.failed(desk, passed.code(), &reason)
+        // A challenge that cannot be answered says nothing of other trunks.
+        let fault = match status.code() {
+            401 | 407 => Fault::Unfit,
+            _ => Fault::Answered(status),
+        };
+        if status == StatusCode::SERVICE_UNAVAILABLE
+            && !self.hunting.hunt.stays_with(self.target.trunk)
+        {
+            let time = retry_after(response);
+            desk.index.hunts.penalise(self.target.trunk, desk.now, time);
+        }
+        let failure = Failure { code: status.code(), ..Failure::new(fault, passed, reason) };
+        self.go_on(failure, common, desk)
+    }
+
+    /// Asks the next target, or tells the caller.
+    fn go_on(self: Box<Self>, failure: Failure, common: &mut Common, desk: &mut Desk<'_>) -> State {
+        let this = *self;
+        if let (Some((_, near)), Some(far)) = (&this.hunting.near, &this.far) {
+            common.hush(desk, near, far);
+        }
+        this.hunting.go_on(&this.target, failure, common, desk)
+    }
+
+    /// Wakes the call when the attempt has had its time.
+    fn set_limit(&self, common: &mut Common, desk: &mut Desk<'_>) {
+        let (at, _) = self.hunting.hunt.limit(&self.target, self.sent, self.heard(desk));
+        desk.set_deadline(common, at.saturating_duration_since(desk.now));
+    }
+
+    fn heard(&self, desk: &Desk<'_>) -> Heard {
+        if self.has_rung {
+            Heard::Ringing
+        } else if desk.endpoint.is_proceeding(self.client) {
+            Heard::Trying
+        } else {
+            Heard::Nothing
+        }
+    }
+
+    /// The attempt may have had its time. If so its branch is cancelled, and left behind: a late
+    /// answer of it is acknowledged and ended (`Calls::step`).
+    fn overdue(self: Box<Self>, common: &mut Common, desk: &mut Desk<'_>) -> State {
+        let (at, limit) = self.hunting.hunt.limit(&self.target, self.sent, self.heard(desk));
+        if at > desk.now {
+            self.set_limit(common, desk);
+            return State::Inviting(self);
+        }
+        let status = StatusCode::REQUEST_TIMEOUT;
+        let reason = match limit {
+            Limit::Ring => return self.give_up(common, desk, status, "ring limit reached"),
+            Limit::Hunt => {
+                let reason = "nobody rang within the time of a hunt";
+                return self.give_up(common, desk, status, reason);
+            }
+            Limit::Reach(time) => {
+                desk.health.unanswered(desk.now, self.target.trunk);
+                format!("no response within {time:?}")
+            }
+            Limit::Progress(time) => format!("100 and no progress within {time:?}"),
+        };
+        desk.cancel(self.client);
+        common.leave_behind(self.client);
+        self.go_on(Failure::new(Fault::Unreachable, status, reason), common, desk)
     }
 
     fn give_up(
@@ -320,7 +361,7 @@ impl Inviting {
         status: StatusCode,
         reason: &str,
     ) -> State {
-        desk.refuse(self.asked.transaction, status, reason);
+        desk.refuse(self.hunting.asked.transaction, status, reason);
         common.note_failure(status.code(), reason);
         Cancelling::start(self.client, common, desk)
     }
@@ -338,4 +379,12 @@ pub fn reject_caller(
     let (status, reason) = (reject.status(), reject.to_string());
     desk.refuse(transaction, status, &reason);
     common.failed(desk, status.code(), &reason)
+}
+
+/// Seconds that a response asks us to wait (RFC 3261 §20.33).
+fn retry_after(response: &Response) -> Option<Duration> {
+    let text = response.headers.get(&HeaderName::RetryAfter)?;
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
+    let text: String = digits.map(|byte| char::from(*byte)).collect();
+    text.parse().ok().map(Duration::from_secs)
 }

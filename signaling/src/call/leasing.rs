@@ -4,8 +4,9 @@ use sdp::{Audio, Description};
 use sip::endpoint::ServerId;
 use sip::wire::{Request, StatusCode};
 
+use super::hunt::{Hunt, Target};
+use super::hunting::Hunting;
 use super::identity::Caller;
-use super::inviting::Inviting;
 use super::negotiate::{self, Ports};
 use super::{Common, Desk, Happening, State};
 
@@ -20,13 +21,16 @@ pub struct Asked {
 
 pub struct Leasing {
     asked: Asked,
+    hunt: Hunt,
+    /// Who is asked first.
+    target: Target,
     caller: Option<Ports>,
     callee: Option<Ports>,
 }
 
 impl Leasing {
-    pub fn start(asked: Asked) -> State {
-        State::Leasing(Box::new(Self { asked, caller: None, callee: None }))
+    pub fn start(asked: Asked, hunt: Hunt, target: Target) -> State {
+        State::Leasing(Box::new(Self { asked, hunt, target, caller: None, callee: None }))
     }
 
     pub fn on(
@@ -45,7 +49,10 @@ impl Leasing {
                 }
                 match (self.caller, self.callee) {
                     (Some(caller), Some(callee)) => {
-                        Inviting::start(self.asked, caller, callee, common, desk)
+                        let Self { asked, hunt, target, .. } = *self;
+                        let (near, given, keys) = (None, None, Vec::new());
+                        let hunting = Hunting { asked, hunt, caller, callee, near, given, keys };
+                        hunting.ask(target, common, desk)
                     }
                     _ => State::Leasing(self),
                 }

@@ -19,10 +19,13 @@ mod connecting;
 mod desk;
 mod ending;
 pub mod headers;
+mod hunt;
+mod hunting;
 mod identity;
 mod inviting;
 mod leasing;
 mod negotiate;
+pub mod plan;
 mod renegotiate;
 mod table;
 mod talking;
@@ -116,6 +119,8 @@ impl State {
     /// Consumes the state and what happened; makes the next state.
     fn on(self, common: &mut Common, desk: &mut Desk<'_>, happening: Happening) -> State {
         let happening = match happening {
+            // Of ports that were changed for others.
+            Happening::Closed { flow, .. } if !common.owns(flow) => return self,
             Happening::Closed { flow, packets, bytes } if !common.is_released() => {
                 common.closed(flow, packets, bytes);
                 Happening::Stop { reason: "the data plane lost a flow of the call" }

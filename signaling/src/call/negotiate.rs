@@ -259,7 +259,6 @@ mod tests {
 
     use super::*;
     use crate::config;
-    use crate::trunk::Vantage;
 
     fn leg(security: Security) -> Leg {
         let text = "[sip]\nudp = [\"192.0.2.1:5060\"]\n[[trunk]]\nname = \"t\"\n\
@@ -269,7 +268,7 @@ mod tests {
         let remote: SocketAddr = "192.0.2.1:5060".parse().unwrap();
         let hop = Hop { transport: Transport::Udp, remote, connection: 0, tag: 1 };
         let policy = Policy { security, allow: Vec::new(), ..trunk.policy() };
-        Leg { policy, ..Leg::new(trunk, hop, Vantage::new(trunk, remote.ip())) }
+        Leg { policy, ..Leg::new(trunk, hop, None) }
     }
 
     fn offer(suite: Suite, more: &str) -> String {

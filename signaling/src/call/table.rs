@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use sip::endpoint::{Cause, ClientId, DialogId, Event, Hop, ServerId};
 use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
@@ -10,16 +9,17 @@ use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
 use super::challenge::{Challenges, Proof};
 use super::common::Leg;
 use super::desk::Deadlines;
+use super::hunt::{Hunt, Target};
 use super::identity::Caller;
 use super::leasing::{Asked, Leasing};
-use super::ways::Timeouts;
+use super::plan::plan;
 use super::{Common, Desk, Happening, Party, State, headers, negotiate, timers};
 use crate::admission::{Bound, Full, Slot};
 use crate::cdr::Record;
 use crate::feed::{LiveCall, Step};
 use crate::media::{Notice, Token};
-use crate::route::Decision;
-use crate::trunk::{Direction, IncomingCallPolicy, Trunk, TrunkId, Vantage};
+use crate::route::{Query, entry};
+use crate::trunk::{IncomingCallPolicy, Trunk, TrunkId};
 
 /// Which call each transaction and dialog belongs to, and when calls want to be woken.
 #[derive(Default)]
@@ -29,6 +29,8 @@ pub struct Index {
     pub servers: HashMap<ServerId, Token>,
     pub deadlines: Deadlines,
     pub stopping: Vec<(Token, &'static str)>,
+    /// What is remembered of failover groups between calls.
+    pub hunts: crate::group::Memory,
 }
 
 /// The live calls.
@@ -84,8 +86,9 @@ impl Calls {
             return self.refuse(desk, from, transaction, refused, cdr);
         };
         let called = headers::called_number(&request.uri);
-        let who = Caller::of(&request, &caller.identity);
+        let mut who = Caller::of(&request, &caller.identity);
         cdr.from(&caller.name, who.number(), called.clone());
+        who.read_by(&caller.numbering);
         match self.prove(desk, caller, hop, &request) {
             Ok(()) => {}
             // Nothing was attempted yet: what answers the challenge will be.
@@ -98,9 +101,9 @@ impl Calls {
             }
         }
         match self.admit(desk, caller, called.as_deref(), &who, &request, &mut cdr) {
-            Ok((decision, offer)) => {
+            Ok((hunt, offer)) => {
                 let asked = Asked { transaction, invite: request, offer, who };
-                self.begin(desk, caller, hop, decision, asked, cdr);
+                self.begin(desk, caller, hop, hunt, asked, cdr);
             }
             Err(refused) => self.refuse(desk, from, transaction, refused, cdr),
         }
@@ -167,7 +170,7 @@ impl Calls {
         who: &Caller,
         request: &Request,
         cdr: &mut Record,
-    ) -> Result<(Decision, Option<(sdp::Description, sdp::Audio)>), Refused> {
+    ) -> Result<(Hunt, Option<(sdp::Description, sdp::Audio)>), Refused> {
         if let Some(demanded) = headers::unsupported(request, caller) {
             let mut refused =
                 Refused::new(StatusCode::BAD_EXTENSION, "Require asks for an extension");
@@ -182,23 +185,22 @@ impl Calls {
             refused.extra.push((HeaderName::MinSe, least.to_string().into()));
             return Err(refused);
         }
-        check_policy(caller, called)?;
-        check_capacity(desk, caller, Bound::In)?;
+        let read = caller.numbering.called_in(called);
+        entry::admit(caller, called, &read).map_err(|entry| {
+            let status = StatusCode::new(entry.code).unwrap_or(StatusCode::FORBIDDEN);
+            Refused::new(status, entry.reason)
+        })?;
         let number = who.number();
+        let query = Query { from: caller.id, called: &read, caller: &number, at: desk.wall };
         let decision = desk
             .routes
-            .decide(caller.id, called, &number)
+            .decide(&query)
             .map_err(|none| Refused::new(StatusCode::NOT_FOUND, none.to_string()))?;
-        let gone = || Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the route's trunk is gone");
-        let callee = desk.trunks.get(decision.trunk).ok_or_else(gone)?;
-        cdr.to(&callee.name, &decision.route);
-        if !callee.enabled || callee.direction == Direction::Inbound {
-            return Err(Refused::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the route's trunk takes no calls",
-            ));
+        if !decision.emergency {
+            check_capacity(desk, caller, Bound::In)?;
         }
-        check_capacity(desk, callee, Bound::Out)?;
+        let hunt = plan(desk, &decision, cdr)
+            .map_err(|reason| Refused::new(StatusCode::SERVICE_UNAVAILABLE, reason))?;
         let offer = match headers::sdp_of(&request.headers, &request.body) {
             Some(body) => Some(negotiate::read(body, &caller.policy()).map_err(|reject| {
                 let mut refused = Refused::new(reject.status(), reject.to_string());
@@ -213,7 +215,7 @@ impl Calls {
                 return Err(refused);
             }
         };
-        Ok((decision, offer))
+        Ok((hunt, offer))
     }
 
     fn begin(
@@ -221,29 +223,18 @@ impl Calls {
         desk: &mut Desk<'_>,
         caller: &Trunk,
         hop: Hop,
-        decision: Decision,
+        mut hunt: Hunt,
         asked: Asked,
         cdr: Record,
     ) {
         let transaction = asked.transaction;
-        let unreachable = || {
-            Refused::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the route's trunk has no address; check its host and the DNS",
-            )
-        };
-        let (Some(callee), Some(target)) =
-            (desk.trunks.get(decision.trunk), desk.trunks.hop(decision.trunk))
-        else {
-            return self.refuse(desk, caller.id, transaction, unreachable(), cdr);
-        };
-        let [near_slot, far_slot] = match slots(desk, caller, callee) {
-            Ok(slots) => slots,
+        let ([near_slot, far_slot], target, callee) = match places(desk, caller, &mut hunt) {
+            Ok(places) => places,
             Err(refused) => return self.refuse(desk, caller.id, transaction, refused, cdr),
         };
         self.last += 1;
         let token = self.last;
-        let far = target.remote.ip().to_canonical();
+        let far = target.hop.remote.ip().to_canonical();
         let families = [far_address(&asked, hop), far].map(abi::Family::of);
         let pair = match desk.media.lease(token, cdr.key(), families) {
             Ok(pair) => pair,
@@ -252,30 +243,24 @@ impl Calls {
                 return self.refuse(desk, caller.id, transaction, refused, cdr);
             }
         };
-        let leg = |trunk: &Trunk, hop: Hop, slot: Slot| {
-            let vantage = Vantage::new(trunk, hop.remote.ip());
-            Leg { slot: Some(slot), ..Leg::new(trunk, hop, vantage) }
-        };
-        let (mut near, far) = (leg(caller, hop, near_slot), leg(callee, target, far_slot));
+        let mut near = Leg::new(caller, hop, Some(near_slot));
+        let far = Leg::new(callee, target.hop, Some(far_slot));
         near.vantage.asked(hop.remote.ip(), &asked.invite);
         near.agree(
             &asked.invite.headers,
             timers::answer(&asked.invite.headers, &caller.timer).ok(),
         );
-        let shorter = |a: Option<Duration>, b: Option<Duration>| a.into_iter().chain(b).min();
-        let mut common = Common::new(token, near, far, pair, cdr, decision.called);
+        let mut common = Common::new(token, near, far, pair, cdr, String::new());
         common.who = asked.who.clone();
-        common.ring_limit = decision.ring_limit;
-        common.timeouts = Timeouts {
-            rtp: shorter(caller.rtp_timeout, callee.rtp_timeout),
-            hold: shorter(caller.hold_timeout, callee.hold_timeout),
-        };
+        if let Err(gone) = common.turn_to(&target, &hunt, desk) {
+            tracing::error!(call = common.id(), gone, "a call's trunk is gone; report this");
+        }
         common.servers.push(transaction);
         desk.index.servers.insert(transaction, token);
         desk.set_deadline(&mut common, desk.settings.lease_limit);
-        tracing::info!(call = common.id(), from = caller.name, to = callee.name, "call");
+        tracing::info!(call = common.id(), from = caller.name, to = %target.trunk, "call");
         desk.cdrs.note(&common.cdr);
-        let state = Leasing::start(asked);
+        let state = Leasing::start(asked, hunt, target);
         desk.tell(state.name(), common.trunks(), &common.cdr);
         self.live.insert(token, (common, state));
     }
@@ -436,19 +421,9 @@ impl Calls {
 
     fn step(&mut self, desk: &mut Desk<'_>, token: Token, happening: Happening) {
         let Some((mut common, state)) = self.live.remove(&token) else { return };
-        if let Happening::Response { dialog: Some(dialog), response, .. } = &happening
-            && common.caller.dialog != Some(*dialog)
-        {
-            desk.own_dialog(&mut common, *dialog, Party::Callee);
-            let lost = common.callee.dialog.is_some_and(|own| own != *dialog);
-            if lost && accepts_invite(response) {
-                // Another branch answered first: this one is answered and ended
-                // (RFC 3261 §13.2.2.4).
-                desk.ack(*dialog, None);
-                let _answer_not_awaited = desk.bye(&mut common, *dialog);
-                self.live.insert(token, (common, state));
-                return;
-            }
+        if take_stray(&mut common, desk, &happening) {
+            self.live.insert(token, (common, state));
+            return;
         }
         let before = common.cdr.step();
         if is_unanswered(&state, &happening) {
@@ -484,6 +459,35 @@ impl Calls {
         }
         tracing::info!(call = common.id(), "call over");
     }
+}
+
+/// What comes of branches that the call does not wait for: of forks that lost, of attempts that were
+/// left behind. One that answers is acknowledged and ended (RFC 3261 §13.2.2.4).
+fn take_stray(common: &mut Common, desk: &mut Desk<'_>, happening: &Happening) -> bool {
+    let (client, answer) = match happening {
+        Happening::Response { client, dialog, response, .. } => {
+            (*client, dialog.map(|dialog| (dialog, response)))
+        }
+        Happening::Failed { client, .. } => (*client, None),
+        _ => return false,
+    };
+    let left_behind = common.attempt_left_behind(client);
+    if let Some((dialog, response)) = answer {
+        if common.caller.dialog == Some(dialog) {
+            return false;
+        }
+        desk.own_dialog(common, dialog, Party::Callee);
+        let lost = common.callee.dialog.is_some_and(|own| own != dialog);
+        if (lost || left_behind.is_some()) && accepts_invite(response) {
+            if let Some(attempt) = left_behind {
+                common.cdr.answered_late(attempt);
+            }
+            desk.ack(dialog, None);
+            let _answer_not_awaited = desk.bye(common, dialog);
+            return true;
+        }
+    }
+    left_behind.is_some()
 }
 
 /// Where the caller's media is: at the address of its offer, else at that of its signalling.
@@ -535,28 +539,25 @@ fn at_capacity(trunk: &Trunk, full: Full) -> Refused {
     Refused::new(StatusCode::SERVICE_UNAVAILABLE, reason)
 }
 
-/// The call's places on both trunks, or none on either.
-fn slots(desk: &mut Desk<'_>, caller: &Trunk, callee: &Trunk) -> Result<[Slot; 2], Refused> {
-    let mut take = |trunk: &Trunk, bound| {
-        let taken = desk.admission.take(desk.now, trunk, bound, false);
-        taken.map_err(|full| at_capacity(trunk, full))
-    };
-    Ok([take(caller, Bound::In)?, take(callee, Bound::Out)?])
-}
-
-/// What the caller's trunk is allowed, before any route is looked at.
-fn check_policy(trunk: &Trunk, called: &str) -> Result<(), Refused> {
-    if trunk.direction == Direction::Outbound {
-        return Err(Refused::new(StatusCode::FORBIDDEN, "the trunk's direction is outbound"));
-    }
-    match trunk.incoming_call_policy {
-        IncomingCallPolicy::Allow | IncomingCallPolicy::Challenge => Ok(()),
-        IncomingCallPolicy::KnownNumbers if trunk.owns_number(called) => Ok(()),
-        IncomingCallPolicy::KnownNumbers => {
-            Err(Refused::new(StatusCode::NOT_FOUND, "the called number is not the trunk's"))
+/// A place on the caller's trunk, who is asked first, and a place on that trunk.
+fn places<'t>(
+    desk: &mut Desk<'t>,
+    caller: &Trunk,
+    hunt: &mut Hunt,
+) -> Result<([Slot; 2], Target, &'t Trunk), Refused> {
+    let taken = desk.admission.take(desk.now, caller, Bound::In, hunt.is_emergency);
+    let near = taken.map_err(|full| at_capacity(caller, full))?;
+    let mut refused = Refused::new(StatusCode::SERVICE_UNAVAILABLE, "the route's trunk is gone");
+    while let Some(target) = hunt.next(desk.now) {
+        let trunks = desk.trunks;
+        let Some(trunk) = trunks.get(target.trunk) else { continue };
+        let taken = desk.admission.take(desk.now, trunk, Bound::Out, hunt.is_emergency);
+        match taken {
+            Ok(far) => return Ok(([near, far], target, trunk)),
+            Err(full) => refused = at_capacity(trunk, full),
         }
-        IncomingCallPolicy::Reject => {
-            Err(Refused::new(StatusCode::FORBIDDEN, "incoming_call_policy is reject"))
-        }
+        hunt.was_not_asked();
+        hunt.leave(target.trunk);
     }
+    Err(refused)
 }

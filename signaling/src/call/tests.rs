@@ -8,6 +8,7 @@ mod rig;
 mod answered;
 mod changes;
 mod forks;
+mod hunting;
 mod identity;
 mod media;
 mod news;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use abi::{Codec, FlowId, Format, PayloadMap, TelephoneEvent, Update};
 
 use super::negotiate::{Agreed, Unusable};
+use crate::trunk::Trunk;
 
 /// When a way without media is reported. None is never.
 #[derive(Clone, Copy, Default, Debug)]
@@ -23,6 +24,15 @@ pub struct Timeouts {
 }
 
 impl Timeouts {
+    /// Of a call between two trunks: the shorter one of both counts.
+    pub fn between(a: &Trunk, b: &Trunk) -> Self {
+        let shorter = |a: Option<Duration>, b: Option<Duration>| a.into_iter().chain(b).min();
+        Self {
+            rtp: shorter(a.rtp_timeout, b.rtp_timeout),
+            hold: shorter(a.hold_timeout, b.hold_timeout),
+        }
+    }
+
     /// Of a way, in milliseconds; 0 is never.
     fn of(&self, is_held: bool) -> u32 {
         let timeout = if is_held { self.hold } else { self.rtp };

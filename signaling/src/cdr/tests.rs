@@ -45,7 +45,8 @@ fn record() -> Record {
 fn an_answered_call_in_full() {
     let place = Place::new("answered");
     let mut record = record();
-    record.to("pbx", "to the pbx");
+    record.by("to the pbx", None);
+    record.to_trunk("pbx");
     record.ring(at(1_200));
     record.ring(at(1_300));
     record.answer(at(2_000));

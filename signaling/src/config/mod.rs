@@ -11,9 +11,13 @@
 //! configuration that loads is a configuration that is obeyed.
 
 mod error;
+mod group;
 mod identity;
 pub mod media;
+mod named;
+mod numbering;
 mod object;
+mod paths;
 mod route;
 mod rules;
 mod section;
@@ -28,13 +32,14 @@ use std::sync::Arc;
 use toml::de::DeTable;
 use zeroize::Zeroizing;
 
+use crate::group::{Group, GroupId};
 use crate::plan::Plan;
 use crate::route::{RouteId, Routes};
 use crate::trunk::{Trunk, TrunkId};
 
 pub use error::{Checked, ConfigErrors, Finding};
 pub use media::{Media, MediaBackend};
-pub use object::{Surroundings, route_from_json, trunk_from_json};
+pub use object::{Surroundings, group_from_json, route_from_json, trunk_from_json};
 pub use sections::{Cdr, Http, Log, LogFormat, Run, Sip, Store};
 
 use error::Findings;
@@ -62,6 +67,8 @@ pub struct Config {
     pub base: PathBuf,
     /// `[[trunk]]`, in the file's order; a trunk's id is its place, from 1.
     pub trunks: Vec<Arc<Trunk>>,
+    /// `[[group]]`, in the file's order; a group's id is its place, from 1.
+    pub groups: Vec<Group>,
     /// `[[route]]`, in the order of evaluation.
     pub routes: Routes,
     /// What works but deserves the operator's eye, one line each.
@@ -71,7 +78,7 @@ pub struct Config {
 impl Config {
     /// What the file alone says of trunks and routes.
     pub fn plan(&self) -> Plan {
-        Plan::new(self.trunks.clone(), self.routes.clone())
+        Plan::new(self.trunks.clone(), self.groups.clone(), self.routes.clone())
     }
 }
 
@@ -138,23 +145,33 @@ fn read(
     let http = sections::http(section, store.as_ref());
     let log = sections::log(Section::new("[log]", table(&root, "log"), base, &mut findings));
     let mut parsed = Vec::new();
+    for row in rows(&root, "group") {
+        let id = GroupId(place(parsed.len()));
+        let section = Section::new(String::new(), Some(row), base, &mut findings);
+        parsed.push(group::read(id, section));
+    }
+    paths::check_groups(&parsed, &mut findings);
+    let groups: Vec<Group> = parsed.into_iter().map(|parsed| parsed.group).collect();
+    let mut parsed = Vec::new();
     for row in rows(&root, "trunk") {
         let id = TrunkId(place(parsed.len()));
         let section = Section::new(String::new(), Some(row), base, &mut findings);
-        parsed.push(trunk::read(id, section, Some(environment), &sip));
+        parsed.push(trunk::read(id, section, Some(environment), &sip, &groups));
     }
     rules::check(&parsed, &sip, &mut findings);
+    rules::check_names(&parsed, &groups, &mut findings);
     let trunks: Vec<Arc<Trunk>> = parsed.into_iter().map(|parsed| parsed.trunk).collect();
     let mut parsed = Vec::new();
     for row in rows(&root, "route") {
         let id = RouteId(place(parsed.len()));
         let section = Section::new(String::new(), Some(row), base, &mut findings);
-        parsed.push(route::read(id, section, &trunks));
+        parsed.push(route::read(id, section, &trunks, &groups));
     }
-    rules::check_routes(&parsed, &trunks, &mut findings);
+    paths::check_routes(&parsed, &trunks, &groups, &mut findings);
     let routes = Routes::new(parsed.into_iter().filter_map(|parsed| parsed.route).collect());
     let (base, warnings) = (base.to_owned(), Vec::new());
-    let config = Config { sip, media, run, cdr, store, http, log, base, trunks, routes, warnings };
+    let config =
+        Config { sip, media, run, cdr, store, http, log, base, trunks, groups, routes, warnings };
     let checked = findings.conclude(config).map_err(broken)?;
     let warnings = checked.warnings.iter().map(|warning| warning.line_of(file)).collect();
     Ok(Config { warnings, ..checked.value })
@@ -195,7 +212,7 @@ fn rows<'a>(root: &'a Table, name: &str) -> impl Iterator<Item = &'a Table> {
 }
 
 const TABLES: [&str; 7] = ["sip", "media", "run", "cdr", "store", "http", "log"];
-const LISTS: [&str; 2] = ["trunk", "route"];
+const LISTS: [&str; 3] = ["trunk", "group", "route"];
 
 /// Where the runtime directory is when the file does not say.
 pub const RUN_DIRECTORY_DEFAULT: &str = "/run/trunkline";

@@ -4,9 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::Place;
-use super::section::{Section, alternatives};
-use super::tree::Value;
-use crate::route::{Pattern, RING_LIMIT_DEFAULT, Route, RouteDirection, RouteId};
+use super::named::{Known, named, one_of};
+use super::section::Section;
+use super::{group, numbering};
+use crate::group::{Group, GroupId};
+use crate::route::{
+    Destination, Pattern, RING_LIMIT_DEFAULT, Route, RouteDirection, RouteId, Schedule,
+};
 use crate::trunk::{Trunk, TrunkId};
 
 /// A route and where it stands; `route` is `None` when it has no usable destination.
@@ -18,31 +22,27 @@ pub(super) struct Parsed {
 }
 
 /// Reads a route. Trunks are named, or given by their number.
-pub(super) fn read(id: RouteId, mut section: Section<'_, '_>, trunks: &[Arc<Trunk>]) -> Parsed {
+pub(super) fn read(
+    id: RouteId,
+    mut section: Section<'_, '_>,
+    trunks: &[Arc<Trunk>],
+    groups: &[Group],
+) -> Parsed {
     let name = name(id, &mut section);
     let direction = match section.word("direction", &["outbound", "inbound"]).map(|w| w.value) {
         Some(1) => RouteDirection::Inbound,
         _ => RouteDirection::Outbound,
     };
     let position = section.integer("position", 0..1_000_001).map_or(id.0.into(), |n| n.value);
-    let from_trunk = trunk(&mut section, "from_trunk", trunks, &["any"]);
+    let known = trunks_of(trunks);
+    let from_trunk = named(&mut section, "from_trunk", &known, &["any"]).map(TrunkId);
     let called = pattern(&mut section, "called");
     let caller = pattern(&mut section, "caller");
     let strip = section.integer("strip", 0..65).map_or(0, |n| n.value);
-    let prepend = prepend(&mut section);
-    if section.value("destination").is_none() {
-        let remedy = "write destination = \"...\", the name of a trunk";
-        section.error("destination", "the route leads nowhere", remedy);
-    }
-    let destination = trunk(&mut section, "destination", trunks, &[]);
-    if section.boolean("emergency").is_some_and(|flag| flag.value) {
-        section.unsupported("emergency", "true", "false");
-    }
-    if let Some(schedule) = section.string("schedule")
-        && !schedule.value.is_empty()
-    {
-        section.unsupported("schedule", &schedule.value, "no schedule");
-    }
+    let prepend = numbering::text(&mut section, "prepend");
+    let destination = destination(&mut section, &known, groups);
+    let emergency = section.boolean("emergency").is_some_and(|flag| flag.value);
+    let schedule = schedule(&mut section);
     let ring_limit = section
         .integer("ring_limit", 1..3_601)
         .map_or(RING_LIMIT_DEFAULT, |n| Duration::from_secs(n.value));
@@ -61,6 +61,8 @@ pub(super) fn read(id: RouteId, mut section: Section<'_, '_>, trunks: &[Arc<Trun
         strip: usize::try_from(strip).unwrap_or(usize::MAX),
         prepend,
         destination,
+        emergency,
+        schedule,
         ring_limit,
         enabled,
     });
@@ -82,55 +84,47 @@ fn name(id: RouteId, section: &mut Section<'_, '_>) -> String {
     name
 }
 
-/// The trunk that a field names, or gives by number; `None` for the words `nobody`.
-fn trunk(
-    section: &mut Section<'_, '_>,
-    key: &'static str,
-    trunks: &[Arc<Trunk>],
-    nobody: &[&str],
-) -> Option<TrunkId> {
-    let found = match &section.value(key)?.value {
-        Value::Integer(digits) => {
-            let id = digits.parse().ok().map(TrunkId);
-            trunks.iter().find(|trunk| Some(trunk.id) == id)
-        }
-        _ => {
-            let name = section.string(key)?.value;
-            if nobody.iter().any(|word| word.eq_ignore_ascii_case(&name)) {
-                return None;
-            }
-            trunks.iter().find(|trunk| trunk.name == name)
-        }
-    };
-    if found.is_none() {
-        let names: Vec<&str> = trunks.iter().map(|trunk| trunk.name.as_str()).collect();
-        let names = names.get(..NAMES_SHOWN_MAX).unwrap_or(&names);
-        let value = section.place_of(key).value.unwrap_or_default();
-        let problem = format!("there is no trunk \"{value}\"");
-        section.error(key, problem, format!("name {}", alternatives(names)));
-    }
-    found.map(|trunk| trunk.id)
+/// The trunks that a field may name.
+fn trunks_of(trunks: &[Arc<Trunk>]) -> Known<'_> {
+    let all = trunks.iter().map(|trunk| (trunk.id.0, trunk.name.as_str())).collect();
+    Known { kind: "trunk", all }
 }
 
-/// Names that an error lists at most.
-const NAMES_SHOWN_MAX: usize = 8;
+fn destination(
+    section: &mut Section<'_, '_>,
+    trunks: &Known<'_>,
+    groups: &[Group],
+) -> Option<Destination> {
+    if section.value("destination").is_none() {
+        let remedy = "write destination = \"...\", the name of a trunk or of a failover group";
+        section.error("destination", "the route leads nowhere", remedy);
+        return None;
+    }
+    let groups = group::known(groups);
+    match one_of(section, "destination", &[("trunk", trunks), ("group", &groups)])? {
+        (0, id) => Some(Destination::Trunk(TrunkId(id))),
+        (_, id) => Some(Destination::Group(GroupId(id))),
+    }
+}
+
+fn schedule(section: &mut Section<'_, '_>) -> Option<Schedule> {
+    let text = section.string("schedule").filter(|text| !text.value.trim().is_empty())?;
+    match Schedule::parse(&text.value) {
+        Ok(schedule) => Some(schedule),
+        Err(problem) => {
+            let remedy = "write it as \"Europe/Berlin; Mon-Fri 08:00-18:00; !12-25\"";
+            section.error("schedule", problem, remedy);
+            None
+        }
+    }
+}
 
 fn pattern(section: &mut Section<'_, '_>, key: &'static str) -> Pattern {
     let Some(text) = section.string(key) else { return Pattern::Any };
     Pattern::parse(&text.value).unwrap_or_else(|reason| {
-        let remedy = "write a number, a prefix such as 4930*, or a pattern such as _0[1-9]X.";
+        let remedy = "write a number, a prefix such as 4930*, a pattern such as _0[1-9]X., or a \
+                      regular expression such as /^\\+49(30|40)/";
         section.error(key, format!("\"{}\": {reason}", text.value), remedy);
         Pattern::Any
     })
-}
-
-fn prepend(section: &mut Section<'_, '_>) -> String {
-    let text = section.string("prepend").map(|text| text.value).unwrap_or_default();
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"+*#-_.!".contains(&b);
-    if text.len() > 64 || !text.bytes().all(allowed) {
-        let remedy = "use at most 64 letters, digits and + * # - _ . !";
-        section.error("prepend", format!("\"{text}\" cannot stand in a number"), remedy);
-        return String::new();
-    }
-    text
 }

@@ -3,15 +3,13 @@
 //! registering, secure if and only if TLS and encryption, something to trust) stand where those
 //! fields are read.
 
-use std::sync::Arc;
-
 use sip::endpoint::Transport;
 
 use super::error::Findings;
-use super::route;
 use super::sections::Sip;
 use super::trunk::Parsed;
-use crate::trunk::{Cidr, Direction, Host, Trunk};
+use crate::group::Group;
+use crate::trunk::{Cidr, Host, Trunk};
 
 /// Checks every trunk by itself and against the ones before it.
 pub(super) fn check(trunks: &[Parsed], sip: &Sip, findings: &mut Findings) {
@@ -38,42 +36,14 @@ pub(super) fn check_one<'t>(
     }
 }
 
-/// Checks routes against each other and against their trunks.
-pub(super) fn check_routes(
-    routes: &[route::Parsed],
-    trunks: &[Arc<Trunk>],
-    findings: &mut Findings,
-) {
-    for (index, parsed) in routes.iter().enumerate() {
-        let mut before = routes.iter().take(index);
-        let is_taken = before.any(|other| other.name == parsed.name);
-        check_route(parsed, is_taken, trunks, findings);
-    }
-}
-
-/// Checks a route against its trunk; `is_taken`: another route has its name.
-pub(super) fn check_route(
-    parsed: &route::Parsed,
-    is_taken: bool,
-    trunks: &[Arc<Trunk>],
-    findings: &mut Findings,
-) {
-    let what = format!("route \"{}\"", parsed.name);
-    if is_taken {
-        let remedy = "give each route its own name: CDRs show it";
-        let place = parsed.name_place.clone();
-        findings.field_error(&what, "name", place, "another route has this name", remedy);
-    }
-    let Some(route) = &parsed.route else { return };
-    let Some(trunk) = trunks.iter().find(|trunk| trunk.id == route.destination) else { return };
-    let place = parsed.destination_place.clone();
-    if trunk.direction == Direction::Inbound {
-        let problem = format!("trunk \"{}\" is inbound only", trunk.name);
-        let remedy = "write direction = \"both\" at the trunk, or name another trunk";
-        findings.field_error(&what, "destination", place, problem, remedy);
-    } else if route.enabled && !trunk.enabled {
-        let text = format!("trunk \"{}\" is disabled, so calls are refused", trunk.name);
-        findings.field_warning(&what, "destination", place, text, "enable the trunk");
+/// Routes name trunks and groups alike.
+pub(super) fn check_names(trunks: &[Parsed], groups: &[Group], findings: &mut Findings) {
+    for parsed in trunks {
+        if groups.iter().any(|group| group.name == parsed.trunk.name) {
+            let problem = "a failover group has this name";
+            let remedy = "give trunks and groups different names: routes name either";
+            field_error(parsed, "name", findings, problem, remedy);
+        }
     }
 }
 
@@ -145,12 +115,16 @@ fn same_name(other: &Trunk, parsed: &Parsed, findings: &mut Findings) {
     }
 }
 
-/// Rule 8.
+/// Rule 8. Members of one failover group stand for each other, with the same numbers too.
 fn same_number(other: &Trunk, parsed: &Parsed, findings: &mut Findings) {
+    let group = |trunk: &Trunk| trunk.failover_group.map(|membership| membership.group);
+    if group(other).is_some() && group(other) == group(&parsed.trunk) {
+        return;
+    }
     for number in &parsed.trunk.numbers {
         if let Some(taken) = other.numbers.iter().find(|taken| taken.overlaps(number)) {
             let problem = format!("{number} overlaps {taken} of trunk \"{}\"", other.name);
-            let remedy = "let each number belong to one trunk";
+            let remedy = "let each number belong to one trunk, or to one failover group's";
             field_error(parsed, "virtual_phone_number", findings, problem, remedy);
         }
     }

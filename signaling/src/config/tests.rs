@@ -6,6 +6,10 @@ use sdp::{Codec, Security};
 use sip::endpoint::Transport;
 
 use super::*;
+
+mod paths;
+
+use crate::route::Destination;
 use crate::trunk::identity::{CallerIdPolicy, DiversionStyle, SendRpid};
 use crate::trunk::{Cidr, Direction, Host, IncomingCallPolicy, LearnFrom, Nat, SecureRtp, TrunkId};
 
@@ -103,7 +107,8 @@ fn a_whole_configuration() {
     assert!(matches!(pbx.policy().security, Security::Secure { suites, .. } if suites.len() == 5));
     assert_eq!(pbx.server_names(), ["pbx.example"]);
     let route = config.routes.iter().next().unwrap();
-    assert_eq!((route.from_trunk, route.destination), (Some(TrunkId(1)), TrunkId(2)));
+    assert_eq!(route.from_trunk, Some(TrunkId(1)));
+    assert_eq!(route.destination, Destination::Trunk(TrunkId(2)));
     assert_eq!(route.ring_limit, Duration::from_secs(20));
     assert_eq!(config.warnings.len(), 1, "{:?}", config.warnings);
     assert!(config.warnings[0].contains("disabled"));
@@ -278,7 +283,6 @@ fn values_that_are_not_carried_out_are_refused_by_name() {
     for (key, value, supported) in [
         ("sip_alg", "true", "false"),
         ("keepalive", "true", "false"),
-        ("failover_group", "\"g1\"", "NONE"),
         ("create_subscriptions", "\"ALLOW\"", "DENY"),
         ("audio_tones", "\"ON EARLY MEDIA\"", "NO AUDIO TONES"),
         ("send_media", "\"INBAND\"", "RFC2833"),
@@ -295,12 +299,6 @@ fn values_that_are_not_carried_out_are_refused_by_name() {
         assert!(shown.problem.contains(value.trim_matches('"')), "{shown:?}");
         assert!(shown.remedy.contains(supported), "{shown:?}");
         assert_eq!(shown.what, format!("trunk \"t\" field {key}"));
-    }
-    for field in ["emergency = true\n", "schedule = \"night\"\n", "called = \"^0\"\n"] {
-        let route = format!("[[route]]\nname = \"r\"\ndestination = \"t\"\n{field}");
-        let (line, _, problem) = only(trunk(&route));
-        assert!(problem.contains("not carried out by this version"), "{problem}");
-        assert_eq!(line, 14);
     }
 }
 
@@ -593,7 +591,7 @@ fn routes_lead_to_trunks_that_take_calls() {
     let route = |fields: &str| trunk(&format!("[[route]]\nname = \"r\"\n{fields}"));
     assert!(route("destination = \"t\"\nfrom_trunk = \"any\"\n").is_ok());
     assert!(only(route("")).2.contains("leads nowhere"));
-    assert!(only(route("destination = \"u\"\n")).2.contains("there is no trunk \"u\""));
+    assert!(only(route("destination = \"u\"\n")).2.contains("no trunk or failover group \"u\""));
     assert!(only(route("destination = \"t\"\nfrom_trunk = \"u\"\n")).2.contains("no trunk"));
     assert!(only(route("destination = \"t\"\nprepend = \"a b\"\n")).2.contains("number"));
     let twice = "destination = \"t\"\n[[route]]\nname = \"r\"\ndestination = \"t\"\n";

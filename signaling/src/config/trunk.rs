@@ -13,11 +13,12 @@ use sdp::Codec;
 use sip::digest::Credentials;
 use sip::endpoint::Transport;
 
-use super::Environment;
 use super::error::Place;
 use super::identity;
 use super::section::{At, Section, alternatives};
 use super::sections::Sip;
+use super::{Environment, group, numbering};
+use crate::group::Group;
 use crate::secret::Secret;
 use crate::trunk::timer::{INTERVAL_S, INTERVAL_S_MAX, MIN_S, TimerPolicy, TimerRules};
 use crate::trunk::{
@@ -45,6 +46,7 @@ pub(super) fn read(
     mut section: Section<'_, '_>,
     environment: Option<Environment<'_>>,
     sip: &Sip,
+    groups: &[Group],
 ) -> Parsed {
     let name = name(id, &mut section);
     refuse_absent_behaviour(&mut section);
@@ -97,6 +99,9 @@ pub(super) fn read(
         learn_from: learn_from(&mut section, nat),
         rtp_timeout: timeout(&mut section, "rtp_timeout", RTP_TIMEOUT_DEFAULT),
         hold_timeout: timeout(&mut section, "hold_timeout", HOLD_TIMEOUT_DEFAULT),
+        failover_group: group::membership(&mut section, groups),
+        hunting: group::own_hunting(&mut section),
+        numbering: numbering::read(&mut section),
     };
     let mut places: HashMap<_, _> =
         RULED.into_iter().map(|key| (key, section.place_of(key))).collect();
@@ -124,11 +129,6 @@ fn name(id: TrunkId, section: &mut Section<'_, '_>) -> String {
 
 /// Fields of the form whose behaviour is absent, each with the values that are true today.
 fn refuse_absent_behaviour(section: &mut Section<'_, '_>) {
-    if let Some(group) = section.string("failover_group")
-        && !group.value.eq_ignore_ascii_case("none")
-    {
-        section.unsupported("failover_group", &group.value, "\"NONE\"");
-    }
     for key in ["sip_alg", "keepalive"] {
         if section.boolean(key).is_some_and(|flag| flag.value) {
             section.unsupported(key, "true", "false");

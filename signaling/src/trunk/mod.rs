@@ -29,6 +29,8 @@ use sdp::{Codec, Policy, Security, Suite};
 use sip::digest::Credentials;
 use sip::endpoint::Transport;
 
+use crate::group::{Membership, OwnHunting};
+use crate::route::Numbering;
 use crate::secret::Secret;
 
 pub use attribution::{Called, Origin, PeerIdentity, Unattributed, attribute, belongs};
@@ -144,6 +146,12 @@ pub struct Trunk {
     pub rtp_timeout: Option<Duration>,
     /// The same for a direction on hold.
     pub hold_timeout: Option<Duration>,
+    /// Its place in a failover group.
+    pub failover_group: Option<Membership>,
+    /// When a hunt gives it up, where that is not as its group says.
+    pub hunting: OwnHunting,
+    /// How it writes telephone numbers.
+    pub numbering: Numbering,
 }
 
 impl Trunk {

@@ -120,6 +120,12 @@ impl Endpoint {
         Ok(())
     }
 
+    /// Whether the peer has answered an INVITE provisionally, 100 included, and not finally. No
+    /// event tells of 100: who waits asks when its time is up.
+    pub fn is_proceeding(&self, client: ClientId) -> bool {
+        self.clients.get(&client).is_some_and(super::client::Client::is_proceeding)
+    }
+
     /// Sends a CANCEL that was asked for, once a provisional response allows it (RFC 3261 §9.1).
     pub(super) fn send_wanted_cancel(&mut self, now: Instant, id: ClientId) {
         let Some(client) = self.clients.get_mut(&id) else { return };

@@ -55,6 +55,7 @@ impl Shard {
                     Ask::Drain { reply, .. } => drop(reply.send(Drained::Empty)),
                     Ask::Resume { reply, .. } => drop(reply.send(())),
                     Ask::Close(reply) => drop(reply.send(())),
+                    Ask::Explain { reply, .. } => drop(reply),
                     Ask::UnknownCallers(reply) => {
                         drop(reply.send(unknown.lock().unwrap().clone()));
                     }

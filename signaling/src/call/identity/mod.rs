@@ -15,6 +15,7 @@ mod tests;
 use bytes::Bytes;
 use sip::wire::{HeaderName, Headers, Host, NameAddr, ParseError, Request, SipUri, Uri};
 
+use crate::route::Numbering;
 use crate::trunk::Trunk;
 use crate::trunk::identity::{CallerIdPolicy, IdentityRules};
 
@@ -94,6 +95,11 @@ impl Caller {
         self.user.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned()
     }
 
+    /// Brings the number from its trunk's writing into ours.
+    pub fn read_by(&mut self, numbering: &Numbering) {
+        self.user = self.user.take().map(|user| rewritten(user, |text| numbering.caller_in(text)));
+    }
+
     /// What `trunk` is told, by a gateway called `host`.
     ///
     /// # Errors
@@ -102,6 +108,7 @@ impl Caller {
         let rules = &trunk.identity;
         let user = self.presented(trunk)?;
         let own = rules.caller_id_policy == CallerIdPolicy::Trunk || user != self.user;
+        let user = user.map(|user| rewritten(user, |text| trunk.numbering.caller_out(text)));
         let display = self.display.clone().filter(|_| !own);
         let host = Host::parse(trunk.from_domain.as_deref().unwrap_or(host).as_bytes())?;
         let at = Place { host: &host, user_phone: rules.user_phone };
@@ -131,7 +138,9 @@ impl Caller {
             CallerIdPolicy::Trunk => Ok(own().or(theirs)),
             CallerIdPolicy::DenyForeign => {
                 let text = theirs.as_deref().and_then(|user| std::str::from_utf8(user).ok());
-                let is_own = text.is_some_and(|user| trunk.owns_number(user));
+                let written = text.map(|user| trunk.numbering.caller_out(user));
+                let owns = |user: &str| trunk.owns_number(user);
+                let is_own = text.is_some_and(owns) || written.as_deref().is_some_and(owns);
                 if is_own { Ok(theirs) } else { Err(Unshowable::Foreign) }
             }
         }
@@ -179,6 +188,14 @@ impl Place<'_> {
 
     fn address(&self, user: Bytes, display: Option<Bytes>) -> NameAddr {
         NameAddr { display, ..NameAddr::new(Uri::Sip(self.uri(user))) }
+    }
+}
+
+/// A number in another writing. What is no text stays as it is.
+fn rewritten(user: Bytes, write: impl FnOnce(&str) -> String) -> Bytes {
+    match std::str::from_utf8(&user) {
+        Ok(text) => Bytes::from(write(text)),
+        Err(_) => user,
     }
 }
 

@@ -2,15 +2,15 @@
 //! told. The test pumps it, so that it acts at known moments.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use abi::handover::{Link, Listener, Offer};
 use abi::{
-    Command, Counter, Event, FlowId, FlowSnapshot, FlowTally, Host, Open, Reason, Request, Shape,
-    Update, doorbell,
+    Command, Counter, Event, Family, FlowId, FlowSnapshot, FlowTally, Host, Open, Reason, Request,
+    Shape, Update, doorbell,
 };
 
 use crate::media::Media;
@@ -116,8 +116,12 @@ impl Plane {
         let latest = self.latest.insert(open.flow.index, open.flow.generation).unwrap_or(0);
         assert!(open.flow.generation > latest, "generations are never used twice");
         self.next_port = if self.next_port > 50_000 { 20_000 } else { self.next_port + 2 };
-        let rtp = SocketAddr::from(([192, 0, 2, 1], self.next_port));
-        let rtcp = SocketAddr::from(([192, 0, 2, 1], self.next_port + 1));
+        let address: IpAddr = match open.family {
+            Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+            Family::V4 | Family::Any => Ipv4Addr::new(192, 0, 2, 1).into(),
+        };
+        let rtp = SocketAddr::from((address, self.next_port));
+        let rtcp = SocketAddr::from((address, self.next_port + 1));
         let flow = Flow { id: open.flow, rtp, packets: 0 };
         let taken = self.flows.insert(open.flow.index, flow);
         assert!(taken.is_none(), "a slot is opened only after its last flow was closed");

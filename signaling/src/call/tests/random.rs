@@ -9,13 +9,16 @@ use serde_json::Value;
 use sip::endpoint::{ClientId, DialogId, ServerId};
 use sip::wire::{Method, Request};
 
-use super::rig::{CARRIER, Carrier, PBX, Pbx, Rig, Who};
+use super::hunting;
+use super::rig::{CARRIER, Carrier, PBX, Pbx, Rig, Second, Third, Who};
 
 const CALLS: usize = 3_000;
 /// Calls a second.
 const PACE: u64 = 10;
 /// Calls a second that are more than the trunk may have.
 const PACE_HIGH: u64 = 40;
+/// What a callee may do that is asked alone; beyond that come answers that move a hunt on.
+const WAYS_ALONE: u64 = 12;
 
 /// Something that a test does to a rig at a moment.
 enum Deed {
@@ -34,6 +37,7 @@ enum Deed {
 
 struct Storm {
     rig: Rig,
+    ways: u64,
     dice: Dice,
     deeds: BTreeMap<(Instant, usize), Deed>,
     planned: usize,
@@ -44,7 +48,8 @@ struct Storm {
 #[test]
 fn a_storm_of_calls_leaves_nothing() {
     for seed in [1, 2] {
-        let mut storm = Storm::new(seed, CALLS, PACE, "");
+        let rig = Rig::with(&format!("storm-{seed}"), "", "", "ring_limit = 15");
+        let mut storm = Storm::new(seed, rig, CALLS, PACE, WAYS_ALONE);
         storm.blow();
         let Storm { mut rig, placed, .. } = storm;
         rig.cut = None;
@@ -75,7 +80,8 @@ fn a_storm_of_calls_leaves_nothing() {
 #[test]
 fn a_hundred_thousand_endings_leak_no_place() {
     let calls = 100_000;
-    let mut storm = Storm::new(3, calls, PACE_HIGH, "max_concurrent_calls = 100");
+    let rig = Rig::with("storm-places", "max_concurrent_calls = 100", "", "ring_limit = 15");
+    let mut storm = Storm::new(3, rig, calls, PACE_HIGH, WAYS_ALONE);
     storm.blow();
     let Storm { mut rig, .. } = storm;
     rig.cut = None;
@@ -91,11 +97,53 @@ fn a_hundred_thousand_endings_leak_no_place() {
     assert!(refused > 10_000 && carried > 10_000, "{refused} refused, {carried} carried");
 }
 
+/// The same through a group of three carriers, of which one is small: each call is asked of several.
+#[test]
+fn a_storm_of_hunts_leaves_nothing() {
+    for (seed, group) in [
+        (3, "strategy = \"round_robin\"\nhunt_after_ringing = true"),
+        (4, "strategy = \"weighted\"\nreach_timer = 1\nprogress_timer = 2"),
+        (5, "strategy = \"least_loaded\"\nfailover_codes = [480, 486, 503]"),
+    ] {
+        let small = "max_concurrent_calls = 20";
+        let rig =
+            hunting::group(&format!("storm-{seed}"), group, ["", "", small], "ring_limit = 9");
+        let mut storm = Storm::new(seed, rig, CALLS, PACE, 16);
+        storm.blow();
+        let mut rig = storm.rig;
+        rig.cut = None;
+        rig.plane.stopped = false;
+        rig.seconds(200);
+        for who in [Carrier, Second, Third] {
+            assert!(rig.times_asked(who) > CALLS / 30, "seed {seed}: {who:?} was asked");
+        }
+        let admission = &rig.gateway.admission;
+        let trunks = rig.gateway.trunks.iter();
+        let held: Vec<_> = trunks.map(|trunk| admission.used(trunk.id).all()).collect();
+        assert_eq!(held, [0; 4], "seed {seed}: places are held by nobody");
+        let records = rig.finish();
+        let hunted = |record: &&serde_json::Value| {
+            record["attempts"].as_array().is_some_and(|attempts| attempts.len() > 1)
+        };
+        let count = records.iter().filter(hunted).count();
+        assert!(count > CALLS / 10, "seed {seed}: {count} calls were hunted");
+        let most = records.iter().filter_map(|record| Some(record["attempts"].as_array()?.len()));
+        assert!(most.max() <= Some(3), "seed {seed}: three members, one address each");
+        let late = |record: &&serde_json::Value| {
+            let attempts = record["attempts"].as_array();
+            attempts.is_some_and(|all| all.iter().any(|attempt| attempt["late"] == true))
+        };
+        assert!(records.iter().any(|record| late(&record)), "seed {seed}: some answered too late");
+    }
+}
+
 impl Storm {
-    fn new(seed: u64, calls: usize, pace: u64, carrier: &str) -> Self {
-        let rig = Rig::with(&format!("storm-{seed}"), carrier, "", "ring_limit = 15");
+    /// `ways` are what a callee may do, see [`Storm::plan_answer`].
+    fn new(seed: u64, rig: Rig, calls: usize, pace: u64, ways: u64) -> Self {
+        let is_group = ways > WAYS_ALONE;
         let mut storm = Self {
             rig,
+            ways,
             dice: Dice(seed),
             deeds: BTreeMap::new(),
             planned: 0,
@@ -103,7 +151,7 @@ impl Storm {
             seen: BTreeSet::new(),
         };
         for n in 0..calls {
-            let who = if storm.dice.below(2) == 0 { Carrier } else { Pbx };
+            let who = if storm.dice.below(2) == 0 && !is_group { Carrier } else { Pbx };
             storm.after(n as u64 * 1_000 / pace + storm.dice.0 % 100, Deed::Place(who));
         }
         for minute in 0..calls as u64 / pace / 60 {
@@ -193,7 +241,7 @@ impl Storm {
 
     /// Decides what becomes of new INVITEs and of new dialogs.
     fn plan(&mut self) {
-        for who in [Carrier, Pbx] {
+        for who in [Carrier, Pbx, Second, Third] {
             while let Some((id, invite)) = self.rig.peer(who).invites.pop_front() {
                 self.plan_answer(who, id, &invite);
             }
@@ -225,7 +273,7 @@ impl Storm {
             _ => {}
         }
         let then = first + self.dice.below(6_000);
-        let (status, body) = match self.dice.below(12) {
+        let (status, body) = match self.dice.below(self.ways) {
             0 => (486, None),
             1 => (302, None),
             2 => (480, None),
@@ -233,6 +281,9 @@ impl Storm {
             4 => (200, Some(String::from("v=0\r\nnonsense\r\n"))),
             // Rings until somebody gives up; a CANCEL may get lost.
             5 => return self.after(100_000, Deed::Answer(who, id, 480, None)),
+            12 | 13 => (503, None),
+            14 => (500, None),
+            15 => (408, None),
             _ => (200, Some(usual)),
         };
         self.after(then, Deed::Answer(who, id, status, body));

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,14 +24,18 @@ use sip::wire::{HeaderName, Message, Method, Request, Response};
 use super::peer::{Peer, message};
 use super::plane::{Plane, SHAPE};
 use crate::admission::Admission;
+use crate::call::plan::explain_call;
 use crate::call::{Calls, Desk, Index, Settings};
 use crate::cdr::Writer;
 use crate::config;
 use crate::feed::Feed;
+use crate::group::Groups;
 use crate::media::Media;
 use crate::route::Routes;
+use crate::route::{Explanation, Query};
+use crate::trunk::table::Addresses;
 use crate::trunk::tally::Tallies;
-use crate::trunk::{Health, TrunkId, TrunkTable};
+use crate::trunk::{Health, Host, TrunkId, TrunkTable};
 
 /// How long a message is on its way.
 pub const DELAY: Duration = Duration::from_millis(5);
@@ -43,21 +48,28 @@ pub const PBX: TrunkId = TrunkId(2);
 pub enum Who {
     Carrier,
     Pbx,
+    /// Carriers of trunks that only some tests configure.
+    Second,
+    Third,
 }
-pub use Who::{Carrier, Pbx};
+pub use Who::{Carrier, Pbx, Second, Third};
+
+const ALL: [Who; 4] = [Carrier, Pbx, Second, Third];
 
 impl Who {
     pub fn other(self) -> Self {
         match self {
             Carrier => Pbx,
-            Pbx => Carrier,
+            Pbx | Second | Third => Carrier,
         }
     }
 
-    fn trunk(self) -> TrunkId {
+    fn trunk(self) -> &'static str {
         match self {
-            Carrier => CARRIER,
-            Pbx => PBX,
+            Carrier => "carrier",
+            Pbx => "pbx",
+            Second => "second",
+            Third => "third",
         }
     }
 }
@@ -71,6 +83,10 @@ pub struct Rig {
     pub plane: Plane,
     pub carrier: Peer,
     pub pbx: Peer,
+    pub second: Peer,
+    pub third: Peer,
+    /// A peer that is another address of the second one's trunk.
+    pub shared: Option<Who>,
     /// By arrival and order of sending: to a peer or from it.
     flying: BTreeMap<(Instant, u64), (Who, bool, Bytes)>,
     sent: u64,
@@ -99,6 +115,7 @@ pub struct Gateway {
     pub media: Media,
     pub trunks: TrunkTable,
     pub routes: Routes,
+    pub groups: Groups,
     pub settings: Settings,
     pub cdrs: Writer,
     pub index: Index,
@@ -133,6 +150,7 @@ impl Rig {
             media,
             trunks: TrunkTable::new(config.trunks.clone()),
             routes: config.routes.clone(),
+            groups: config.plan().groups,
             settings: Settings {
                 advertise: Vec::new(),
                 host: config.sip.host(),
@@ -157,6 +175,9 @@ impl Rig {
             plane,
             carrier: Peer::new(11, Transport::Udp, "192.0.2.10:5060", "192.0.2.1:5060"),
             pbx: Peer::new(12, Transport::Tls, "192.0.2.20:5061", "192.0.2.1:5061"),
+            second: Peer::new(13, Transport::Udp, "192.0.2.30:5060", "192.0.2.1:5060"),
+            third: Peer::new(14, Transport::Udp, "192.0.2.40:5060", "192.0.2.1:5060"),
+            shared: None,
             flying: BTreeMap::new(),
             sent: 0,
             told: Vec::new(),
@@ -187,6 +208,7 @@ impl Rig {
             media: &mut gateway.media,
             trunks: &gateway.trunks,
             routes: &gateway.routes,
+            groups: &gateway.groups,
             settings: &gateway.settings,
             cdrs: &gateway.cdrs,
             entropy: &mut entropy,
@@ -203,7 +225,25 @@ impl Rig {
         match who {
             Carrier => &mut self.carrier,
             Pbx => &mut self.pbx,
+            Second => &mut self.second,
+            Third => &mut self.third,
         }
+    }
+
+    fn tag(&self, who: Who) -> Option<u32> {
+        let whose = if self.shared == Some(who) { Second } else { who };
+        self.gateway.trunks.by_name(whose.trunk()).map(|trunk| trunk.id.tag())
+    }
+
+    /// The second carrier's host is a name for these addresses.
+    pub fn second_resolves_to(&mut self, addresses: &[&str]) {
+        let current = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        let names = [(String::from("second.example"), Addresses { current, retired: Vec::new() })];
+        let mut trunks: Vec<_> = self.gateway.trunks.iter().cloned().map(Arc::new).collect();
+        for trunk in trunks.iter_mut().filter(|trunk| trunk.name == "second") {
+            Arc::make_mut(trunk).host = Host::Name(String::from("second.example"));
+        }
+        self.gateway.trunks = TrunkTable::new(trunks).resolved(&names.into_iter().collect());
     }
 
     /// Lets time pass.
@@ -233,10 +273,9 @@ impl Rig {
         let deadline = self.gateway.index.deadlines.first().map(|(at, _)| *at);
         let arrival = self.flying.first_key_value().map(|((at, _), _)| *at);
         let media = self.gateway.media.due(self.now);
-        [self.gateway.due, self.carrier.due, self.pbx.due, deadline, arrival, media]
-            .into_iter()
-            .flatten()
-            .min()
+        let peers = [self.carrier.due, self.pbx.due, self.second.due, self.third.due];
+        let gateway = [self.gateway.due, deadline, arrival, media];
+        peers.into_iter().chain(gateway).flatten().min()
     }
 
     /// Everything that is due now, until nothing is.
@@ -246,7 +285,7 @@ impl Rig {
             busy |= self.notices();
             self.tend();
             busy |= self.drain_gateway();
-            for who in [Carrier, Pbx] {
+            for who in ALL {
                 let now = self.now;
                 for bytes in self.peer(who).drain(now) {
                     busy = true;
@@ -295,10 +334,9 @@ impl Rig {
     }
 
     fn transmit(&mut self, hop: Hop, bytes: Bytes) {
-        let peers = [Carrier, Pbx];
-        let whose = peers.into_iter().find(|who| who.trunk().tag() == hop.tag);
-        let who = whose.expect("each message belongs to a trunk");
-        assert_eq!(hop.remote, self.peer(who).address, "nothing is sent elsewhere");
+        let whose = ALL.into_iter().find(|who| self.peer(*who).address == hop.remote);
+        let who = whose.expect("nothing is sent elsewhere");
+        assert_eq!(self.tag(who), Some(hop.tag), "each message belongs to a trunk");
         assert_eq!(hop.transport, self.peer(who).transport);
         self.told.push((who, bytes.clone()));
         self.fly(who, true, bytes);
@@ -353,7 +391,7 @@ impl Rig {
     }
 
     fn hop(&mut self, who: Who) -> Hop {
-        let tag = who.trunk().tag();
+        let tag = self.tag(who).expect("the peer's trunk is configured");
         let peer = self.peer(who);
         let connection = u64::from(peer.transport.is_reliable()) * 7;
         Hop { transport: peer.transport, remote: peer.address, connection, tag }
@@ -375,6 +413,23 @@ impl Rig {
         let client = self.peer(who).call(now, invite);
         self.turn();
         client
+    }
+
+    /// How a call of the pbx would be routed now.
+    pub fn explain(&mut self, called: &str) -> Explanation {
+        let mut told = None;
+        self.act(|_, desk| {
+            let query = Query { from: PBX, called, caller: "+4940111", at: desk.wall };
+            told = Some(explain_call(desk, &query));
+        });
+        told.expect("there is a desk")
+    }
+
+    /// How many INVITEs were sent to a peer, repetitions included.
+    pub fn times_asked(&self, who: Who) -> usize {
+        let invites =
+            self.told.iter().filter(|(to, bytes)| *to == who && bytes.starts_with(b"INVITE"));
+        invites.count()
     }
 
     /// The INVITE that reached a peer.
@@ -556,7 +611,7 @@ impl Rig {
         assert!(index.clients.is_empty() && index.servers.is_empty() && index.dialogs.is_empty());
         assert!(index.deadlines.is_empty() && index.stopping.is_empty());
         assert_eq!(self.gateway.endpoint.counts(), Counts::default(), "gateway");
-        for who in [Carrier, Pbx] {
+        for who in ALL {
             assert_eq!(self.peer(who).counts(), Counts::default(), "{who:?}");
             assert!(self.peer(who).live.is_empty(), "{who:?} still talks");
         }
@@ -573,7 +628,7 @@ impl Rig {
                 let secure = line.contains(" RTP/SAVP ");
                 assert_eq!(secure, *who == Pbx, "{who:?}: {text}");
             }
-            if *who == Carrier {
+            if *who != Pbx {
                 assert!(!text.to_lowercase().contains("crypto"), "{text}");
                 assert!(!text.contains("inline"), "{text}");
             }

@@ -14,7 +14,13 @@ fn config() -> Config {
 
 fn around(config: &Config) -> Surroundings<'_> {
     let base = Path::new("/etc/trunkline");
-    Surroundings { sip: &config.sip, base, trunks: &config.trunks, routes: &config.routes }
+    Surroundings {
+        sip: &config.sip,
+        base,
+        trunks: &config.trunks,
+        groups: &config.groups,
+        routes: &config.routes,
+    }
 }
 
 fn refused(object: serde_json::Value, id: u32) -> Vec<Finding> {
