@@ -74,10 +74,13 @@ pub struct Entry {
     pub id: u32,
     /// Its name.
     pub name: String,
-    /// What it was, secrets masked.
-    pub before: Value,
-    /// What it is, secrets masked.
-    pub after: Value,
+    /// What it was, secrets masked: JSON, kept as the text that was hashed, because a number may
+    /// be another text after it was read.
+    #[serde(serialize_with = "as_json")]
+    pub before: String,
+    /// What it is, secrets masked: JSON.
+    #[serde(serialize_with = "as_json")]
+    pub after: String,
     /// Hash of this entry and, through `previous`, of all before it.
     #[serde(serialize_with = "hexadecimal")]
     pub hash: Hash,
@@ -98,8 +101,8 @@ impl Draft {
             kind: self.kind,
             id: self.id,
             name: self.name,
-            before: self.before,
-            after: self.after,
+            before: self.before.to_string(),
+            after: self.after.to_string(),
             hash: [0; 32],
             previous,
         };
@@ -115,7 +118,6 @@ impl Entry {
         digest.update(self.previous);
         digest.update(self.number.to_be_bytes());
         digest.update(self.id.to_be_bytes());
-        let (before, after) = (self.before.to_string(), self.after.to_string());
         let texts = [
             &self.at,
             &self.actor,
@@ -123,8 +125,8 @@ impl Entry {
             &self.action,
             &self.kind,
             &self.name,
-            &before,
-            &after,
+            &self.before,
+            &self.after,
         ];
         for text in texts {
             digest.update((text.len() as u64).to_be_bytes());
@@ -223,6 +225,10 @@ pub fn digits(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+fn as_json<S: serde::Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serde_json::from_str::<Value>(text).unwrap_or_default().serialize(serializer)
+}
+
 fn hexadecimal<S: serde::Serializer>(hash: &Hash, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&digits(hash))
 }
@@ -281,8 +287,8 @@ mod tests {
             |e| e.kind.push('x'),
             |e| e.id += 1,
             |e| e.name.push('x'),
-            |e| e.before = Value::Bool(true),
-            |e| e.after = Value::Null,
+            |e| e.before = String::from("true"),
+            |e| e.after = String::from("null"),
         ];
         for (index, change) in changes.into_iter().enumerate() {
             let mut entries = chain();

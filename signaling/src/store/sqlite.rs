@@ -302,8 +302,8 @@ fn append(transaction: &Transaction<'_>, entry: &Entry) -> Result<(), StoreError
             entry.kind,
             entry.id,
             entry.name,
-            entry.before.to_string(),
-            entry.after.to_string(),
+            entry.before,
+            entry.after,
             entry.hash,
             entry.previous
         ],

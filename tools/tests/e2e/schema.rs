@@ -15,7 +15,7 @@ const TIME: &str = "60";
 #[test]
 fn nothing_that_schemathesis_makes_up_is_a_server_error() {
     let place = Place::new();
-    let mut gateway = start(&place, "warn");
+    let mut gateway = start(&place, "info");
     let operator = Operator::new(&place);
     operator.ask(&["trunks", "add", "a", "host=192.0.2.1"]);
     operator.ask(&["routes", "add", "r", "destination=a"]);
@@ -27,7 +27,8 @@ fn nothing_that_schemathesis_makes_up_is_a_server_error() {
         .args(["--phases", "examples,coverage,fuzzing"])
         // Events have no end; a revoked token would refuse everything that follows.
         .args(["--exclude-path", "/events", "--exclude-path", "/tokens/{id}"])
-        .args(["--exclude-path", "/trunks/{id}/test", "--max-time", TIME])
+        // It makes up no SQLite files; what is none is refused by the unit tests.
+        .args(["--exclude-operation-id", "put_backup", "--max-time", TIME])
         .current_dir(&place.directory)
         .stdin(Stdio::null())
         .output()

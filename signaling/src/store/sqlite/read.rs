@@ -151,14 +151,8 @@ pub(super) fn head(connection: &Connection) -> Result<Chain, StoreError> {
 }
 
 fn entry(cells: &Cells<'_>) -> Result<Entry, StoreError> {
-    let number: u64 = cells.get(0)?;
-    let json = |index: usize| -> Result<serde_json::Value, StoreError> {
-        let text: String = cells.get(index)?;
-        serde_json::from_str(&text)
-            .map_err(|error| corrupt(&format!("audit entry {number}"), &error.to_string()))
-    };
     Ok(Entry {
-        number,
+        number: cells.get(0)?,
         at: cells.get(1)?,
         actor: cells.get(2)?,
         source: cells.get(3)?,
@@ -166,8 +160,8 @@ fn entry(cells: &Cells<'_>) -> Result<Entry, StoreError> {
         kind: cells.get(5)?,
         id: cells.get(6)?,
         name: cells.get(7)?,
-        before: json(8)?,
-        after: json(9)?,
+        before: cells.get(8)?,
+        after: cells.get(9)?,
         hash: cells.get(10)?,
         previous: cells.get(11)?,
     })

@@ -96,7 +96,8 @@ fn found(scratch: &Scratch) -> Option<(String, String, String, u64)> {
     let entries = log(&store);
     let object = catalog.get(Kind::Trunk, 1)?;
     let last = entries.iter().rev().find(|entry| entry.kind == "trunk" && entry.id == 1).unwrap();
-    assert_eq!(last.after["host"], object.text("host"), "the log tells of what is there");
+    let after: serde_json::Value = serde_json::from_str(&last.after).unwrap();
+    assert_eq!(after["host"], object.text("host"), "the log tells of what is there");
     Some((
         object.name.clone(),
         object.text("host").to_owned(),

@@ -219,3 +219,25 @@ fn a_token_that_could_be_guessed_is_refused() {
     assert!(store.ask_blocking(move |keeper| keeper.admit(Some(&secret))).unwrap().is_none());
     assert!(store.catalog().token(&chosen, jiff::Timestamp::now()).is_some());
 }
+
+#[test]
+fn numbers_that_read_as_another_text_do_not_break_the_log() {
+    let scratch = Scratch::new("numbers");
+    let store = scratch.open().unwrap();
+    for (index, number) in
+        ["5e-324", "1.7976931348623157e308", "123456789012345678901234567890", "0.1e-17", "-0.0"]
+            .into_iter()
+            .enumerate()
+    {
+        let text = format!("{{\"name\": \"t{index}\", \"x\": {number}}}");
+        let fields = document(serde_json::from_str(&text).unwrap());
+        create(&store, Kind::Trunk, fields).unwrap();
+    }
+    for seed in 1..200_u64 {
+        let number = f64::from_bits(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) & !(1 << 62));
+        let fields = document(json!({"name": format!("n{seed}"), "x": number}));
+        create(&store, Kind::Trunk, fields).unwrap();
+    }
+    drop(store);
+    assert_eq!(log(&scratch.open().unwrap()).len(), 204, "and it holds");
+}

@@ -96,7 +96,8 @@ fn a_backup_brings_back_what_was_and_the_log_says_so() {
     assert!(catalog.by_name(Kind::Trunk, "a").is_some());
     let entries = log(&store);
     let last = entries.last().unwrap();
-    assert_eq!((last.action.as_str(), &last.before["audit_entries"]), ("restore", &json!(3)));
+    let before: serde_json::Value = serde_json::from_str(&last.before).unwrap();
+    assert_eq!((last.action.as_str(), &before["audit_entries"]), ("restore", &json!(3)));
     let c = create(&store, Kind::Trunk, trunk("c")).unwrap();
     assert!(c.id > b.id, "number {} is not given out again", b.id);
     drop(store);
