@@ -208,7 +208,7 @@ fn media_numbers_and_names() {
         ("gather_us = 1001\n", "1001 is out of range"),
         ("flows = 65537\n", "65537 is out of range"),
         ("workers = 65\n", "65 is out of range"),
-        ("backend = \"xdp\"\n", "is not a value of this field"),
+        ("backend = \"dpdk\"\n", "is not a value of this field"),
         ("user = \"root\"\n", "other than root"),
         ("prompts = \"\"\n", "the path is empty"),
     ] {
