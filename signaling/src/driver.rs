@@ -23,13 +23,14 @@ use crate::cdr::Writer;
 use crate::drain::Drains;
 use crate::feed::{Feed, News};
 use crate::gate::Gate;
+use crate::locate::Memory;
 use crate::media::{Bells, Media};
 use crate::net::{Inbound, Net};
 use crate::plan::{LivePlan, View};
 use crate::trunk::health::Around;
 use crate::trunk::nat::force_rport;
 use crate::trunk::tally::Tallies;
-use crate::trunk::{Health, Origin, Registrations, TrunkId};
+use crate::trunk::{Health, Origin, Registrations, TrunkId, registrations};
 use crate::watch::{Bell, watch};
 use crate::{End, Entropy};
 
@@ -50,6 +51,7 @@ pub struct World {
     pub cdrs: Writer,
     pub entropy: Entropy,
     pub index: Index,
+    pub memory: Memory,
     pub admission: Admission,
     pub health: Health,
     pub tallies: Tallies,
@@ -92,10 +94,30 @@ impl World {
             cdrs: &self.cdrs,
             entropy: &mut *self.entropy,
             index: &mut self.index,
+            memory: &mut self.memory,
             admission: &mut self.admission,
             health: &mut self.health,
             tallies: &mut self.tallies,
             feed: &self.feed,
+        }
+    }
+}
+
+impl World {
+    /// What registrations work with.
+    fn around<'a>(
+        &'a mut self,
+        now: Instant,
+        view: &'a View,
+        contact: &'a dyn Fn(&Hop) -> String,
+    ) -> registrations::Around<'a> {
+        registrations::Around {
+            now,
+            endpoint: &mut self.endpoint,
+            trunks: &view.table,
+            memory: &mut self.memory,
+            contact,
+            entropy: &mut *self.entropy,
         }
     }
 }
@@ -166,7 +188,7 @@ impl Shard {
         }
     }
 
-    fn wait(&self, now: Instant, stopping: Option<Instant>, attach_at: Instant) -> Duration {
+    fn wait(&mut self, now: Instant, stopping: Option<Instant>, attach_at: Instant) -> Duration {
         let attach = (!self.attached).then_some(attach_at);
         let deadlines = [
             self.due,
@@ -192,9 +214,9 @@ impl Shard {
         }
         self.calls.tend(&mut self.world.desk(now, &view));
         self.world.media.tend(now);
-        let (names, World { endpoint, entropy, .. }) = (self.net.names(), &mut self.world);
+        let names = self.net.names();
         let contact = |hop: &Hop| names.plain_contact(hop);
-        self.registrations.tend(now, endpoint, &view.table, &contact, &mut **entropy);
+        self.registrations.tend(&mut self.world.around(now, &view, &contact));
         self.look_after(now, &view);
         self.world.endpoint.handle_input(now, Input::Timer);
         self.drain(now, &view);
@@ -209,6 +231,9 @@ impl Shard {
         self.world.tallies.retain(is_known);
         let mut desk = self.world.desk(now, view);
         self.calls.stop_those(&mut desk, "the trunk was deleted", |trunk| !is_known(trunk));
+        let names = self.net.names();
+        let contact = |hop: &Hop| names.plain_contact(hop);
+        self.registrations.follow(&mut self.world.around(now, view, &contact));
         tracing::info!(trunks = view.plan.trunks.len(), generation = view.generation, "new plan");
     }
 
@@ -305,12 +330,10 @@ impl Shard {
     }
 
     fn event(&mut self, now: Instant, view: &View, event: Event) {
-        let World { endpoint, entropy, .. } = &mut self.world;
-        let Some(event) =
-            self.registrations.take(now, endpoint, &view.table, &mut **entropy, event)
-        else {
-            return;
-        };
+        let names = self.net.names();
+        let contact = |hop: &Hop| names.plain_contact(hop);
+        let mut around = self.world.around(now, view, &contact);
+        let Some(event) = self.registrations.take(&mut around, event) else { return };
         let Some(event) = self.world.health.take(now, &view.table, event) else { return };
         let mut desk = self.world.desk(now, view);
         match event {
@@ -334,9 +357,9 @@ impl Shard {
     }
 
     fn unregister(&mut self) {
-        let (names, trunks) = (self.net.names(), self.plan.table());
+        let (names, view) = (self.net.names(), self.plan.view());
         let contact = |hop: &Hop| names.plain_contact(hop);
-        self.registrations.stop(Instant::now(), &mut self.world.endpoint, &trunks, &contact);
+        self.registrations.stop(&mut self.world.around(Instant::now(), &view, &contact));
     }
 
     fn close_records(&mut self, reason: &str) {

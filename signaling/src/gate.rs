@@ -49,11 +49,7 @@ impl Gate {
         request: &Request,
         dialog: Option<TrunkId>,
     ) -> Result<TrunkId, Option<UnknownCaller>> {
-        let called = called(&request.uri);
-        if let Some(trunk) = dialog.filter(|trunk| belongs(trunks, origin, called, *trunk)) {
-            return Ok(trunk);
-        }
-        attribute(trunks, origin, called)
+        decide(trunks, origin, request, dialog)
             .map_err(|reason| self.turn_away(net, hop, origin, request, reason))
     }
 
@@ -100,6 +96,21 @@ impl Gate {
     }
 }
 
+/// The verdict itself. A request inside a dialog of a trunk may come from wherever that trunk does;
+/// any other has to name its trunk by itself.
+fn decide(
+    trunks: &TrunkTable,
+    origin: &Origin,
+    request: &Request,
+    dialog: Option<TrunkId>,
+) -> Result<TrunkId, Unattributed> {
+    let called = called(&request.uri);
+    match dialog.filter(|trunk| belongs(trunks, origin, called, *trunk)) {
+        Some(trunk) => Ok(trunk),
+        None => attribute(trunks, origin, called),
+    }
+}
+
 fn called(uri: &Uri) -> Called<'_> {
     match uri {
         Uri::Sip(uri) => Called::from(uri),
@@ -117,3 +128,6 @@ fn forbidden(request: &Request) -> Bytes {
     }
     response.to_bytes()
 }
+
+#[cfg(test)]
+mod matrix;

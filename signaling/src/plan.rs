@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::group::{Group, Groups};
 use crate::route::Routes;
-use crate::trunk::table::Addresses;
+use crate::trunk::table::Names;
 use crate::trunk::{Trunk, TrunkId, TrunkTable};
 
 /// Trunks and routes. A part that did not change may be shared with the plan before.
@@ -109,7 +109,7 @@ type Preparation = Box<dyn Fn(&Plan) -> bool + Send>;
 
 struct Newest {
     view: View,
-    names: HashMap<String, Addresses>,
+    names: Names,
 }
 
 impl LivePlan {
@@ -117,7 +117,7 @@ impl LivePlan {
     pub fn new(plan: Plan) -> Self {
         let table = Arc::new(TrunkTable::new(plan.trunks.iter().cloned()));
         let view = View { plan: Arc::new(plan), table, generation: 1 };
-        let newest = RwLock::new(Newest { view, names: HashMap::new() });
+        let newest = RwLock::new(Newest { view, names: Names::default() });
         let generation = watch::Sender::new(1);
         let (bells, preparations) = (Mutex::default(), Mutex::default());
         Self(Arc::new(Shared { newest, generation, bells, preparations }))
@@ -164,8 +164,8 @@ impl LivePlan {
         preparations.push(Box::new(prepare));
     }
 
-    /// Tells what names stand for. A name that is absent has no address.
-    pub fn resolve(&self, names: HashMap<String, Addresses>) {
+    /// Tells what places stand for. A place that is absent has no address.
+    pub fn resolve(&self, names: Names) {
         let mut newest = self.0.newest.write().unwrap_or_else(PoisonError::into_inner);
         newest.view.table = Arc::new(newest.view.table.resolved(&names));
         newest.names = names;
@@ -194,6 +194,8 @@ impl std::fmt::Debug for LivePlan {
 mod tests {
     use super::*;
     use crate::config;
+    use crate::locate::Located;
+    use std::net::SocketAddr;
     use std::path::Path;
 
     const TEXT: &str = "[sip]\nudp = [\"192.0.2.1:5060\"]\n[[trunk]]\nname = \"a\"\n\
@@ -204,9 +206,10 @@ mod tests {
         config::parse(text, Path::new(".")).unwrap_or_else(|errors| panic!("{errors}")).plan()
     }
 
-    fn addresses(address: &str) -> HashMap<String, Addresses> {
-        let found = Addresses { current: vec![address.parse().unwrap()], retired: Vec::new() };
-        HashMap::from([(String::from("a.example"), found)])
+    fn addresses(address: &str) -> Names {
+        let found = Located::literal(SocketAddr::new(address.parse().unwrap(), 5060));
+        let place = plan(TEXT).trunks[0].places().remove(0);
+        Arc::new(HashMap::from([(place, found)]))
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::drain::Drains;
 use crate::driver::{Attachment, Shard, World};
 use crate::feed::Feed;
 use crate::gate::Gate;
+use crate::locate::Memory;
 use crate::media::{Bells, Media};
 use crate::net::{self, NetError};
 use crate::plan::{LivePlan, Plan};
@@ -148,6 +149,7 @@ pub fn run(mut config: Config, stopped: Receiver<End>) -> Result<(), StartError>
             cdrs,
             entropy,
             index: Index::default(),
+            memory: Memory::default(),
             admission: Admission::default(),
             health: Health::default(),
             tallies: Tallies::default(),

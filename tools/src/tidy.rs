@@ -54,7 +54,7 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ("signaling/sdp", &[]),
     ("dataplane/rtp", &[]),
     ("dataplane/abi", &[]),
-    ("signaling", &["sip", "sdp", "abi"]),
+    ("signaling", &["sip", "sdp", "rtp", "abi"]),
     ("dataplane", &["rtp", "abi"]),
     ("bench", &["sip", "sdp", "rtp", "abi"]),
     ("tools", &["sip", "sdp", "rtp", "abi", "signaling", "dataplane", "bench"]),

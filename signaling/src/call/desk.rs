@@ -17,6 +17,7 @@ use crate::admission::{Admission, Bound};
 use crate::cdr::{Record, Writer};
 use crate::feed::{CallNews, Feed, LiveCall, News, Step};
 use crate::group::Groups;
+use crate::locate::Memory;
 use crate::media::{Media, Token};
 use crate::route::Routes;
 use crate::trunk::tally::Tallies;
@@ -55,6 +56,8 @@ pub struct Desk<'a> {
     pub cdrs: &'a Writer,
     pub entropy: &'a mut dyn FnMut(&mut [u8]),
     pub index: &'a mut Index,
+    /// Which addresses failed lately, and routes of registrars.
+    pub memory: &'a mut Memory,
     /// Slots of trunks.
     pub admission: &'a mut Admission,
     /// Who can be called.

@@ -78,9 +78,11 @@ pub fn callee_invite(
         .ok_or(Refusal { status: StatusCode::TOO_MANY_HOPS, reason: "Max-Forwards is 0" })?;
     let headers = &mut request.headers;
     headers.push(HeaderName::MaxForwards, left.to_string());
-    if let Some(proxy) = &trunk.outbound_proxy {
-        let port = proxy.port.map(|p| format!(":{p}")).unwrap_or_default();
-        headers.push(HeaderName::Route, format!("<sip:{}{port};lr>", proxy.host));
+    if let Some(route) = trunk.proxy_route() {
+        headers.push(HeaderName::Route, route);
+    }
+    for route in desk.memory.service_route(trunk.id) {
+        headers.push(HeaderName::Route, route.clone());
     }
     let shown = common.who.toward(trunk, &desk.settings.host, &uri).map_err(unshowable)?;
     headers.push(HeaderName::From, shown.from);

@@ -40,7 +40,7 @@ use crate::trunk::{Trunk, TrunkId};
 pub use error::{Checked, ConfigErrors, Finding};
 pub use media::{Media, MediaBackend};
 pub use object::{Surroundings, group_from_json, route_from_json, trunk_from_json};
-pub use sections::{Cdr, Http, Log, LogFormat, Run, Sip, Store};
+pub use sections::{Cdr, Dns, Http, Log, LogFormat, Run, Sip, Store};
 
 use error::Findings;
 use section::Section;
@@ -53,6 +53,8 @@ pub struct Config {
     pub sip: Sip,
     /// `[media]`
     pub media: Media,
+    /// `[dns]`
+    pub dns: Dns,
     /// `[run]`
     pub run: Run,
     /// `[cdr]`
@@ -137,6 +139,7 @@ fn read(
     let sip = sections::sip(Section::new("[sip]", table(&root, "sip"), base, &mut findings));
     let media =
         media::read(Section::new("[media]", table(&root, "media"), base, &mut findings), &sip);
+    let dns = sections::dns(Section::new("[dns]", table(&root, "dns"), base, &mut findings));
     let run = sections::run(Section::new("[run]", table(&root, "run"), base, &mut findings));
     let cdr = sections::cdr(Section::new("[cdr]", table(&root, "cdr"), base, &mut findings), &run);
     let store =
@@ -144,14 +147,7 @@ fn read(
     let section = Section::new("[http]", table(&root, "http"), base, &mut findings);
     let http = sections::http(section, store.as_ref());
     let log = sections::log(Section::new("[log]", table(&root, "log"), base, &mut findings));
-    let mut parsed = Vec::new();
-    for row in rows(&root, "group") {
-        let id = GroupId(place(parsed.len()));
-        let section = Section::new(String::new(), Some(row), base, &mut findings);
-        parsed.push(group::read(id, section));
-    }
-    paths::check_groups(&parsed, &mut findings);
-    let groups: Vec<Group> = parsed.into_iter().map(|parsed| parsed.group).collect();
+    let groups = groups(&root, base, &mut findings);
     let mut parsed = Vec::new();
     for row in rows(&root, "trunk") {
         let id = TrunkId(place(parsed.len()));
@@ -170,11 +166,34 @@ fn read(
     paths::check_routes(&parsed, &trunks, &groups, &mut findings);
     let routes = Routes::new(parsed.into_iter().filter_map(|parsed| parsed.route).collect());
     let (base, warnings) = (base.to_owned(), Vec::new());
-    let config =
-        Config { sip, media, run, cdr, store, http, log, base, trunks, groups, routes, warnings };
+    let config = Config {
+        sip,
+        media,
+        dns,
+        run,
+        cdr,
+        store,
+        http,
+        log,
+        base,
+        trunks,
+        groups,
+        routes,
+        warnings,
+    };
     let checked = findings.conclude(config).map_err(broken)?;
     let warnings = checked.warnings.iter().map(|warning| warning.line_of(file)).collect();
     Ok(Config { warnings, ..checked.value })
+}
+
+fn groups(root: &Table, base: &Path, findings: &mut Findings) -> Vec<Group> {
+    let mut parsed = Vec::new();
+    for row in rows(root, "group") {
+        let id = GroupId(place(parsed.len()));
+        parsed.push(group::read(id, Section::new(String::new(), Some(row), base, findings)));
+    }
+    paths::check_groups(&parsed, findings);
+    parsed.into_iter().map(|parsed| parsed.group).collect()
 }
 
 /// The id of the file's next row: its place, from 1.
@@ -211,7 +230,7 @@ fn rows<'a>(root: &'a Table, name: &str) -> impl Iterator<Item = &'a Table> {
     rows.unwrap_or_default().iter().filter_map(|row| row.value.as_table())
 }
 
-const TABLES: [&str; 7] = ["sip", "media", "run", "cdr", "store", "http", "log"];
+const TABLES: [&str; 8] = ["sip", "media", "dns", "run", "cdr", "store", "http", "log"];
 const LISTS: [&str; 3] = ["trunk", "group", "route"];
 
 /// Where the runtime directory is when the file does not say.

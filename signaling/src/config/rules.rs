@@ -167,7 +167,7 @@ fn disjoint_certificates(a: &Trunk, b: &Trunk) -> bool {
 /// by the longer one.
 fn shared_source(a: &Trunk, b: &Trunk) -> Option<String> {
     let hosts = |trunk: &Trunk| -> Vec<Host> {
-        let proxy = trunk.outbound_proxy.as_ref().map(|proxy| proxy.host.clone());
+        let proxy = trunk.outbound_proxy.iter().map(|proxy| proxy.host.clone());
         std::iter::once(trunk.host.clone()).chain(proxy).collect()
     };
     let networks = |trunk: &Trunk| -> Vec<Cidr> {

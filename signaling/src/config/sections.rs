@@ -41,6 +41,13 @@ impl Sip {
     }
 }
 
+/// `[dns]`: who is asked for names.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Dns {
+    /// Servers; without any, those of the system (`/etc/resolv.conf`).
+    pub servers: Vec<SocketAddr>,
+}
+
 /// `[run]`: files of the running process.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Run {
@@ -140,6 +147,16 @@ pub(super) fn sip(mut section: Section<'_, '_>) -> Sip {
     Sip { udp, tcp, tls, tls_certificate, tls_key, tls_ca, advertise }
 }
 
+pub(super) fn dns(mut section: Section<'_, '_>) -> Dns {
+    let servers = section.sockets("servers");
+    if servers.len() > DNS_SERVERS_MAX {
+        let problem = format!("{} servers", servers.len());
+        section.error("servers", problem, format!("keep at most {DNS_SERVERS_MAX}"));
+    }
+    section.finish();
+    Dns { servers }
+}
+
 pub(super) fn run(mut section: Section<'_, '_>) -> Run {
     let directory = section.path("directory");
     let grace = section.integer("orphan_grace", 0..ORPHAN_GRACE_SECONDS_MAX + 1);
@@ -222,6 +239,8 @@ const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 /// Where the API listens when the file does not say.
 pub const HTTP_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// DNS servers: more are never asked before patience ends.
+pub const DNS_SERVERS_MAX: usize = 8;
 /// Listeners per transport.
 pub const LISTENERS_MAX: usize = 16;
 /// Longest grace of orphaned flows, in seconds.

@@ -290,7 +290,6 @@ fn values_that_are_not_carried_out_are_refused_by_name() {
         ("direct_media", "\"yes\"", "no"),
         ("secure_rtp", "\"preferred\"", "required"),
         ("allow", "\"T38\"", "PCMA"),
-        ("outbound_proxy", "\"a.example,b.example\"", "one proxy"),
     ] {
         let errors = trunk(&format!("{key} = {value}\n")).unwrap_err().errors;
         assert_eq!(errors.len(), 1, "{errors:#?}");
@@ -575,6 +574,42 @@ fn proxies() {
         });
         assert_eq!(got, want.map(|(host, port)| (host.to_owned(), port)), "{text}");
     }
+    let several =
+        first(trunk("outbound_proxy = \"a.example:5070, sip:b.example;lr ,192.0.2.9\"\n"));
+    let hops: Vec<String> = several
+        .next_hops()
+        .iter()
+        .map(|place| format!("{}:{}", place.host, place.port_or_default()))
+        .collect();
+    assert_eq!(hops, ["a.example:5070", "b.example:5060", "192.0.2.9:5060"]);
+    assert_eq!(several.places().len(), 4, "the host is a source as well");
+    assert_eq!(several.proxy_route().as_deref(), Some("<sip:a.example:5070;lr>"));
+    refused("outbound_proxy = \"a.example,a.example\"\n", "outbound_proxy", "twice");
+    let five = "outbound_proxy = \"a.test,b.test,c.test,d.test,e.test\"\n";
+    refused(five, "outbound_proxy", "5 proxies");
+}
+
+#[test]
+fn dns_servers_are_addresses_with_ports() {
+    let read = |dns: &str| {
+        super::parse(&format!("[sip]\nudp = [\"192.0.2.1:5060\"]\n[dns]\n{dns}"), Path::new("."))
+    };
+    assert!(read("").unwrap().dns.servers.is_empty(), "the system's");
+    let two = read("servers = [\"192.0.2.53:53\", \"[2001:db8::53]:5353\"]\n").unwrap();
+    assert_eq!(
+        two.dns.servers,
+        ["192.0.2.53:53", "[2001:db8::53]:5353"].map(|s| s.parse().unwrap())
+    );
+    for (text, problem) in [
+        ("servers = [\"192.0.2.53\"]\n", "no address with a port"),
+        ("server = [\"192.0.2.53:53\"]\n", "no field of this name"),
+    ] {
+        let errors = read(text).unwrap_err().errors;
+        assert!(errors[0].problem.contains(problem), "{errors:?}");
+    }
+    let many: Vec<String> = (0..9).map(|n| format!("\"192.0.2.{n}:53\"")).collect();
+    let errors = read(&format!("servers = [{}]\n", many.join(", "))).unwrap_err().errors;
+    assert!(errors[0].problem.contains("9 servers"), "{errors:?}");
 }
 
 #[test]

@@ -463,17 +463,29 @@ fn host(section: &mut Section<'_, '_>) -> Host {
     })
 }
 
-/// `host`, `host:port` or a sip/sips URI.
-fn outbound_proxy(section: &mut Section<'_, '_>, transport: Transport) -> Option<Proxy> {
-    let text = section.string("outbound_proxy")?.value;
-    if text.trim().is_empty() {
-        return None;
+/// Up to four, separated by commas, each `host`, `host:port` or a sip/sips URI.
+fn outbound_proxy(section: &mut Section<'_, '_>, transport: Transport) -> Vec<Proxy> {
+    let Some(text) = section.string("outbound_proxy") else { return Vec::new() };
+    let parts = text.value.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let mut proxies: Vec<Proxy> = Vec::new();
+    for part in parts {
+        match one_proxy(section, part, transport) {
+            Some(proxy) if proxies.contains(&proxy) => {
+                section.error("outbound_proxy", format!("{part} is listed twice"), "remove one");
+            }
+            Some(proxy) => proxies.push(proxy),
+            None => {}
+        }
     }
-    if text.contains(',') {
-        section.unsupported("outbound_proxy", &text, "one proxy");
-        return None;
+    if proxies.len() > PROXIES_MAX {
+        let problem = format!("{} proxies", proxies.len());
+        section.error("outbound_proxy", problem, format!("keep at most {PROXIES_MAX}"));
     }
-    let lower = text.trim().to_ascii_lowercase();
+    proxies
+}
+
+fn one_proxy(section: &mut Section<'_, '_>, text: &str, transport: Transport) -> Option<Proxy> {
+    let lower = text.to_ascii_lowercase();
     let (sips, rest) = match (lower.strip_prefix("sips:"), lower.strip_prefix("sip:")) {
         (Some(rest), _) => (true, rest),
         (_, Some(rest)) => (false, rest),
@@ -757,3 +769,5 @@ pub const CALLS_MAX: u32 = 1_000_000;
 pub const CPS_MAX: u32 = 10_000;
 /// Longest password.
 pub const PASSWORD_BYTES_MAX: usize = 256;
+/// Outbound proxies of one trunk.
+pub const PROXIES_MAX: usize = 4;

@@ -63,7 +63,9 @@ async fn open(core: &Core, connection: &Connection) -> Result<Opened, Fault> {
     if transport != Transport::Tls {
         return Ok(Opened::Plain(socket, origin));
     }
-    let handshake = timeout(core.limits.tls_handshake, core.tls.connect(trunk, socket));
+    let table = core.plan.table();
+    let hop = trunk.and_then(|id| Some((id, table.host_at(id, remote)?)));
+    let handshake = timeout(core.limits.tls_handshake, core.tls.connect(hop, socket));
     match handshake.await {
         Ok(Ok((socket, peer))) => {
             origin.peer = peer.map(Arc::new);

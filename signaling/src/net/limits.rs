@@ -24,6 +24,8 @@ pub struct Limits {
     pub write_queue_bytes: usize,
     /// How long one write may make no progress.
     pub write: Duration,
+    /// How long a start waits for the DNS; what it does not know then comes later.
+    pub first_lookup: Duration,
     /// How long stopping waits for queues to drain.
     pub stop: Duration,
 }
@@ -40,6 +42,7 @@ impl Default for Limits {
             idle: Duration::from_secs(900),
             write_queue_bytes: 1 << 20,
             write: Duration::from_secs(10),
+            first_lookup: Duration::from_secs(2),
             stop: Duration::from_secs(1),
         }
     }

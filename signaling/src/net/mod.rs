@@ -21,14 +21,13 @@ mod holder;
 mod limits;
 mod listen;
 mod table;
-pub mod tls;
+mod tls;
 mod udp;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use bytes::Bytes;
 use crossbeam::channel::Sender;
@@ -37,16 +36,19 @@ use sip::wire::{Message, ParseError};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
+use crate::locate::resolver::{Reach, Resolver};
+use crate::locate::{Dns, Families};
 use crate::plan::LivePlan;
+use crate::probe::{Kit, MediaPlace, Patience, Probes};
 use crate::trunk::attribution::TOKEN_PARAMETER;
 use crate::trunk::health::Fault;
-use crate::trunk::resolve::{REFRESH_INTERVAL, Resolver};
 use crate::trunk::{Host, Origin, TrunkId};
 
 pub use counters::Counts;
 pub use error::{NetError, explain};
 pub use limits::Limits;
 pub use listen::Listener;
+pub use tls::{EXPIRY_WARNING_DAYS, Files as TlsFiles, Inspection, Shown, TlsFault, inspect};
 
 use connection::Connection;
 use counters::Counters;
@@ -104,6 +106,7 @@ pub struct Net(Arc<Handle>);
 struct Handle {
     core: Arc<Core>,
     commands: mpsc::UnboundedSender<Command>,
+    probes: Probes,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -160,8 +163,21 @@ pub fn start_with(
 ) -> Result<Net, NetError> {
     let tls = tls::Tls::load(config)?;
     let (listeners, sockets) = listen::open(&config.sip)?;
-    let mut resolver = Resolver::new(plan.clone());
-    resolver.refresh(Instant::now());
+    let dns = Dns::new(&config.dns.servers);
+    let reach = reach(&listeners);
+    let probes = Probes::new(Kit {
+        dns: dns.clone(),
+        reach,
+        sip: config.sip.clone(),
+        listeners: listeners.iter().map(|one| (one.transport, one.local)).collect(),
+        media: MediaPlace {
+            addresses: config.media.addresses.clone(),
+            advertise: config.media.advertise.clone(),
+            ports: config.media.ports.clone(),
+        },
+        patience: Patience::default(),
+    });
+    let mut resolver = Resolver::new(plan.clone(), dns, reach);
     let core = Arc::new(Core {
         listeners,
         table: Mutex::new(Table::default()),
@@ -183,9 +199,10 @@ pub fn start_with(
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(2)
         .build()
         .map_err(NetError::Runtime)?;
+    // A start finds its trunks located, unless the DNS is slow; then they come later.
+    runtime.block_on(resolver.first(limits.first_lookup));
     let (commands, queue) = mpsc::unbounded_channel();
     let shared = Arc::clone(&core);
     let thread = std::thread::Builder::new()
@@ -196,7 +213,18 @@ pub fn start_with(
             runtime.shutdown_background();
         })
         .map_err(NetError::Runtime)?;
-    Ok(Net(Arc::new(Handle { core, commands, thread: Mutex::new(Some(thread)) })))
+    let thread = Mutex::new(Some(thread));
+    Ok(Net(Arc::new(Handle { core, commands, probes, thread })))
+}
+
+/// The address families that each transport's listeners can reach.
+fn reach(listeners: &Listeners) -> Reach {
+    let of = |transport| {
+        let fitting = listeners.iter().filter(|listener| listener.transport == transport);
+        let locals: Vec<SocketAddr> = fitting.map(|listener| listener.local).collect();
+        Families::of(locals.into_iter())
+    };
+    Reach { udp: of(Transport::Udp), tcp: of(Transport::Tcp), tls: of(Transport::Tls) }
 }
 
 /// The edge's main task: starts the others, then serves commands until told to stop.
@@ -212,9 +240,7 @@ async fn edge(
     for (listener, socket) in sockets.accepting {
         tokio::spawn(accept::accept(Arc::clone(&core), listener, socket));
     }
-    if resolver.is_needed() {
-        tokio::spawn(keep_resolving(resolver));
-    }
+    tokio::spawn(resolver.run());
     while let Some(command) = commands.recv().await {
         match command {
             Command::Dial { connection, queue } => {
@@ -228,20 +254,6 @@ async fn edge(
     core.table().close_all();
     while !core.table().is_empty() && tokio::time::Instant::now() < deadline {
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-    }
-}
-
-async fn keep_resolving(mut resolver: Resolver) {
-    loop {
-        tokio::time::sleep(REFRESH_INTERVAL).await;
-        let refreshed = tokio::task::spawn_blocking(move || {
-            resolver.refresh(Instant::now());
-            resolver
-        });
-        match refreshed.await {
-            Ok(back) => resolver = back,
-            Err(_) => return,
-        }
     }
 }
 
@@ -344,6 +356,11 @@ impl Net {
         self.0.core.plan.clone()
     }
 
+    /// Tests of connections, apart from calls.
+    pub fn probes(&self) -> Probes {
+        self.0.probes.clone()
+    }
+
     /// Where we listen, with the ports that the kernel gave where 0 was asked.
     pub fn listeners(&self) -> impl Iterator<Item = Listener> + '_ {
         self.0.core.listeners.iter()
@@ -411,6 +428,6 @@ impl Drop for Handle {
 }
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;

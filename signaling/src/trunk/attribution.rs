@@ -203,7 +203,8 @@ pub fn belongs<'a>(
     id: TrunkId,
 ) -> bool {
     if let Some(own) = origin.opened_for {
-        return own == id && table.get(id).is_some();
+        let same = |trunk: &Trunk| trunk.transport == origin.transport;
+        return own == id && table.get(id).is_some_and(same);
     }
     table.claims(origin.source.ip()).iter().any(|(claiming, _)| *claiming == id)
         && table.get(id).is_some_and(|trunk| fits(trunk, origin, called.into()).is_ok())

@@ -328,13 +328,14 @@ fn is_good(trunk: &Trunk, code: u16) -> bool {
 
 /// An OPTIONS to the trunk's peer (RFC 3261 §11.1), the same way as calls.
 fn options(trunk: &Trunk, around: &Around<'_>, hop: &Hop) -> Option<Request> {
-    let port = trunk.port.map(|port| format!(":{port}")).unwrap_or_default();
-    let uri = format!("sip:{}{port}", trunk.host);
+    let uri = trunk.domain_uri("");
     let mut request = Request::new(Method::Options, Uri::parse(uri.as_bytes()).ok()?);
     let headers = &mut request.headers;
-    if let Some(proxy) = &trunk.outbound_proxy {
-        let port = proxy.port.map(|port| format!(":{port}")).unwrap_or_default();
-        headers.push(HeaderName::Route, format!("<sip:{}{port};lr>", proxy.host));
+    if let Some(route) = trunk.proxy_route() {
+        headers.push(HeaderName::Route, route);
+    }
+    for route in around.registrations.route_set(trunk.id) {
+        headers.push(HeaderName::Route, route.clone());
     }
     let user = trunk.from_user.as_ref().or(trunk.username.as_ref());
     let user = user.map(|user| format!("{user}@")).unwrap_or_default();

@@ -12,7 +12,6 @@ pub mod nat;
 pub mod number;
 pub mod registration;
 pub mod registrations;
-pub mod resolve;
 pub mod source;
 pub mod status;
 pub mod table;
@@ -30,6 +29,7 @@ use sip::digest::Credentials;
 use sip::endpoint::Transport;
 
 use crate::group::{Membership, OwnHunting};
+use crate::locate::Place;
 use crate::route::Numbering;
 use crate::secret::Secret;
 
@@ -81,8 +81,9 @@ pub struct Trunk {
     pub direction: Direction,
     /// SIP domain of the peer: Request-URI, To, and next hop without an outbound proxy.
     pub host: Host,
-    /// Where every out-of-dialog request goes instead, with a loose Route.
-    pub outbound_proxy: Option<Proxy>,
+    /// Where every out-of-dialog request goes instead, with a loose Route: up to four, tried in
+    /// order.
+    pub outbound_proxy: Vec<Proxy>,
     /// Numbers that belong to this trunk (`virtual_phone_number`); empty means none declared.
     pub numbers: Vec<Number>,
     /// Account name and digest user.
@@ -162,10 +163,50 @@ impl Trunk {
 
     /// Next hop as configured: the outbound proxy, else the host.
     pub fn next_hop(&self) -> (&Host, u16) {
-        match &self.outbound_proxy {
+        match self.outbound_proxy.first() {
             Some(proxy) => (&proxy.host, proxy.port.unwrap_or(self.transport.default_port())),
             None => (&self.host, self.port_or_default()),
         }
+    }
+
+    /// Every next hop of out-of-dialog requests, first choice first.
+    pub fn next_hops(&self) -> Vec<Place> {
+        let proxies = self.outbound_proxy.iter();
+        let proxies = proxies.map(|proxy| self.place(&proxy.host, proxy.port));
+        let mut hops: Vec<Place> = proxies.collect();
+        if hops.is_empty() {
+            hops.push(self.place(&self.host, self.port));
+        }
+        hops
+    }
+
+    /// Every place that belongs to the peer: its next hops and its host.
+    pub fn places(&self) -> Vec<Place> {
+        let mut places = self.next_hops();
+        let host = self.place(&self.host, self.port);
+        if !places.contains(&host) {
+            places.push(host);
+        }
+        places
+    }
+
+    fn place(&self, host: &Host, port: Option<u16>) -> Place {
+        Place { host: host.clone(), port, transport: self.transport }
+    }
+
+    /// The loose Route that out-of-dialog requests carry when there is an outbound proxy. All of
+    /// one trunk's proxies serve one domain, so each of them takes the first one's name.
+    pub fn proxy_route(&self) -> Option<String> {
+        let proxy = self.outbound_proxy.first()?;
+        let port = proxy.port.map(|port| format!(":{port}")).unwrap_or_default();
+        Some(format!("<sip:{}{port};lr>", proxy.host))
+    }
+
+    /// The peer's domain as a URI, with a user unless that is empty.
+    pub fn domain_uri(&self, user: &str) -> String {
+        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
+        let at = if user.is_empty() { "" } else { "@" };
+        format!("sip:{user}{at}{}{port}", self.host)
     }
 
     /// What session descriptions on this trunk may say.
@@ -213,10 +254,15 @@ impl Trunk {
     /// Names of which a server's certificate must carry one when we connect: `tls_peer_names`,
     /// else the next hop's own name (RFC 5922 §7.1). Empty when a pin says it all.
     pub fn server_names(&self) -> Vec<String> {
+        self.server_names_at(self.next_hop().0)
+    }
+
+    /// The same for one of several next hops.
+    pub fn server_names_at(&self, host: &Host) -> Vec<String> {
         match &self.tls {
             Some(tls) if !tls.peer_names.is_empty() => tls.peer_names.clone(),
             Some(tls) if tls.pin.is_some() => Vec::new(),
-            _ => match self.next_hop().0 {
+            _ => match host {
                 Host::Address(address) => vec![address.to_string()],
                 Host::Name(name) => vec![name.clone()],
             },
@@ -248,7 +294,7 @@ pub struct Probing {
 }
 
 /// A peer's host as configured.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Host {
     /// A literal address.
     Address(IpAddr),

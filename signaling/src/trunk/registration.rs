@@ -5,20 +5,26 @@
 //!               due                   200
 //!   Waiting ───────────► Asking ───────────────► Waiting (80 % of what was granted)
 //!      ▲                  │  ▲ 401, 407: answered, three tries
-//!      │                  └──┘ 423: the registrar's minimum
+//!      │                  └──┘ 423: the registrar's minimum; 439: without RFC 5626
 //!      ├── 403, 404, 405, wrong password ◄──┤  half an hour
-//!      └── anything else ◄──────────────────┘  next target at once, then 30 s doubling to 30 min
+//!      └── anything else ◄──────────────────┘  next address at once, then 30 s doubling to 30 min
 //! ```
 //! There is never more than one REGISTER on its way, and it never stops trying.
 
+mod account;
+pub mod limits;
+
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sip::digest::{Credentials, client};
-use sip::wire::{HeaderName, Method, Request, Response, Uri};
+use sip::digest::client;
+use sip::wire::{HeaderName, Request, Response};
 
-use super::attribution::TOKEN_PARAMETER;
 use super::{Trunk, TrunkId};
+
+use account::{Account, Round};
+pub use limits::*;
 
 /// Fills a buffer with random bytes.
 pub type Entropy<'e> = &'e mut dyn FnMut(&mut [u8]);
@@ -32,49 +38,55 @@ pub struct Registration {
     cseq: u32,
     /// Expires that is asked for.
     expires: u32,
-    /// Which of the trunk's addresses is asked.
-    target: usize,
+    /// Whether RFC 5626 is asked for.
+    outbound: bool,
+    /// Our Contact in the last REGISTER, without user and token.
+    contact: String,
+    /// Which address is asked: the one that worked, until it does not.
+    target: Option<SocketAddr>,
+    /// Addresses that failed in this round.
+    tried: Vec<SocketAddr>,
+    /// The longest Retry-After of this round.
+    wait: Duration,
     /// The last back-off; zero after a success.
     back_off: Duration,
+    /// The connection that carries the registration.
+    flow: Option<Flow>,
+    /// Connections in a row that were lost when young.
+    flaps: u32,
     /// The registrar may still hold a binding of ours.
     bound: bool,
+    service_route: Vec<Bytes>,
     status: Status,
-}
-
-#[derive(Debug)]
-struct Account {
-    trunk: TrunkId,
-    /// Request-URI: the registrar's domain.
-    registrar: String,
-    /// To and From.
-    address: String,
-    route: Option<String>,
-    call_id: String,
-    credentials: Credentials,
-    token: String,
-    contact_user: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     /// Nothing is on its way; the next REGISTER leaves at this moment.
     Waiting(Instant),
-    /// A REGISTER is on its way; challenges that it has met.
-    Asking(Challenges),
-    /// The binding is being removed; challenges that this has met.
-    Leaving(Challenges),
+    /// A REGISTER is on its way; what it has met.
+    Asking(Met),
+    /// The binding is being removed; what this has met.
+    Leaving(Met),
     /// The trunk is given up; nothing leaves any more.
     Over,
 }
 
+/// Answers that one REGISTER has met.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-struct Challenges {
+struct Met {
     /// Answered with the password.
     answered: u8,
     /// Said that only the nonce was stale.
     stale: u8,
     /// The registrar's minimum has been taken over.
     raised: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Flow {
+    connection: u64,
+    since: Instant,
 }
 
 /// How the registration stands, for operators.
@@ -107,11 +119,21 @@ pub enum Standing {
 
 /// A REGISTER to send.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct Register {
     /// For `Endpoint::request`.
     pub request: Request,
-    /// Which of the trunk's targets it goes to.
-    pub target: usize,
+    /// Which of the trunk's addresses it goes to.
+    pub remote: SocketAddr,
+}
+
+/// What a registration needs of its trunk's surroundings when a REGISTER leaves.
+pub struct Way<'a> {
+    /// The trunk's addresses, best first.
+    pub targets: &'a [SocketAddr],
+    /// Our Contact URI toward one of them, without user and token.
+    pub contact: &'a dyn Fn(SocketAddr) -> String,
+    /// The Route to the outbound proxy, if there is one.
+    pub route: Option<&'a str>,
 }
 
 impl Registration {
@@ -123,34 +145,23 @@ impl Registration {
         spread: Duration,
         entropy: Entropy<'_>,
     ) -> Option<Self> {
-        let token = trunk.registration_token.as_ref().filter(|_| trunk.register)?;
-        let username = trunk.username.as_ref()?;
-        let number = trunk.numbers.first().map(|number| number.to_string());
-        let mut id = [0; 16];
-        entropy(&mut id);
-        let port = trunk.port.map(|port| format!(":{port}")).unwrap_or_default();
-        let account = Account {
-            trunk: trunk.id,
-            registrar: format!("sip:{}{port}", trunk.host),
-            address: format!("<sip:{username}@{}>", trunk.host),
-            route: trunk.outbound_proxy.as_ref().map(|proxy| {
-                let port = proxy.port.map(|port| format!(":{port}")).unwrap_or_default();
-                format!("<sip:{}{port};lr>", proxy.host)
-            }),
-            call_id: hex(&id),
-            credentials: trunk.credentials()?,
-            token: token.expose().clone(),
-            contact_user: number.unwrap_or_else(|| username.clone()),
-        };
+        let account = Account::new(trunk, entropy)?;
         let start = now + spread.mul_f64(fraction(entropy));
         Some(Self {
             account,
             state: State::Waiting(start),
             cseq: 0,
             expires: EXPIRES_ASKED,
-            target: 0,
+            outbound: trunk.transport.is_reliable(),
+            contact: String::new(),
+            target: None,
+            tried: Vec::new(),
+            wait: Duration::ZERO,
             back_off: Duration::ZERO,
+            flow: None,
+            flaps: 0,
             bound: false,
+            service_route: Vec::new(),
             status: Status {
                 standing: Standing::Registering,
                 reason: String::from("the first REGISTER is about to leave"),
@@ -165,9 +176,19 @@ impl Registration {
         self.account.trunk
     }
 
+    /// The trunk's name when it began.
+    pub fn name(&self) -> &str {
+        &self.account.name
+    }
+
     /// How it stands.
     pub fn status(&self) -> &Status {
         &self.status
+    }
+
+    /// The registrar's Service-Route: what requests of this trunk carry as Route (RFC 3608 §6.1).
+    pub fn service_route(&self) -> &[Bytes] {
+        &self.service_route
     }
 
     /// When [`Registration::poll`] will have something to send.
@@ -178,36 +199,49 @@ impl Registration {
         }
     }
 
-    /// The REGISTER that is due, if one is. `contact` is our Contact URI toward the trunk, without
-    /// user and token.
-    pub fn poll(&mut self, now: Instant, contact: &str) -> Option<Ask> {
-        match self.state {
-            State::Waiting(at) if at <= now => {
-                self.state = State::Asking(Challenges::default());
-                let request = self.request(contact, self.expires)?;
-                Some(Ask { request, target: self.target })
-            }
-            _ => None,
-        }
+    /// The address that is asked, or was last.
+    pub fn target(&self) -> Option<SocketAddr> {
+        self.target
     }
 
-    /// Takes a final answer. `Some` means that the request is to be issued again with these
-    /// headers. `targets` is how many addresses the trunk has.
+    /// Whether nothing will happen any more.
+    pub fn is_over(&self) -> bool {
+        self.state == State::Over
+    }
+
+    /// The REGISTER that is due, if one is. Without an address the registrar counts as silent.
+    pub fn poll(&mut self, now: Instant, way: &Way<'_>, entropy: Entropy<'_>) -> Option<Register> {
+        if self.due().is_none_or(|at| at > now) {
+            return None;
+        }
+        self.state = State::Asking(Met::default());
+        let target = self.choose(way.targets);
+        let sent = target.and_then(|remote| self.request(remote, way, self.expires));
+        if sent.is_none() {
+            self.status.code = None;
+            self.unreachable(now, "the host has no address", None, &[], entropy);
+        }
+        sent
+    }
+
+    /// Takes a final answer that came on `connection`. `Some` means that the request is to be
+    /// issued again with these headers.
     pub fn answered(
         &mut self,
         now: Instant,
         response: &Response,
-        targets: usize,
+        connection: u64,
+        targets: &[SocketAddr],
         entropy: Entropy<'_>,
     ) -> Option<Vec<(HeaderName, Bytes)>> {
         if response.status.is_provisional() {
             return None;
         }
         let code = response.status.code();
-        let challenges = match self.state {
-            State::Asking(challenges) => challenges,
-            State::Leaving(challenges) if code == 401 || code == 407 => {
-                return self.challenged_leaving(challenges, response, entropy);
+        let met = match self.state {
+            State::Asking(met) => met,
+            State::Leaving(met) if code == 401 || code == 407 => {
+                return self.challenged_leaving(met, response, entropy);
             }
             State::Leaving(_) => {
                 self.state = State::Over;
@@ -217,19 +251,22 @@ impl Registration {
         };
         self.status.code = Some(code);
         match code {
-            200..=299 => self.granted(now, response, entropy),
-            401 | 407 => return self.challenged(now, challenges, response, entropy),
+            200..=299 => self.granted(now, response, connection, entropy),
+            401 | 407 => return self.challenged(now, met, response, entropy),
             423 => match response.headers.min_expires() {
-                Ok(Some(least))
-                    if !challenges.raised && least > self.expires && least <= EXPIRES_MAX =>
-                {
-                    self.state = State::Asking(Challenges { raised: true, ..challenges });
+                Ok(Some(least)) if !met.raised && least > self.expires && least <= EXPIRES_MAX => {
+                    self.state = State::Asking(Met { raised: true, ..met });
                     self.expires = least;
                     self.cseq += 1;
                     return Some(vec![(HeaderName::Expires, least.to_string().into())]);
                 }
                 _ => self.refused(now, "423 without a usable Min-Expires", Standing::Rejected),
             },
+            439 if self.outbound => {
+                self.outbound = false;
+                self.cseq += 1;
+                return self.account.without_outbound(&self.contact);
+            }
             403..=405 => {
                 let reason = format!("the registrar refuses the account with {code}");
                 self.refused(now, &reason, Standing::Rejected);
@@ -244,65 +281,97 @@ impl Registration {
         None
     }
 
-    /// The REGISTER got no answer: timeout, transport, DNS or TLS.
-    pub fn failed(&mut self, now: Instant, targets: usize, entropy: Entropy<'_>) {
-        if matches!(self.state, State::Asking(_)) {
-            self.status.code = None;
-            self.unreachable(now, "the registrar does not answer", None, targets, entropy);
+    /// The REGISTER got no answer: timeout, transport or TLS.
+    pub fn failed(&mut self, now: Instant, targets: &[SocketAddr], entropy: Entropy<'_>) {
+        match self.state {
+            State::Asking(_) => {
+                self.status.code = None;
+                self.unreachable(now, "the registrar does not answer", None, targets, entropy);
+            }
+            State::Leaving(_) => self.state = State::Over,
+            State::Waiting(_) | State::Over => {}
         }
     }
 
-    /// The connection that the registration came by is gone (TCP, TLS): registers again within
-    /// [`FLOW_LOST_DELAY`] and a little, for the registrar can reach us no other way.
-    pub fn flow_lost(&mut self, now: Instant, entropy: Entropy<'_>) {
-        if let (State::Waiting(at), Standing::Registered(_)) = (self.state, self.status.standing) {
-            let soon = now + FLOW_LOST_DELAY.mul_f64(fraction(entropy));
-            self.state = State::Waiting(at.min(soon));
+    /// A connection is gone. When it was the one that the registration came by (TCP, TLS), a new
+    /// one is made within [`FLOW_LOST_DELAY`], for the registrar can reach us no other way; one that
+    /// is lost again and again is made more and more rarely (RFC 5626 §4.5).
+    pub fn flow_lost(&mut self, now: Instant, connection: u64, entropy: Entropy<'_>) {
+        let Some(flow) = self.flow.take_if(|flow| flow.connection == connection) else { return };
+        let (State::Waiting(at), Standing::Registered(_)) = (self.state, self.status.standing)
+        else {
+            return;
+        };
+        let proven = now.saturating_duration_since(flow.since) >= FLOW_PROVEN;
+        self.flaps = if proven { 0 } else { self.flaps.saturating_add(1) };
+        let pause = match self.flaps {
+            0 | 1 => FLOW_LOST_DELAY.mul_f64(fraction(entropy)),
+            again => {
+                let doubled = BACK_OFF_MIN.saturating_mul(1 << (again - 2).min(10));
+                doubled.min(BACK_OFF_MAX).mul_f64(0.5 + 0.5 * fraction(entropy))
+            }
+        };
+        self.state = State::Waiting(at.min(now + pause));
+    }
+
+    /// The trunk was edited in what the registrar does not see: a registration that waits after a
+    /// failure tries at once.
+    pub fn retry(&mut self, now: Instant) {
+        let registered = matches!(self.status.standing, Standing::Registered(_));
+        if matches!(self.state, State::Waiting(_)) && !registered {
+            self.back_off = Duration::ZERO;
+            self.state = State::Waiting(now);
         }
+    }
+
+    /// Whether the trunk still has the same account.
+    pub fn is_of(&self, trunk: &Trunk) -> bool {
+        let fresh = Account::new(trunk, &mut |bytes| bytes.fill(0));
+        fresh.is_some_and(|account| account.is_same(&self.account))
     }
 
     /// Gives the registration up. The REGISTER that removes it, when there is something to remove.
-    pub fn stop(&mut self, contact: &str) -> Option<Ask> {
+    pub fn stop(&mut self, way: &Way<'_>) -> Option<Register> {
         self.state = State::Over;
+        self.service_route.clear();
         if !std::mem::take(&mut self.bound) {
             return None;
         }
-        self.state = State::Leaving(Challenges::default());
-        Some(Ask { request: self.request(contact, 0)?, target: self.target })
+        let remote = self.target?;
+        self.state = State::Leaving(Met::default());
+        self.request(remote, way, 0)
     }
 
-    fn granted(&mut self, now: Instant, response: &Response, entropy: Entropy<'_>) {
-        let granted = self.granted_seconds(response);
+    fn granted(
+        &mut self,
+        now: Instant,
+        response: &Response,
+        connection: u64,
+        entropy: Entropy<'_>,
+    ) {
+        let granted = self.account.granted(response).unwrap_or(self.expires).min(EXPIRES_MAX);
         let lifetime = Duration::from_secs(granted.into());
         // 80 %, give or take a tenth of it, but not in the last seconds.
         let jitter = 0.9 + 0.2 * fraction(entropy);
         let latest = lifetime.saturating_sub(REFRESH_BEFORE).max(lifetime / 2);
         let refresh = lifetime.mul_f64(REFRESH_AT * jitter).min(latest);
         self.state = State::Waiting(now + refresh.max(REFRESH_MIN));
-        self.back_off = Duration::ZERO;
+        (self.back_off, self.wait) = (Duration::ZERO, Duration::ZERO);
+        self.tried.clear();
         self.bound = true;
+        if self.flow.is_none_or(|flow| flow.connection != connection) {
+            self.flow = Some(Flow { connection, since: now });
+        }
+        let routes = response.headers.name_addrs(&HeaderName::ServiceRoute).unwrap_or_default();
+        let routes = routes.iter().take(SERVICE_ROUTES_MAX);
+        self.service_route = routes.map(|route| route.to_bytes()).collect();
         self.stand(now, Standing::Registered(now + lifetime), String::new());
-    }
-
-    /// What the registrar granted our Contact, which it may list among others.
-    fn granted_seconds(&self, response: &Response) -> u32 {
-        let contacts = response.headers.contacts().unwrap_or_default();
-        let ours = contacts.iter().find(|contact| {
-            let parameters = contact.uri.as_sip().map(|uri| &uri.params);
-            let token = parameters.and_then(|parameters| parameters.get(TOKEN_PARAMETER));
-            token.is_some_and(|token| token.as_ref() == self.account.token.as_bytes())
-        });
-        let only = contacts.first().filter(|_| contacts.len() == 1);
-        let value = ours.or(only).and_then(|contact| contact.params.get("expires"));
-        let value = value.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
-        let header = || response.headers.expires().ok().flatten();
-        value.or_else(header).unwrap_or(self.expires).min(EXPIRES_MAX)
     }
 
     fn challenged(
         &mut self,
         now: Instant,
-        mut met: Challenges,
+        mut met: Met,
         response: &Response,
         entropy: Entropy<'_>,
     ) -> Option<Vec<(HeaderName, Bytes)>> {
@@ -329,13 +398,13 @@ impl Registration {
     /// One answer for the farewell: the registrar forgets us by itself in time.
     fn challenged_leaving(
         &mut self,
-        met: Challenges,
+        met: Met,
         response: &Response,
         entropy: Entropy<'_>,
     ) -> Option<Vec<(HeaderName, Bytes)>> {
         self.state = State::Over;
         let answer = self.account.answer(response, entropy).filter(|_| met.answered == 0)?;
-        self.state = State::Leaving(Challenges { answered: 1, ..met });
+        self.state = State::Leaving(Met { answered: 1, ..met });
         self.cseq += 1;
         Some(vec![answer])
     }
@@ -344,6 +413,9 @@ impl Registration {
     fn refused(&mut self, now: Instant, reason: &str, standing: Standing) {
         self.state = State::Waiting(now + REFUSED_PAUSE);
         self.back_off = Duration::ZERO;
+        self.bound = false;
+        self.end_round();
+        self.service_route.clear();
         self.stand(now, standing, reason.to_owned());
     }
 
@@ -353,21 +425,35 @@ impl Registration {
         now: Instant,
         reason: &str,
         wait: Option<Duration>,
-        targets: usize,
+        targets: &[SocketAddr],
         entropy: Entropy<'_>,
     ) {
-        let next = self.target + 1;
-        let pause = if next < targets && wait.is_none() {
-            self.target = next;
+        self.tried.extend(self.target.take());
+        self.wait = self.wait.max(wait.unwrap_or_default().min(RETRY_AFTER_MAX));
+        let pause = if targets.iter().any(|target| !self.tried.contains(target)) {
             Duration::ZERO
         } else {
-            self.target = 0;
             self.back_off = (self.back_off * 2).clamp(BACK_OFF_MIN, BACK_OFF_MAX);
             let spread = self.back_off.mul_f64(0.5 + 0.5 * fraction(entropy));
-            spread.max(wait.unwrap_or_default().min(RETRY_AFTER_MAX))
+            let pause = spread.max(self.wait);
+            self.end_round();
+            pause
         };
         self.state = State::Waiting(now + pause);
         self.stand(now, Standing::Unreachable, reason.to_owned());
+    }
+
+    fn end_round(&mut self) {
+        (self.target, self.wait) = (None, Duration::ZERO);
+        self.tried.clear();
+    }
+
+    /// The address that worked, while the trunk still has it; else the best that was not tried.
+    fn choose(&mut self, targets: &[SocketAddr]) -> Option<SocketAddr> {
+        let current = self.target.filter(|target| targets.contains(target));
+        let untried = || targets.iter().find(|target| !self.tried.contains(target)).copied();
+        self.target = current.or_else(untried).or_else(|| targets.first().copied());
+        self.target
     }
 
     fn stand(&mut self, now: Instant, standing: Standing, reason: String) {
@@ -380,44 +466,12 @@ impl Registration {
         self.status.reason = reason;
     }
 
-    fn request(&mut self, contact: &str, expires: u32) -> Option<Request> {
-        let account = &self.account;
+    fn request(&mut self, remote: SocketAddr, way: &Way<'_>, expires: u32) -> Option<Register> {
         self.cseq += 1;
-        let uri = Uri::parse(account.registrar.as_bytes()).ok()?;
-        let mut request = Request::new(Method::Register, uri);
-        let (scheme, rest) = contact.split_once(':')?;
-        let contact = format!(
-            "<{scheme}:{}@{rest};{TOKEN_PARAMETER}={}>",
-            account.contact_user, account.token
-        );
-        let headers = &mut request.headers;
-        if let Some(route) = &account.route {
-            headers.push(HeaderName::Route, route.clone());
-        }
-        headers.push(HeaderName::From, account.address.clone());
-        headers.push(HeaderName::To, account.address.clone());
-        headers.push(HeaderName::CallId, account.call_id.clone());
-        headers.push(HeaderName::CSeq, format!("{} REGISTER", self.cseq));
-        headers.push(HeaderName::Contact, contact);
-        headers.push(HeaderName::Expires, expires.to_string());
-        Some(request)
-    }
-}
-
-impl Account {
-    fn answer(&self, response: &Response, entropy: Entropy<'_>) -> Option<(HeaderName, Bytes)> {
-        let mut random = [0; 16];
-        entropy(&mut random);
-        client::answer(
-            &response.headers,
-            &self.credentials,
-            &Method::Register,
-            &self.registrar,
-            &[],
-            &hex(&random),
-            1,
-            &|_| true,
-        )
+        self.contact = (way.contact)(remote);
+        let round = Round { cseq: self.cseq, expires, outbound: self.outbound };
+        let request = self.account.request(&round, way.route, &self.contact)?;
+        Some(Register { request, remote })
     }
 }
 
@@ -428,7 +482,7 @@ impl Status {
     }
 }
 
-/// A number in 0..1.
+/// A number in 0..=1.
 pub(super) fn fraction(entropy: Entropy<'_>) -> f64 {
     let mut bytes = [0; 4];
     entropy(&mut bytes);
@@ -438,35 +492,6 @@ pub(super) fn fraction(entropy: Entropy<'_>) -> f64 {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
-
-/// Seconds asked for at first.
-pub const EXPIRES_ASKED: u32 = 3_600;
-/// Longest registration that is believed or asked for: a day.
-pub const EXPIRES_MAX: u32 = 86_400;
-/// First REGISTERs after a start are spread over this at most.
-pub const START_SPREAD: Duration = Duration::from_secs(60);
-/// What each trunk adds to the spread: a few are registered at once.
-pub const START_SPREAD_EACH: Duration = Duration::from_millis(500);
-/// Part of the granted time after which it is renewed.
-pub const REFRESH_AT: f64 = 0.8;
-/// Renewed at the latest so long before the end.
-pub const REFRESH_BEFORE: Duration = Duration::from_secs(15);
-/// Renewed at the earliest after this, whatever was granted.
-pub const REFRESH_MIN: Duration = Duration::from_secs(5);
-/// How often the password is tried before it counts as wrong.
-pub const PASSWORD_TRIES: u8 = 3;
-/// How often a nonce may be called stale within one registration.
-pub const STALE_TRIES: u8 = 3;
-/// Pause after a refusal that time does not cure.
-pub const REFUSED_PAUSE: Duration = Duration::from_secs(1_800);
-/// First pause after a failure.
-pub const BACK_OFF_MIN: Duration = Duration::from_secs(30);
-/// Longest pause after failures.
-pub const BACK_OFF_MAX: Duration = Duration::from_secs(1_800);
-/// Longest Retry-After that is honoured.
-pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
-/// A lost connection is replaced within this.
-pub const FLOW_LOST_DELAY: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use sip::endpoint::Hop;
 
 use super::{Cidr, Host, Trunk, TrunkId};
+use crate::locate::{Located, Place, draw};
 
 /// An immutable snapshot: the trunks, where to reach each, and who may send for each.
 ///
@@ -17,6 +18,7 @@ pub struct TrunkTable {
     trunks: Arc<[Arc<Trunk>]>,
     /// Where in `trunks` and `targets` an id stands.
     places: HashMap<TrunkId, usize>,
+    names: Names,
     targets: Vec<Vec<SocketAddr>>,
     /// Single addresses and who claims them.
     addresses: HashMap<IpAddr, Vec<TrunkId>>,
@@ -24,26 +26,19 @@ pub struct TrunkTable {
     networks: Vec<(Cidr, TrunkId)>,
 }
 
-/// What host names stand for: current addresses in the resolver's order, and addresses that were
-/// current until recently and are still accepted as sources.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Addresses {
-    /// Where requests go.
-    pub current: Vec<IpAddr>,
-    /// Accepted as source only.
-    pub retired: Vec<IpAddr>,
-}
+/// What places stand for, as the resolver tells it.
+pub type Names = Arc<HashMap<Place, Located>>;
 
 impl TrunkTable {
     /// A table of trunks whose names are not resolved yet: literal addresses and `source_acl`
     /// only. Ids are unique; of two equal ones the later counts.
     pub fn new<T: Into<Arc<Trunk>>>(trunks: impl IntoIterator<Item = T>) -> Self {
-        Self::build(trunks.into_iter().map(Into::into).collect(), &HashMap::new())
+        Self::build(trunks.into_iter().map(Into::into).collect(), Names::default())
     }
 
-    /// The same trunks with names resolved; a name absent from `names` has no address.
-    pub fn resolved(&self, names: &HashMap<String, Addresses>) -> Self {
-        Self::build(Arc::clone(&self.trunks), names)
+    /// The same trunks with names resolved; a place absent from `names` has no address.
+    pub fn resolved(&self, names: &Names) -> Self {
+        Self::build(Arc::clone(&self.trunks), Arc::clone(names))
     }
 
     /// The trunk with this id.
@@ -61,6 +56,11 @@ impl TrunkTable {
         self.trunks.iter().map(|trunk| &**trunk)
     }
 
+    /// The same, to keep.
+    pub fn shared(&self) -> impl Iterator<Item = &Arc<Trunk>> {
+        self.trunks.iter()
+    }
+
     /// How many trunks there are.
     pub fn len(&self) -> usize {
         self.trunks.len()
@@ -71,11 +71,43 @@ impl TrunkTable {
         self.trunks.is_empty()
     }
 
-    /// Next-hop addresses of out-of-dialog requests, first choice first. Empty for an unknown id
-    /// or a name that does not resolve.
+    /// Next-hop addresses of out-of-dialog requests, first choice first: all proxies in order,
+    /// within each its servers by priority and weight, the heavier one first. Empty for an unknown
+    /// id or a name that does not resolve.
     pub fn targets(&self, id: TrunkId) -> &[SocketAddr] {
         let place = self.places.get(&id);
         place.and_then(|place| self.targets.get(*place)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The same addresses in an order drawn for one request: servers of one priority share by
+    /// weight (RFC 2782). `random` gives a number in `0..=bound`.
+    pub fn draw(&self, id: TrunkId, random: &mut dyn FnMut(u32) -> u32) -> Vec<SocketAddr> {
+        let mut order: Vec<SocketAddr> = Vec::new();
+        let hops = self.get(id).map(Trunk::next_hops).unwrap_or_default();
+        for place in hops {
+            for address in draw(&self.located(&place).servers, random) {
+                if !order.contains(&address) {
+                    order.push(address);
+                }
+            }
+        }
+        order
+    }
+
+    /// The next hop that an address of a trunk belongs to: its name is what a certificate there
+    /// has to carry. The first one for an address of none.
+    pub fn host_at(&self, id: TrunkId, address: SocketAddr) -> Option<Host> {
+        let hops = self.get(id)?.next_hops();
+        let found = hops.iter().find(|place| self.located(place).current().any(|a| a == address));
+        found.or(hops.first()).map(|place| place.host.clone())
+    }
+
+    /// What a place stands for now.
+    fn located(&self, place: &Place) -> Located {
+        match &place.host {
+            Host::Address(ip) => Located::literal(SocketAddr::new(*ip, place.port_or_default())),
+            Host::Name(_) => self.names.get(place).cloned().unwrap_or_default(),
+        }
     }
 
     /// The hop of a new request to the trunk: first target, connection left to the transport.
@@ -111,27 +143,31 @@ impl TrunkTable {
         found
     }
 
-    fn build(trunks: Arc<[Arc<Trunk>]>, names: &HashMap<String, Addresses>) -> Self {
+    fn build(trunks: Arc<[Arc<Trunk>]>, names: Names) -> Self {
         let mut table = Self {
             trunks: Arc::clone(&trunks),
             places: trunks.iter().enumerate().map(|(place, trunk)| (trunk.id, place)).collect(),
+            names,
             targets: Vec::with_capacity(trunks.len()),
             addresses: HashMap::new(),
             networks: Vec::new(),
         };
-        let nothing = Addresses::default();
-        let of = |host: &Host| match host {
-            Host::Address(address) => Addresses { current: vec![*address], retired: Vec::new() },
-            Host::Name(name) => names.get(name).unwrap_or(&nothing).clone(),
-        };
         for trunk in trunks.iter() {
-            let (hop, port) = trunk.next_hop();
-            let targets = of(hop).current.into_iter().map(|ip| SocketAddr::new(ip, port));
-            table.targets.push(targets.collect());
-            let hosts = std::iter::once(&trunk.host);
-            for host in hosts.chain(trunk.outbound_proxy.as_ref().map(|proxy| &proxy.host)) {
-                let addresses = of(host);
-                for address in addresses.current.into_iter().chain(addresses.retired) {
+            let mut targets: Vec<SocketAddr> = Vec::new();
+            for place in trunk.next_hops() {
+                let mut servers = table.located(&place).servers;
+                servers.sort_by_key(|server| (server.group, std::cmp::Reverse(server.weight)));
+                for address in servers.iter().flat_map(|server| &server.addresses) {
+                    if !targets.contains(address) {
+                        targets.push(*address);
+                    }
+                }
+            }
+            table.targets.push(targets);
+            for place in trunk.places() {
+                let located = table.located(&place);
+                let current = located.current().map(|address| address.ip());
+                for address in current.chain(located.retired.iter().copied()) {
                     table.claim(Cidr::host(address), address, trunk.id);
                 }
             }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::config;
 use crate::group::Groups;
-use crate::trunk::table::Addresses;
+use crate::locate::{Located, Server};
 
 /// A group of two trunks; the first one's name stands for eight addresses.
 struct Plan {
@@ -22,9 +22,14 @@ impl Plan {
         );
         let config = config::parse(&text, std::path::Path::new("."));
         let plan = config.unwrap_or_else(|errors| panic!("{errors}")).plan();
-        let current = (1..9).map(|n| std::net::IpAddr::from([192, 0, 2, n])).collect();
-        let names = [(String::from("many.example"), Addresses { current, retired: Vec::new() })];
-        let table = TrunkTable::new(plan.trunks).resolved(&names.into_iter().collect());
+        let place = plan.trunks[0].places().remove(0);
+        let port = place.port_or_default();
+        let addresses = (1..9).map(|n| std::net::SocketAddr::from(([192, 0, 2, n], port)));
+        let name = String::from("many.example");
+        let server = Server { group: 0, weight: 0, name, addresses: addresses.collect() };
+        let located = Located { servers: vec![server], retired: Vec::new() };
+        let names = std::collections::HashMap::from([(place, located)]);
+        let table = TrunkTable::new(plan.trunks).resolved(&std::sync::Arc::new(names));
         Self { table, groups: plan.groups, start: Instant::now() }
     }
 

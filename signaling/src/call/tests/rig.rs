@@ -30,10 +30,10 @@ use crate::cdr::Writer;
 use crate::config;
 use crate::feed::Feed;
 use crate::group::Groups;
+use crate::locate::{Located, Memory, Server};
 use crate::media::Media;
 use crate::route::Routes;
 use crate::route::{Explanation, Query};
-use crate::trunk::table::Addresses;
 use crate::trunk::tally::Tallies;
 use crate::trunk::{Health, Host, TrunkId, TrunkTable};
 
@@ -119,6 +119,7 @@ pub struct Gateway {
     pub settings: Settings,
     pub cdrs: Writer,
     pub index: Index,
+    pub memory: Memory,
     pub admission: Admission,
     pub health: Health,
     pub tallies: Tallies,
@@ -159,6 +160,7 @@ impl Rig {
             },
             cdrs: Writer::open(&directory.join("cdr.jsonl"), false).unwrap(),
             index: Index::default(),
+            memory: Memory::default(),
             admission: Admission::default(),
             health: Health::default(),
             tallies: Tallies::default(),
@@ -213,6 +215,7 @@ impl Rig {
             cdrs: &gateway.cdrs,
             entropy: &mut entropy,
             index: &mut gateway.index,
+            memory: &mut gateway.memory,
             admission: &mut gateway.admission,
             health: &mut gateway.health,
             tallies: &mut gateway.tallies,
@@ -237,13 +240,21 @@ impl Rig {
 
     /// The second carrier's host is a name for these addresses.
     pub fn second_resolves_to(&mut self, addresses: &[&str]) {
-        let current = addresses.iter().map(|text| text.parse().unwrap()).collect();
-        let names = [(String::from("second.example"), Addresses { current, retired: Vec::new() })];
+        let addresses: Vec<std::net::IpAddr> =
+            addresses.iter().map(|text| text.parse().unwrap()).collect();
         let mut trunks: Vec<_> = self.gateway.trunks.iter().cloned().map(Arc::new).collect();
         for trunk in trunks.iter_mut().filter(|trunk| trunk.name == "second") {
             Arc::make_mut(trunk).host = Host::Name(String::from("second.example"));
         }
-        self.gateway.trunks = TrunkTable::new(trunks).resolved(&names.into_iter().collect());
+        let second = trunks.iter().find(|trunk| trunk.name == "second").unwrap();
+        let place = second.places().remove(0);
+        let port = place.port_or_default();
+        let addresses = addresses.into_iter().map(|ip| std::net::SocketAddr::new(ip, port));
+        let name = String::from("second.example");
+        let server = Server { group: 0, weight: 0, name, addresses: addresses.collect() };
+        let located = Located { servers: vec![server], retired: Vec::new() };
+        let names = Arc::new(std::collections::HashMap::from([(place, located)]));
+        self.gateway.trunks = TrunkTable::new(trunks).resolved(&names);
     }
 
     /// Lets time pass.

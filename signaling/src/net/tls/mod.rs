@@ -3,6 +3,7 @@
 //! TLS 1.2 and 1.3 with rustls on aws-lc-rs. Nothing is resumed: trunks have few connections, and
 //! a peer's certificate is then always checked as it is now.
 
+mod inspect;
 mod load;
 mod names;
 mod trust;
@@ -24,9 +25,12 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 use super::NetError;
 use crate::config::{Config, Sip};
+use crate::locate::Place;
 use crate::plan::Plan;
 use crate::trunk::{Host, PeerIdentity, Trunk, TrunkId};
 
+pub use inspect::{Files, Inspection, Shown, TlsFault, inspect};
+pub use load::EXPIRY_WARNING_DAYS;
 use load::Identities;
 use trust::Trust;
 use verify::{PeerOfTrunk, PeersOfTrunks};
@@ -41,10 +45,18 @@ pub struct Tls {
 /// What one plan needs.
 struct Loaded {
     acceptor: Option<TlsAcceptor>,
-    trunks: HashMap<TrunkId, (TlsConnector, ServerName<'static>)>,
+    trunks: HashMap<TrunkId, Vec<Client>>,
     trust: Arc<Trust>,
     /// Trunks whose files cannot be used, and why.
     failed: HashMap<TrunkId, String>,
+}
+
+/// How we connect to one next hop of a trunk.
+struct Client {
+    host: Host,
+    connector: TlsConnector,
+    /// What is asked for.
+    name: ServerName<'static>,
 }
 
 /// What to do about a trunk whose files cannot be used.
@@ -103,16 +115,20 @@ impl Tls {
         Ok((socket, identity))
     }
 
-    /// The client's side of a handshake, for a trunk: its trust, its names, our certificate for
-    /// it.
+    /// The client's side of a handshake with one of a trunk's next hops: the trunk's trust, the
+    /// hop's names, our certificate for the trunk.
     pub(super) async fn connect(
         &self,
-        trunk: Option<TrunkId>,
+        hop: Option<(TrunkId, Host)>,
         socket: TcpStream,
     ) -> io::Result<(client::TlsStream<TcpStream>, Option<PeerIdentity>)> {
         let now = self.now();
-        let Some((connector, name)) = trunk.and_then(|trunk| now.trunks.get(&trunk)) else {
-            let why = trunk.and_then(|trunk| now.failed.get(&trunk));
+        let trunk = hop.as_ref().map(|(trunk, _)| trunk);
+        let known = trunk.and_then(|trunk| now.trunks.get(trunk)).map_or(&[][..], Vec::as_slice);
+        let host = hop.as_ref().map(|(_, host)| host);
+        let found = known.iter().find(|client| Some(&client.host) == host);
+        let Some(Client { connector, name, .. }) = found else {
+            let why = trunk.and_then(|trunk| now.failed.get(trunk));
             let nobody = "no TLS trunk says whom to trust there";
             return Err(io::Error::other(why.map_or(nobody, String::as_str)));
         };
@@ -141,11 +157,11 @@ impl Loaded {
         };
         let mut found = HashMap::new();
         for trunk in trunks {
-            match client(provider, &trust, &mut identities, own.as_ref(), trunk) {
-                Ok(Some(client)) => {
-                    found.insert(trunk.id, client);
+            match clients(provider, &trust, &mut identities, own.as_ref(), trunk) {
+                Ok(clients) if clients.is_empty() => {}
+                Ok(clients) => {
+                    found.insert(trunk.id, clients);
                 }
-                Ok(None) => {}
                 Err(error) => failed(trunk.id, error)?,
             }
         }
@@ -162,21 +178,25 @@ impl Loaded {
     }
 }
 
-/// How we connect for a trunk; `None` when it has no TLS.
-fn client(
+/// How we connect for a trunk; empty when it has no TLS.
+fn clients(
     provider: &Arc<CryptoProvider>,
     trust: &Arc<Trust>,
     identities: &mut Identities<'_>,
     own: Option<&Arc<SingleCertAndKey>>,
     trunk: &Trunk,
-) -> Result<Option<(TlsConnector, ServerName<'static>)>, NetError> {
-    let Some(settings) = &trunk.tls else { return Ok(None) };
+) -> Result<Vec<Client>, NetError> {
+    let Some(settings) = &trunk.tls else { return Ok(Vec::new()) };
     let identity = match (&settings.client_cert, &settings.client_key) {
         (Some(certificate), Some(key)) => Some(identities.load(certificate, key)?),
         _ => own.cloned(),
     };
-    let connector = connector(provider, trust, trunk, identity)?;
-    Ok(Some((connector, server_name(trunk)?)))
+    let one = |Place { host, .. }: Place| -> Result<Client, NetError> {
+        let connector = connector(provider, trust, trunk, &host, identity.clone())?;
+        let name = server_name(&host)?;
+        Ok(Client { host, connector, name })
+    };
+    trunk.next_hops().into_iter().map(one).collect()
 }
 
 fn acceptor(
@@ -198,9 +218,10 @@ fn connector(
     provider: &Arc<CryptoProvider>,
     trust: &Arc<Trust>,
     trunk: &Trunk,
+    host: &Host,
     identity: Option<Arc<SingleCertAndKey>>,
 ) -> Result<TlsConnector, NetError> {
-    let verifier = Arc::new(PeerOfTrunk::new(Arc::clone(trust), trunk));
+    let verifier = Arc::new(PeerOfTrunk::new(Arc::clone(trust), trunk, host));
     let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&[&TLS13, &TLS12])?
         .dangerous()
@@ -214,8 +235,8 @@ fn connector(
 }
 
 /// What we ask for: SNI carries it when it is a name.
-fn server_name(trunk: &Trunk) -> Result<ServerName<'static>, NetError> {
-    match trunk.next_hop().0 {
+fn server_name(host: &Host) -> Result<ServerName<'static>, NetError> {
+    match host {
         Host::Address(address) => Ok(ServerName::IpAddress((*address).into())),
         Host::Name(name) => ServerName::try_from(name.clone()).map_err(|_| {
             let problem = format!("{name} cannot be asked for in a TLS handshake");

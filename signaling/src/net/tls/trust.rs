@@ -27,7 +27,7 @@ pub(super) struct Trust {
 }
 
 #[derive(Debug)]
-enum Basis {
+pub(super) enum Basis {
     /// Exactly the certificate with this SHA-256.
     Pin([u8; 32]),
     /// A chain to one of these.
@@ -35,7 +35,7 @@ enum Basis {
 }
 
 #[derive(Debug)]
-struct Authorities {
+pub(super) struct Authorities {
     /// As they stand in the file: a self-signed peer certificate that is listed itself is trusted
     /// itself, although it is an authority's and no end entity's (CUCM has such).
     listed: Vec<CertificateDer<'static>>,
@@ -154,7 +154,23 @@ fn authorities(
 }
 
 impl Basis {
-    fn vouch(
+    /// What one trunk trusts by itself: its pin, its authorities, or the common ones.
+    pub(super) fn of(
+        trunk: &Trunk,
+        common: Option<&Path>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Option<Self>, NetError> {
+        let Some(settings) = &trunk.tls else { return Ok(None) };
+        match (settings.pin, settings.ca.as_deref().or(common)) {
+            (Some(pin), _) => Ok(Some(Self::Pin(pin))),
+            (None, Some(path)) => {
+                Ok(Some(Self::Authorities(Arc::new(Authorities::load(path, provider)?))))
+            }
+            (None, None) => Ok(None),
+        }
+    }
+
+    pub(super) fn vouch(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],

@@ -11,7 +11,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 
 use super::names::names;
 use super::trust::Trust;
-use crate::trunk::{Trunk, TrunkId};
+use crate::trunk::{Host, Trunk, TrunkId};
 
 /// Checks servers that we connect to for one trunk.
 #[derive(Debug)]
@@ -23,8 +23,8 @@ pub(super) struct PeerOfTrunk {
 }
 
 impl PeerOfTrunk {
-    pub(super) fn new(trust: Arc<Trust>, trunk: &Trunk) -> Self {
-        Self { trust, trunk: trunk.id, names: trunk.server_names() }
+    pub(super) fn new(trust: Arc<Trust>, trunk: &Trunk, host: &Host) -> Self {
+        Self { trust, trunk: trunk.id, names: trunk.server_names_at(host) }
     }
 }
 

@@ -3,16 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use sip::endpoint::{Config, Input, Output};
 use sip::transaction::Timers;
 use sip::wire::{Message, Response, StatusCode, parse};
 
 use super::super::Status;
-use super::super::table::Addresses;
 use super::*;
 use crate::admission::Bound;
 use crate::config;
+use crate::locate::{Located, Server};
 
 const A: &str = "198.51.100.1:5060";
 const B: &str = "198.51.100.2:5060";
@@ -100,9 +101,12 @@ impl Scene {
     }
 
     fn resolve(&mut self, addresses: &[&str]) {
-        let current = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        let found = Addresses { current, retired: Vec::new() };
-        self.table = self.table.resolved(&HashMap::from([(String::from("t.example"), found)]));
+        let place = self.table.iter().next().unwrap().places().remove(0);
+        let addresses = addresses.iter().map(|address| address.parse().unwrap());
+        let addresses = addresses.map(|address| SocketAddr::new(address, 5060)).collect();
+        let server = Server { group: 0, weight: 0, name: String::from("t.example"), addresses };
+        let found = Located { servers: vec![server], retired: Vec::new() };
+        self.table = self.table.resolved(&Arc::new(HashMap::from([(place, found)])));
     }
 
     fn run(&mut self, seconds: f64) {
