@@ -1,6 +1,7 @@
 //! From a configuration to a running shard, and what can stand in the way.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use abi::AttachError;
@@ -12,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::Entropy;
 use crate::admission::Admission;
-use crate::api::{Api, Gateway, HttpError, Server};
+use crate::api::{Api, Begin, Gateway, HttpError, Server};
 use crate::ask::asks;
 use crate::call::{Calls, Index, Settings};
 use crate::cdr::Writer;
@@ -134,7 +135,10 @@ pub fn run(mut config: Config, stopped: Receiver<End>) -> Result<(), StartError>
     let _server = match (store, &config.http) {
         (Some(store), Some(http)) => {
             let (plan, cdrs) = (plan.clone(), config.cdr.file.clone());
-            let gateway = Gateway { asks: asks.clone(), feed: feed.clone(), plan, cdrs };
+            let probes = net.probes();
+            let test: Begin = Arc::new(move |trunk, call| probes.start(trunk, call));
+            let (asks, feed) = (asks.clone(), feed.clone());
+            let gateway = Gateway { asks, feed, plan, test, cdrs };
             Some(Server::start(&Api::new(store, gateway), &http.listen, moves)?)
         }
         _ => None,

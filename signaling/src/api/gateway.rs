@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use axum::http::StatusCode;
 
 use super::problem::Problem;
+use super::trunk_test::Begin;
 use crate::ask::{Asks, Unanswered};
 use crate::feed::Feed;
 use crate::plan::LivePlan;
@@ -18,6 +19,8 @@ pub struct Gateway {
     pub feed: Feed,
     /// What runs.
     pub plan: LivePlan,
+    /// Tests a trunk's connection.
+    pub test: Begin,
     /// Where call records are written.
     pub cdrs: PathBuf,
 }

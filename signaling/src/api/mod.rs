@@ -34,12 +34,14 @@ mod page;
 mod params;
 pub mod presets;
 mod problem;
+mod route_test;
 mod routes;
 mod schemas;
 pub mod serve;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod trunk_test;
 mod trunks;
 mod unknown;
 
@@ -56,6 +58,7 @@ use crate::store::Store;
 pub use endpoint::Endpoint;
 pub use gateway::Gateway;
 pub use serve::{HttpError, Server};
+pub use trunk_test::Begin;
 
 /// Requests under way at once; beyond it the answer is 503.
 pub const REQUESTS_MAX: usize = 64;
@@ -138,8 +141,10 @@ fn endpoints() -> Vec<Endpoint> {
     [
         health::endpoints(),
         trunks::endpoints(),
+        trunk_test::endpoints(),
         groups::endpoints(),
         routes::endpoints(),
+        route_test::endpoints(),
         deleted::endpoints(),
         calls::endpoints(),
         cdrs::endpoints(),

@@ -65,6 +65,12 @@ impl Problem {
         problem
     }
 
+    /// After how many seconds to try again.
+    pub fn after(mut self, seconds: u64) -> Self {
+        self.0.retry_after = Some(seconds);
+        self
+    }
+
     /// Findings about what was sent.
     pub fn invalid(findings: Vec<Finding>) -> Self {
         let status = StatusCode::UNPROCESSABLE_ENTITY;

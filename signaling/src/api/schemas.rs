@@ -8,7 +8,7 @@ use utoipa::openapi::schema::{
 use utoipa::openapi::{Ref, RefOr, Schema};
 
 use super::fields::{Field, GROUP, ROUTE, Shape, TRUNK};
-use super::presets;
+use super::{presets, route_test, trunk_test};
 
 /// All schemas by name.
 pub fn all() -> Vec<(String, RefOr<Schema>)> {
@@ -181,11 +181,24 @@ fn others() -> Vec<(&'static str, RefOr<Schema>)> {
     let adopt = ObjectBuilder::new()
         .property("trunk", shape(Shape::Number(1, u32::MAX.into())))
         .required("trunk");
+    let test = ObjectBuilder::new().property("call", shape(Shape::Text(trunk_test::CALL_MAX)));
+    let number = || shape(Shape::Text(route_test::NUMBER_MAX));
+    let question = ObjectBuilder::new()
+        .property("from_trunk", time().description(Some("The trunk's name")))
+        .property("called", number().description(Some("As the trunk writes it")))
+        .property("caller", number())
+        .property("at", time().description(Some("RFC 3339; now, when absent")))
+        .required("from_trunk")
+        .required("called");
     let any = || RefOr::T(Schema::from(ObjectBuilder::new()));
     vec![
         ("Problem", problem()),
         ("Call", any()),
         ("Status", any()),
+        ("TestInput", RefOr::T(test.into())),
+        ("TestReport", any()),
+        ("RouteTestInput", RefOr::T(question.into())),
+        ("Decision", any()),
         ("Cdr", any()),
         ("UnknownCaller", any()),
         ("AdoptInput", RefOr::T(adopt.into())),

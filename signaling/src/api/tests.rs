@@ -10,3 +10,4 @@ mod malformed;
 mod operations;
 mod resources;
 mod rig;
+mod trials;

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::Refusal;
 use super::catalog::{Document, Object};
-use super::database::{Batch, Search};
+use super::database::{Batch, Change, Search};
 use super::keeper::Keeper;
 
 /// A SHA-256.
@@ -179,7 +179,13 @@ impl Keeper {
     /// # Errors
     /// What the database says.
     pub fn note(&mut self, actor: &Actor, deed: Deed) -> Result<(), Refusal> {
-        let draft = Draft {
+        let drafts = vec![self.deed(actor, deed)];
+        self.database.commit(Batch { drafts, ..Batch::default() })?;
+        Ok(())
+    }
+
+    fn deed(&self, actor: &Actor, deed: Deed) -> Draft {
+        Draft {
             at: self.now(),
             actor: actor.clone(),
             action: deed.action.to_owned(),
@@ -188,9 +194,32 @@ impl Keeper {
             name: deed.name,
             before: Value::Null,
             after: deed.after,
-        };
-        self.database.commit(Batch { drafts: vec![draft], ..Batch::default() })?;
+        }
+    }
+
+    /// Keeps the report of a trunk's test, with its entry in the log.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn keep_report(
+        &mut self,
+        actor: &Actor,
+        deed: Deed,
+        trunk: u32,
+        report: String,
+    ) -> Result<(), Refusal> {
+        let drafts = vec![self.deed(actor, deed)];
+        let changes = vec![Change::Report(trunk, report)];
+        self.database.commit(Batch { changes, drafts, answer: None })?;
         Ok(())
+    }
+
+    /// The last report of a trunk's test.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn report(&mut self, trunk: u32) -> Result<Option<String>, Refusal> {
+        Ok(self.database.report(trunk)?)
     }
 
     /// Entries, newest first.

@@ -26,6 +26,9 @@ pub trait Database: Send {
     /// The kept answer to an idempotent request.
     fn answer(&mut self, token: u32, key: &str) -> Result<Option<Answer>, StoreError>;
 
+    /// The last report that [`Change::Report`] wrote about a trunk.
+    fn report(&mut self, trunk: u32) -> Result<Option<String>, StoreError>;
+
     /// Audit entries, newest first.
     fn audit(&mut self, search: &Search) -> Result<Vec<Entry>, StoreError>;
 
@@ -81,6 +84,8 @@ pub enum Change {
     PutToken(TokenRow),
     /// Removes a token.
     Revoke(u32),
+    /// Writes the report of a trunk's test, JSON, in place of the one before.
+    Report(u32, String),
     /// Writes a named value of the store itself.
     Note(&'static str, Vec<u8>),
 }

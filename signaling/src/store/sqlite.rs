@@ -17,6 +17,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, params};
 
 use super::StoreError;
 use super::audit::{Chain, Entry};
+use super::catalog::Kind;
 use super::database::{Answer, Batch, Change, Contents, Database, Row, Search, TokenRow};
 
 /// Called at each named point of a save, so that a test can end the process there.
@@ -135,6 +136,10 @@ impl Database for Sqlite {
         read::answer(&self.connection, token, key)
     }
 
+    fn report(&mut self, trunk: u32) -> Result<Option<String>, StoreError> {
+        read::report(&self.connection, trunk)
+    }
+
     fn audit(&mut self, search: &Search) -> Result<Vec<Entry>, StoreError> {
         read::audit(&self.connection, search)
     }
@@ -201,6 +206,9 @@ fn write(transaction: &Transaction<'_>, change: &Change) -> Result<(), StoreErro
         Change::Forget { kind, id } => {
             let place = params![kind.name(), id];
             transaction.execute("DELETE FROM secrets WHERE kind = ?1 AND id = ?2", place)?;
+            if *kind == Kind::Trunk {
+                transaction.execute("DELETE FROM reports WHERE trunk = ?1", [id])?;
+            }
             transaction.execute("DELETE FROM objects WHERE kind = ?1 AND id = ?2", place)?;
             Ok(())
         }
@@ -213,6 +221,12 @@ fn write(transaction: &Transaction<'_>, change: &Change) -> Result<(), StoreErro
         Change::PutToken(token) => put_token(transaction, token),
         Change::Revoke(id) => {
             transaction.execute("DELETE FROM tokens WHERE id = ?1", [id])?;
+            Ok(())
+        }
+        Change::Report(trunk, report) => {
+            let sql = "INSERT INTO reports (trunk, report) VALUES (?1, ?2)
+                       ON CONFLICT (trunk) DO UPDATE SET report = ?2";
+            transaction.execute(sql, params![trunk, report])?;
             Ok(())
         }
         Change::Note(name, value) => {

@@ -5,4 +5,4 @@ mod rig;
 mod saves;
 mod secrecy;
 
-pub use rig::{Book, Scratch};
+pub use rig::{Book, Scratch, log};

@@ -15,6 +15,7 @@ use crate::failure::{Failure, NEGATIVE, REFUSED};
   trunkline trunks list
   trunkline trunks add provider host=198.51.100.7 transport=UDP
   trunkline trunks from-preset pbx --preset cucm host=pbx.example.com
+  trunkline trunks test provider --call +390612345
   trunkline trunks set provider max_concurrent_calls=30 password=@secret.txt")]
 pub struct Arguments {
     #[command(subcommand)]
@@ -31,6 +32,16 @@ enum TrunkVerb {
     Status {
         /// Only this one
         name: Option<String>,
+    },
+    /// Test the connection step by step (exit code 1 when a step fails)
+    Test {
+        name: String,
+        /// Call this number too, with five seconds of audio
+        #[arg(long, value_name = "NUMBER")]
+        call: Option<String>,
+        /// Show the last test instead, with its SIP messages
+        #[arg(long, conflicts_with = "call")]
+        last: bool,
     },
     /// Take no new calls; calls under way go on
     Drain { name: String },
@@ -79,6 +90,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         }
         TrunkVerb::Common(verb) => objects::run(&KIND, verb, gateway),
         TrunkVerb::Status { name } => status(&gateway.client()?, name.as_deref(), gateway.json),
+        TrunkVerb::Test { name, last: true, .. } => last(&gateway.client()?, name, gateway.json),
+        TrunkVerb::Test { name, call, .. } => {
+            test(&gateway.client()?, name, call.as_deref(), gateway.json)
+        }
         TrunkVerb::Drain { name } => order(&gateway.client()?, name, "drain"),
         TrunkVerb::Resume { name } => order(&gateway.client()?, name, "resume"),
         TrunkVerb::FromPreset { name, preset, values, yes } => {
@@ -138,6 +153,77 @@ fn status(client: &Client, name: Option<&str>, json: bool) -> Result<ExitCode, F
     }
     objects::list(&shown, found, json);
     Ok(if bad { ExitCode::from(NEGATIVE) } else { ExitCode::SUCCESS })
+}
+
+/// Steps as they end, then the verdict.
+fn test(client: &Client, name: &str, call: Option<&str>, json: bool) -> Result<ExitCode, Failure> {
+    let trunk = objects::find(&KIND, client, name)?;
+    let body = call.map_or_else(|| json!({}), |number| json!({ "call": number }));
+    let path = format!("{}/test", objects::place(&KIND, &trunk));
+    // Stays empty when the gateway ends before the test.
+    let mut verdict = String::new();
+    client.follow("POST", &path, Some(&body), |event, data| {
+        if json {
+            println!("{data}");
+        } else if event == "step" {
+            step(data);
+        }
+        if event == "done" {
+            verdict = objects::text(data, "verdict").to_owned();
+        }
+        event != "done"
+    })?;
+    if verdict.is_empty() {
+        return Err(Failure::host("the test broke off: the gateway closed the connection"));
+    }
+    if !json {
+        println!("{verdict}");
+    }
+    Ok(code_of(&verdict))
+}
+
+/// The kept report: steps, messages, verdict.
+fn last(client: &Client, name: &str, json: bool) -> Result<ExitCode, Failure> {
+    let trunk = objects::find(&KIND, client, name)?;
+    let report = client.get(&format!("{}/test", objects::place(&KIND, &trunk)))?;
+    let verdict = objects::text(&report, "verdict");
+    if json {
+        println!("{report}");
+        return Ok(code_of(verdict));
+    }
+    let list = |field| report.get(field).and_then(Value::as_array).into_iter().flatten();
+    println!("{}", objects::text(&report, "started"));
+    list("steps").for_each(step);
+    for rung in list("ladder") {
+        let at = crate::grid::cell(rung.get("at_ms"));
+        let arrow = if rung.get("sent") == Some(&Value::Bool(true)) { "->" } else { "<-" };
+        let part = |field| objects::text(rung, field);
+        println!("\n{at} ms  {} {arrow} {} {}", part("local"), part("remote"), part("transport"));
+        println!("{}", part("text").trim_end());
+    }
+    println!("{verdict}");
+    Ok(code_of(verdict))
+}
+
+fn code_of(verdict: &str) -> ExitCode {
+    match verdict {
+        "PASS" | "WARN" => ExitCode::SUCCESS,
+        _ => ExitCode::from(NEGATIVE),
+    }
+}
+
+fn step(step: &Value) {
+    let took = crate::grid::cell(step.get("took_ms"));
+    println!(
+        "{:<5} {:<9} {took:>6} ms  {}",
+        objects::text(step, "verdict"),
+        objects::text(step, "stage"),
+        objects::text(step, "text"),
+    );
+    let remedy = objects::text(step, "remedy");
+    if !remedy.is_empty() {
+        println!("{:<27}remedy: {remedy}", "");
+    }
 }
 
 fn order(client: &Client, name: &str, what: &str) -> Result<ExitCode, Failure> {

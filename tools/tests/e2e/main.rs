@@ -32,3 +32,4 @@ mod sipp;
 mod spray;
 mod stored;
 mod survival;
+mod trials;

@@ -67,7 +67,7 @@ pub fn start(place: &Place, level: &str) -> Gateway {
     Gateway::start_with(place, &config(place, level), &[("TRUNKLINE_ADMIN_TOKEN", TOKEN)])
 }
 
-fn add_trunks_and_route(place: &Place, operator: &Operator) {
+pub fn add_trunks_and_route(place: &Place, operator: &Operator) {
     let host = |address: std::net::Ipv4Addr| format!("host={address}");
     // Its peers do not answer OPTIONS.
     let quiet = "send_keep_alive=false";

@@ -1,6 +1,6 @@
 //! An API over a store of its own, with a token of each role.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
@@ -10,15 +10,16 @@ use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
 
-use super::super::events::EVENTS;
-use super::super::{Api, Gateway};
+use super::super::{Api, Begin, Gateway};
 use crate::ask::{Ask, asks};
 use crate::drain::Drained;
 use crate::feed::Feed;
 use crate::plan::{LivePlan, Plan};
+use crate::probe::{Refused, Update};
+use crate::route::{Explanation, Outcome, Step};
 use crate::store::tests::{Book, Scratch};
 use crate::store::{Actor, Role, Store};
-use crate::trunk::UnknownCaller;
+use crate::trunk::{TrunkId, UnknownCaller};
 
 pub struct Rig {
     pub api: Api,
@@ -27,6 +28,34 @@ pub struct Rig {
     runtime: tokio::runtime::Runtime,
     pub scratch: Arc<Scratch>,
     pub shard: Shard,
+    pub probes: Probes,
+}
+
+/// Where tests of connections go.
+#[derive(Clone, Default)]
+pub struct Probes {
+    /// What the next ones come to.
+    pub ends: Arc<Mutex<VecDeque<End>>>,
+    /// Trunks and numbers that were tested.
+    pub begun: Arc<Mutex<Vec<Begun>>>,
+}
+
+/// What a test tells, or why it does not begin.
+pub type End = Result<Vec<Update>, Refused>;
+/// The trunk and the number to call.
+pub type Begun = (TrunkId, Option<String>);
+
+impl Probes {
+    fn begin(&self) -> Begin {
+        let probes = self.clone();
+        Arc::new(move |trunk, call| {
+            probes.begun.lock().unwrap().push((trunk.id, call));
+            let updates = probes.ends.lock().unwrap().pop_front().unwrap()?;
+            let (sender, receiver) = tokio::sync::mpsc::channel(updates.len());
+            updates.into_iter().for_each(|update| sender.try_send(update).unwrap());
+            Ok(receiver)
+        })
+    }
 }
 
 /// Answers questions as a shard would.
@@ -35,12 +64,19 @@ pub struct Shard {
     pub hung_up: Arc<Mutex<Vec<String>>>,
     /// Who knocked.
     pub unknown: Arc<Mutex<Vec<UnknownCaller>>>,
+    /// Routing decisions that were asked for.
+    pub explained: Arc<Mutex<Vec<Explained>>>,
 }
+
+/// Trunk, called and caller number, time.
+pub type Explained = (TrunkId, String, String, Option<jiff::Timestamp>);
 
 impl Shard {
     fn start(questions: crossbeam::channel::Receiver<Ask>) -> Self {
-        let shard = Self { hung_up: Arc::default(), unknown: Arc::default() };
+        let shard =
+            Self { hung_up: Arc::default(), unknown: Arc::default(), explained: Arc::default() };
         let (hung_up, unknown) = (Arc::clone(&shard.hung_up), Arc::clone(&shard.unknown));
+        let explained = Arc::clone(&shard.explained);
         std::thread::spawn(move || {
             for question in questions {
                 match question {
@@ -55,7 +91,16 @@ impl Shard {
                     Ask::Drain { reply, .. } => drop(reply.send(Drained::Empty)),
                     Ask::Resume { reply, .. } => drop(reply.send(())),
                     Ask::Close(reply) => drop(reply.send(())),
-                    Ask::Explain { reply, .. } => drop(reply),
+                    Ask::Explain { from, called, caller, at, reply } => {
+                        let step = Step::Route {
+                            route: "r".into(),
+                            takes: false,
+                            why: format!("called {called} does not fit _0."),
+                        };
+                        let outcome = Outcome::Refused { code: 404, reason: "no route".into() };
+                        explained.lock().unwrap().push((from, called, caller, at));
+                        drop(reply.send(Explanation { steps: vec![step], outcome }));
+                    }
                     Ask::UnknownCallers(reply) => {
                         drop(reply.send(unknown.lock().unwrap().clone()));
                     }
@@ -113,15 +158,17 @@ impl Rig {
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (asks, questions) = asks();
+        let probes = Probes::default();
         let gateway = Gateway {
             asks,
             feed: Feed::default(),
             plan: LivePlan::new(Plan::default()),
+            test: probes.begin(),
             cdrs: scratch.path("cdr.jsonl"),
         };
         let shard = Shard::start(questions);
         let api = Api::new(store.clone(), gateway);
-        Self { api, store, tokens, runtime, scratch, shard }
+        Self { api, store, tokens, runtime, scratch, shard, probes }
     }
 
     pub fn token(&self, role: Role) -> &str {
@@ -131,12 +178,12 @@ impl Rig {
     /// Sends a request exactly as it is.
     pub fn send(&self, request: Request<Body>) -> Reply {
         let service = TowerToHyperService::new(self.api.router());
+        // Events have no end: their beginning tells enough.
+        let is_endless = request.uri().path() == "/api/v1/events";
         self.runtime.block_on(async {
             let response = service.call(request).await.unwrap();
             let (parts, body) = response.into_parts();
-            // Events have no end: their beginning tells enough.
-            let is_endless = parts.headers.get("content-type").is_some_and(|t| t == EVENTS);
-            let bytes = match is_endless {
+            let bytes = match is_endless && parts.status == 200 {
                 true => std::pin::pin!(body).frame().await.unwrap().unwrap().into_data().unwrap(),
                 false => body.collect().await.unwrap().to_bytes(),
             };

@@ -49,7 +49,8 @@ fn version(connection: &Connection) -> Result<usize, StoreError> {
 /// "TRNK": marks the file as ours.
 const APPLICATION: i64 = 0x54_52_4e_4b;
 
-const STEPS: &[&str] = &["CREATE TABLE objects (
+const STEPS: &[&str] = &[
+    "CREATE TABLE objects (
          kind TEXT NOT NULL,
          id INTEGER NOT NULL,
          version INTEGER NOT NULL,
@@ -105,4 +106,6 @@ const STEPS: &[&str] = &["CREATE TABLE objects (
      CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit
      BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
      CREATE TRIGGER audit_is_not_shortened BEFORE DELETE ON audit
-     BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;"];
+     BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;",
+    "CREATE TABLE reports (trunk INTEGER PRIMARY KEY, report TEXT NOT NULL);",
+];

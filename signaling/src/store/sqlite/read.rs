@@ -101,6 +101,11 @@ pub(super) fn answer(
     Ok(Some(Answer { token, key: key.to_owned(), fingerprint, body, at }))
 }
 
+pub(super) fn report(connection: &Connection, trunk: u32) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT report FROM reports WHERE trunk = ?1";
+    Ok(connection.query_row(sql, [trunk], |cells| cells.get(0)).optional()?)
+}
+
 pub(super) fn audit(connection: &Connection, search: &Search) -> Result<Vec<Entry>, StoreError> {
     let mut sql = format!("SELECT {AUDIT} FROM audit WHERE number < ?");
     let number = |n: u64| Cell::Integer(i64::try_from(n).unwrap_or(i64::MAX));

@@ -241,3 +241,45 @@ fn numbers_that_read_as_another_text_do_not_break_the_log() {
     drop(store);
     assert_eq!(log(&scratch.open().unwrap()).len(), 204, "and it holds");
 }
+
+#[test]
+fn a_report_goes_with_its_trunk() {
+    let scratch = Scratch::new("report");
+    let store = scratch.open().unwrap();
+    for name in ["a", "b"] {
+        create(&store, Kind::Trunk, trunk(name)).unwrap();
+    }
+    create(&store, Kind::Group, document(json!({"name": "g"}))).unwrap();
+    let kept = |trunk| store.ask_blocking(move |keeper| keeper.report(trunk)).unwrap();
+    for id in [1, 2] {
+        let deed =
+            audit::Deed { action: "test", kind: "trunk", id, name: "x".into(), after: json!({}) };
+        let keep = move |keeper: &mut Keeper| keeper.keep_report(&ops(), deed, id, "{}".into());
+        store.ask_blocking(keep).unwrap();
+    }
+    let forget = |kind, id| {
+        let changes = vec![database::Change::Forget { kind, id }];
+        let batch = Batch { changes, ..Batch::default() };
+        store
+            .ask_blocking(move |keeper| keeper.database.commit(batch).map_err(Refusal::from))
+            .unwrap();
+    };
+    forget(Kind::Group, 1);
+    assert_eq!((kept(1).as_deref(), kept(2).as_deref()), (Some("{}"), Some("{}")));
+    forget(Kind::Trunk, 1);
+    assert_eq!((kept(1), kept(2).as_deref()), (None, Some("{}")));
+}
+
+#[test]
+fn a_store_of_the_first_version_gets_the_tables_of_the_newest() {
+    let scratch = Scratch::new("first-version");
+    let store = scratch.open().unwrap();
+    create(&store, Kind::Trunk, trunk("a")).unwrap();
+    drop(store);
+    let tables = rusqlite::Connection::open(scratch.path("store.db")).unwrap();
+    tables.execute_batch("DROP TABLE reports; PRAGMA user_version = 1;").unwrap();
+    drop(tables);
+    let store = scratch.open().unwrap();
+    assert!(store.catalog().by_name(Kind::Trunk, "a").is_some());
+    assert_eq!(store.ask_blocking(|keeper| keeper.report(1)).unwrap(), None);
+}
