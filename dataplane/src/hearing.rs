@@ -50,6 +50,11 @@ impl Hearing {
         self.events.is_some() || self.tones.is_some()
     }
 
+    /// Whether packets of this type are events that are listened to.
+    pub fn takes(&self, payload_type: u8) -> bool {
+        self.events.as_ref().is_some_and(|events| events.format.payload_type == payload_type)
+    }
+
     /// Listens to an admitted packet.
     pub fn hear(&mut self, packet: &RtpPacket<'_>, now_ns: u64) -> Option<(Digit, Heard)> {
         let payload_type = packet.payload_type().value();

@@ -221,6 +221,10 @@ fn media(
     if flow.gate == Gate::Held {
         return Err(Verdict::Direction);
     }
+    // Told to signaling, which says it to a far side that takes no events.
+    if flow.formats.events_sent.is_none() && flow.hearing.takes(seen.payload_type) {
+        return Err(Verdict::Superseded);
+    }
     if flow.is_talking() {
         return Err(Verdict::Superseded);
     }

@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 
 use abi::handover;
 use abi::{
-    AttachError, Close, Command, Counter, Event, Family, FlowId, Guest, Open, Reason, Update,
+    AttachError, Close, Command, Counter, Dial, Event, Family, FlowId, Guest, Open, Play,
+    PromptName, Reason, Update,
 };
 use zeroize::Zeroize;
 
@@ -34,6 +35,8 @@ const AUDIT_SOON: Duration = Duration::from_secs(1);
 
 /// Which call a flow belongs to; chosen by the caller of this module, never [`ORPHAN`].
 pub type Token = u64;
+/// The token of commands that a call does not wait for; serials begin above it.
+const ASIDE: u64 = 0;
 /// The owner of a flow whose call is not known.
 const ORPHAN: Token = 0;
 
@@ -235,6 +238,39 @@ impl Media {
         Ok(serial)
     }
 
+    /// Says a digit to the callee (`forward`) or to the caller, after those said before. That it was
+    /// refused is told as [`Notice::Told`]: a digit is no reason to end a call.
+    ///
+    /// # Errors
+    /// [`MediaError::RingFull`]; the digit is lost then.
+    pub fn dial(
+        &mut self,
+        pair: &Pair,
+        forward: bool,
+        digit: u8,
+        duration_ms: u16,
+    ) -> Result<(), MediaError> {
+        let flow = if forward { pair.forward } else { pair.backward };
+        let worker = self.workers.get_mut(pair.worker).ok_or(MediaError::NoSlots)?;
+        worker.push(&Command::dial(&Dial { token: ASIDE, flow, digit, duration_ms }))
+    }
+
+    /// Says a prompt to the callee (`forward`) or to the caller; [`Notice::Told`] tells its end, or
+    /// that it cannot be said.
+    ///
+    /// # Errors
+    /// [`MediaError::RingFull`]; nothing is said then.
+    pub fn play(
+        &mut self,
+        pair: &Pair,
+        forward: bool,
+        prompt: PromptName,
+    ) -> Result<(), MediaError> {
+        let flow = if forward { pair.forward } else { pair.backward };
+        let worker = self.workers.get_mut(pair.worker).ok_or(MediaError::NoSlots)?;
+        worker.push(&Command::play(&Play { token: ASIDE, flow, prompt, looped: false }))
+    }
+
     /// Gives a call's flows back; [`Notice::Closed`] brings their final counts.
     pub fn release(&mut self, pair: &Pair) {
         for flow in [pair.forward, pair.backward] {
@@ -353,6 +389,9 @@ impl Media {
             // A flow that the data plane does not know is as good as closed.
             abi::Notice::Refused { flow, reason: Reason::NoSuchFlow, .. } => {
                 self.closed(index, flow, 0, 0)
+            }
+            abi::Notice::Refused { flow, token: ASIDE, .. } => {
+                Some(Notice::Told { token: owner(flow)?, notice })
             }
             abi::Notice::Refused { flow, reason, .. } => {
                 Some(Notice::Refused { token: owner(flow)?, flow, reason })

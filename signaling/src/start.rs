@@ -254,7 +254,7 @@ fn may_pass(error: &AttachError) -> bool {
 }
 
 fn endpoint_config(net: &net::Net, seed: [u8; 32]) -> EndpointConfig {
-    let (via, contact) = (net.names(), net.names());
+    let (via, contact, stays) = (net.names(), net.names(), net.names());
     EndpointConfig {
         seed,
         timers: Timers::default(),
@@ -263,5 +263,6 @@ fn endpoint_config(net: &net::Net, seed: [u8; 32]) -> EndpointConfig {
         user_agent: concat!("Trunkline/", env!("CARGO_PKG_VERSION")).to_owned(),
         via: Box::new(move |hop: &Hop| via.sent_by(hop)),
         contact: Box::new(move |hop: &Hop| contact.contact(hop)),
+        stays: Box::new(move |hop: &Hop, said| stays.stays(hop, said)),
     }
 }

@@ -62,5 +62,7 @@ pub use key::{Key, KeySlot, Suite};
 pub use learning::Learning;
 #[cfg(not(loom))]
 pub use region::{AttachError, Guest, Host, RegionError, Shape, WorkerState};
-pub use request::{Close, Dial, Family, Open, Play, PromptName, Request, Stop, Update};
+pub use request::{
+    Close, DIGIT_MS_MAX, DIGIT_MS_MIN, Dial, Family, Open, Play, PromptName, Request, Stop, Update,
+};
 pub use ring::{Consumer, Full, Producer};

@@ -94,7 +94,8 @@ pub struct Update {
     pub await_destination: bool,
     /// T.38 over UDPTL: datagrams pass unread. Only between plain sides.
     pub udptl: bool,
-    /// Tell each digit that arrives as telephone event. Needs `events_received`.
+    /// Tell each digit that arrives as telephone event. Needs `events_received`. A far side without
+    /// `events_sent` gets none of those packets.
     pub report_digits: bool,
     /// Tell each digit that arrives as tone. Needs `received` to be G.711.
     pub detect_tones: bool,

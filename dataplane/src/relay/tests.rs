@@ -268,6 +268,32 @@ fn invented_reporters_take_no_place_from_the_media() {
     assert_eq!(report(&mut bench, 10), Some(Verdict::Superseded));
 }
 
+/// An event is told; whether it goes on depends on whether the far side takes events.
+#[test]
+fn told_events_go_on_only_to_a_far_side_that_takes_events() {
+    let events = abi::TelephoneEvent { payload_type: 101, rate_hz: 8000 };
+    let mut packet = rtp(1);
+    packet[1] = 101;
+    packet.truncate(12);
+    packet.extend([5, 0x80, 0, 160]);
+    for (reported, sent, verdict) in
+        [(true, None, Some(Verdict::Superseded)), (true, Some(events), None), (false, None, None)]
+    {
+        let mut bench = Bench::new();
+        bench.flow().hearing.state(&abi::Update {
+            report_digits: reported,
+            events_received: Some(events),
+            ..abi::Update::new(1, id(0, 1))
+        });
+        bench.flow().formats.events_sent = sent;
+        assert_eq!(bench.pass(Port::Rtp, PEER, &packet).err(), verdict);
+        let told = usize::from(reported);
+        assert_eq!(bench.batch.notices.len(), told, "{:?}", bench.batch.notices);
+        assert!(bench.pass(Port::Rtp, PEER, &rtp(2)).is_ok(), "audio goes on");
+        assert_eq!(bench.flow().counts.packets_in, 2, "and both are accounted for");
+    }
+}
+
 #[test]
 fn a_refused_packet_changes_nothing_but_counts() {
     let mut bench = Bench::new();

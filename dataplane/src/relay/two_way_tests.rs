@@ -294,6 +294,7 @@ fn a_digit_is_told_once_and_passes() {
     let mut call = Call::with(|forward, _| {
         forward.report_digits = true;
         forward.events_received = Some(TelephoneEvent { payload_type: 101, rate_hz: 8000 });
+        forward.events_sent = forward.events_received;
         forward.received =
             Some(Format { codec: Codec::Pcmu, payload_type: 0, rate_hz: 8000, ptime_ms: 20 });
     });

@@ -21,7 +21,7 @@ pub struct Audio {
     pub ptime: Option<u32>,
     /// Milliseconds of audio per packet that the peer can take at most.
     pub maxptime: Option<u32>,
-    /// The profile is RTP/SAVP or RTP/SAVPF.
+    /// Both sides have keys: on RTP/SAVP lines, or as best effort.
     pub secure: bool,
     /// Usable crypto lines in the peer's order, the chosen one first; empty unless `secure`. In an
     /// answer exactly one.

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::limits::MKI_BYTES_MAX;
 use crate::profile::Profile;
 use crate::{
-    Audio, Crypto, Description, Key, Local, Mki, Policy, Security, Suite, read_answer, read_offer,
-    write_answer, write_offer,
+    Audio, Crypto, Description, Events, Key, Local, Mki, Policy, Security, Suite, read_answer,
+    read_offer, write_answer, write_offer,
 };
 
 /// Any bytes as an offer: read under a plain and a secure policy, passed on, answered, and the
@@ -59,7 +59,7 @@ pub fn crypto(data: &[u8]) {
 }
 
 fn check_audio(audio: &Audio, policy: &Policy) {
-    let secure = matches!(policy.security, Security::Secure { .. });
+    let secure = policy.security.encrypts();
     assert_eq!(audio.secure, secure, "the profile must be that of the policy");
     assert_eq!(audio.cryptos.is_empty(), !secure, "keys exactly where media is secure");
     let short = |mki: Mki| (1..=MKI_BYTES_MAX).contains(&mki.length);
@@ -97,13 +97,16 @@ fn check_answer(description: &Description, audio: &Audio, policy: &Policy) {
     assert!(read_offer(&answer, policy).is_ok(), "the other side must be able to use our answer");
 }
 
-fn policies() -> [Policy; 2] {
-    [Security::Plain, Security::secure(Suite::ALL.to_vec())].map(|security| Policy {
+fn policies() -> [Policy; 3] {
+    let suites = Suite::ALL.to_vec();
+    let best = Security::BestEffort { suites: suites.clone(), unoffered: Vec::new() };
+    [Security::Plain, Security::secure(suites), best].map(|security| Policy {
         security,
         allow: Vec::new(),
         disallow: Vec::new(),
         disallow_all: false,
         rtcp_mux: true,
+        events: Events::Own,
     })
 }
 

@@ -39,7 +39,7 @@ pub use crypto::{Crypto, CryptoError, Mki};
 pub use description::{Description, SdpError};
 pub use format::Format;
 pub use key::{Key, KeyLengthError};
-pub use policy::{Policy, Security};
+pub use policy::{Events, Policy, Security};
 pub use read::{read_answer, read_offer};
 pub use reject::Reject;
 pub use suite::Suite;

@@ -14,9 +14,24 @@ pub struct Policy {
     pub disallow_all: bool,
     /// RTP and RTCP may share a port (RFC 5761).
     pub rtcp_mux: bool,
+    /// Whether digits are telephone events (RFC 4733) here.
+    pub events: Events,
 }
 
-/// Whether the media of a trunk is encrypted. There is no value in between.
+/// Telephone events of a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Events {
+    /// They pass from leg to leg, where both peers have them.
+    #[default]
+    Pass,
+    /// They end here: they are offered and accepted whatever the other leg has.
+    Own,
+    /// None: digits come and go otherwise.
+    None,
+}
+
+/// Whether the media of a leg is encrypted. There is no value in between: a trunk that prefers
+/// encryption tries one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Security {
     /// RTP/AVP only.
@@ -24,6 +39,9 @@ pub enum Security {
     /// RTP/SAVP only: `suites` are accepted, and offered in this order; `unoffered` are accepted
     /// when the peer offers them.
     Secure { suites: Vec<Suite>, unoffered: Vec<Suite> },
+    /// Encrypted as with `Secure`, but on RTP/AVP lines that carry keys: how some peers that prefer
+    /// encryption offer it to those who may not know it.
+    BestEffort { suites: Vec<Suite>, unoffered: Vec<Suite> },
 }
 
 impl Security {
@@ -32,9 +50,14 @@ impl Security {
         Self::Secure { suites, unoffered: Vec::new() }
     }
 
+    /// Both sides have keys.
+    pub const fn encrypts(&self) -> bool {
+        !matches!(self, Self::Plain)
+    }
+
     pub(crate) fn profile(&self) -> Profile {
         match self {
-            Self::Plain => Profile::Plain,
+            Self::Plain | Self::BestEffort { .. } => Profile::Plain,
             Self::Secure { .. } => Profile::Secure,
         }
     }
@@ -42,7 +65,7 @@ impl Security {
     /// The protocol of our own offers.
     pub(crate) fn proto(&self) -> &'static str {
         match self {
-            Self::Plain => AVP,
+            Self::Plain | Self::BestEffort { .. } => AVP,
             Self::Secure { .. } => SAVP,
         }
     }
@@ -51,14 +74,14 @@ impl Security {
     pub fn suites(&self) -> &[Suite] {
         match self {
             Self::Plain => &[],
-            Self::Secure { suites, .. } => suites,
+            Self::Secure { suites, .. } | Self::BestEffort { suites, .. } => suites,
         }
     }
 
     pub(crate) fn accepts(&self, suite: Suite) -> bool {
         match self {
             Self::Plain => false,
-            Self::Secure { suites, unoffered } => {
+            Self::Secure { suites, unoffered } | Self::BestEffort { suites, unoffered } => {
                 suites.contains(&suite) || unoffered.contains(&suite)
             }
         }
@@ -66,6 +89,25 @@ impl Security {
 }
 
 impl Policy {
+    /// The formats that we offer for a leg that has `formats`: with events of our own where they end
+    /// here and the other leg has none.
+    pub(crate) fn select_for_offer(&self, formats: &[Format]) -> Result<Vec<Format>, Reject> {
+        let mut kept = self.select(formats)?;
+        if self.events != Events::Own {
+            return Ok(kept);
+        }
+        for (usual, clock) in EVENTS {
+            let carried = kept.iter().any(|format| !format.is_companion() && format.clock == clock);
+            let known = kept.iter().any(|format| format.is_event() && format.clock == clock);
+            let taken = |number: u8| kept.iter().any(|format| format.payload_type == number);
+            let number = std::iter::once(usual).chain(DYNAMIC).find(|number| !taken(*number));
+            if let Some(number) = number.filter(|_| carried && !known) {
+                kept.push(own_event(number, clock));
+            }
+        }
+        Ok(kept)
+    }
+
     /// The formats of an offer that may pass, in the order of `allow`, companions last.
     pub(crate) fn select(&self, formats: &[Format]) -> Result<Vec<Format>, Reject> {
         let mut kept = self.filter(formats)?;
@@ -77,11 +119,13 @@ impl Policy {
     /// rate stays.
     pub(crate) fn filter(&self, formats: &[Format]) -> Result<Vec<Format>, Reject> {
         let carries = |format: &Format| !format.is_companion() && self.permits(format);
+        let companies =
+            |format: &Format| format.is_companion() && !(format.is_event() && self.has_no_events());
         let kept: Vec<_> = formats
             .iter()
             .filter(|format| {
                 carries(format)
-                    || format.is_companion()
+                    || companies(format)
                         && formats.iter().any(|codec| carries(codec) && codec.clock == format.clock)
             })
             .cloned()
@@ -100,16 +144,19 @@ impl Policy {
             let known = formats.iter().any(|format| format.codec() == Some(codec));
             formats.extend(own_format(codec).filter(|format| !known && self.permits(format)));
         }
-        for (payload_type, clock) in EVENTS {
+        for (payload_type, clock) in EVENTS.into_iter().filter(|_| !self.has_no_events()) {
             if formats.iter().any(|format| format.clock == clock) {
-                let event = Format::new(payload_type, EVENT, clock, None);
-                formats.push(Format { fmtp: Some(String::from("0-16")), ..event });
+                formats.push(own_event(payload_type, clock));
             }
         }
         if formats.is_empty() {
             return Err(Reject::NoCommonFormat { offered: Vec::new(), allowed: self.names() });
         }
         Ok(formats)
+    }
+
+    fn has_no_events(&self) -> bool {
+        self.events == Events::None
     }
 
     fn permits(&self, format: &Format) -> bool {
@@ -161,6 +208,14 @@ fn own_format(codec: Codec) -> Option<Format> {
         Codec::T38 => None,
     }
 }
+
+fn own_event(payload_type: u8, clock: u32) -> Format {
+    let event = Format::new(payload_type, EVENT, clock, None);
+    Format { fmtp: Some(String::from("0-16")), ..event }
+}
+
+/// Dynamic payload types (RFC 3551 §6).
+const DYNAMIC: std::ops::RangeInclusive<u8> = 96..=127;
 
 /// Payload type and clock rate of the DTMF events that go with our own offers.
 const EVENTS: [(u8, u32); 3] = [(101, 8000), (102, 16000), (103, 48000)];

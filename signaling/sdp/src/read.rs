@@ -3,7 +3,6 @@ use std::net::{IpAddr, SocketAddr};
 use crate::description::{MediaLine, unicast};
 use crate::limits::PTIME_MS_MAX;
 use crate::policy::names;
-use crate::profile::Profile;
 use crate::text::quotable;
 use crate::{Audio, Crypto, CryptoError, Description, Direction, Format, Policy, Reject};
 
@@ -51,7 +50,7 @@ pub fn read_answer(d: &Description, ours: &Description, p: &Policy) -> Result<Au
     let cryptos = answered_crypto(line, offered, p)?;
     let mut audio = read_line(d, index, line, formats, offered.has("rtcp-mux") && p.rtcp_mux)?;
     audio.direction = audio.direction.and(ours.direction(offered).reversed());
-    audio.secure = line.profile() == Profile::Secure;
+    audio.secure = p.security.encrypts();
     audio.cryptos = cryptos;
     Ok(audio)
 }
@@ -64,12 +63,12 @@ fn read_offered_line(
 ) -> Result<Audio, Reject> {
     check_profile(line, p)?;
     let formats = p.select(&line.formats())?;
-    let cryptos = match line.profile() {
-        Profile::Secure => usable_cryptos(line, p)?,
-        Profile::Plain | Profile::Other => Vec::new(),
+    let cryptos = match p.security.encrypts() {
+        true => usable_cryptos(line, p)?,
+        false => Vec::new(),
     };
     let mut audio = read_line(d, index, line, formats, p.rtcp_mux)?;
-    audio.secure = line.profile() == Profile::Secure;
+    audio.secure = p.security.encrypts();
     audio.cryptos = cryptos;
     Ok(audio)
 }
@@ -166,7 +165,7 @@ fn answered_crypto(
     offered: &MediaLine,
     p: &Policy,
 ) -> Result<Vec<Crypto>, Reject> {
-    if line.profile() != Profile::Secure {
+    if !p.security.encrypts() {
         return Ok(Vec::new());
     }
     let usable = usable_cryptos(line, p)?;

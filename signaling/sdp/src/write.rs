@@ -4,9 +4,8 @@ use std::net::IpAddr;
 use sdp_types::{Attribute, Connection, Media, Origin, Session};
 use zeroize::Zeroize;
 
-use crate::policy::names;
-use crate::profile::Profile;
-use crate::{Audio, Crypto, Description, Direction, Format, Key, Policy, Reject};
+use crate::policy::{Events, names};
+use crate::{Audio, Crypto, Description, Direction, Format, Key, Policy, Reject, Security};
 
 /// Our own side of a leg. Nothing else of a description that we write says where anything is.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +32,7 @@ pub fn write_offer(
 ) -> Result<Vec<u8>, Reject> {
     check_ports(local)?;
     let formats = match source {
-        Some(audio) => p.select(&audio.formats)?,
+        Some(audio) => p.select_for_offer(&audio.formats)?,
         None => p.formats()?,
     };
     let mut cryptos = Vec::new();
@@ -41,7 +40,7 @@ pub fn write_offer(
         let key = local.keys.iter().find(|key| key.suite() == suite);
         cryptos.push((tag, key.ok_or(Reject::Misuse("no key given for a suite of the policy"))?));
     }
-    if p.security.profile() == Profile::Secure && cryptos.is_empty() {
+    if p.security.encrypts() && cryptos.is_empty() {
         return Err(Reject::Misuse("the trunk is secure and names no SRTP suite; name one"));
     }
     let line = Line {
@@ -77,8 +76,8 @@ pub fn write_answer(
         let said = crate::text::quotable(&offered.proto);
         return Err(Reject::Profile { said, wanted: p.security.proto() });
     }
-    let formats = common_formats(chosen, far)?;
-    let cryptos = answer_key(offered.profile(), chosen, local)?;
+    let formats = common_formats(chosen, far, p)?;
+    let cryptos = answer_key(&p.security, chosen, local)?;
     let mux = chosen.rtcp_mux && p.rtcp_mux;
     let apart = Some(local.rtcp_port) != local.rtp_port.checked_add(1);
     let line = Line {
@@ -102,26 +101,36 @@ pub fn write_answer(
     Ok(render(local, lines.collect()))
 }
 
-/// What the far leg accepted, in its order, under the payload types of the offer.
-fn common_formats(chosen: &Audio, far: &Audio) -> Result<Vec<Format>, Reject> {
+/// What the far leg accepted, in its order, under the payload types of the offer; telephone events
+/// that end on this leg need nobody's leave.
+fn common_formats(chosen: &Audio, far: &Audio, p: &Policy) -> Result<Vec<Format>, Reject> {
     let agreed = chosen.agreed(far).into_iter();
-    let formats: Vec<_> = agreed
+    let mut formats: Vec<_> = agreed
         .map(|(offered, accepted)| Format { fmtp: accepted.fmtp.clone(), ..offered.clone() })
         .collect();
     if formats.iter().all(Format::is_companion) {
         let (offered, allowed) = (names(&chosen.formats), names(&far.formats));
         return Err(Reject::NoCommonFormat { offered, allowed });
     }
+    if p.events == Events::Own {
+        for event in chosen.formats.iter().filter(|format| format.is_event()) {
+            let carried = formats.iter().any(|f| !f.is_companion() && f.clock == event.clock);
+            let known = formats.iter().any(|f| f.payload_type == event.payload_type);
+            if carried && !known {
+                formats.push(event.clone());
+            }
+        }
+    }
     Ok(formats)
 }
 
 /// The peer's tag with our key; nothing on a plain line.
 fn answer_key<'a>(
-    profile: Profile,
+    security: &Security,
     chosen: &Audio,
     local: &Local<'a>,
 ) -> Result<Option<(u32, &'a Key)>, Reject> {
-    if profile != Profile::Secure {
+    if !security.encrypts() {
         return Ok(None);
     }
     let theirs =

@@ -91,6 +91,8 @@ pub const TRUNK: &[Field] = &[
     field("from_user", Text(128), "none", "User of From toward the trunk"),
     field("from_domain", Text(253), "none", "Host of From toward the trunk"),
     field("learn_from", Text(64), "any", "Whose first packet counts: any, signalling, a network"),
+    field("keepalive_interval", Number(5, 3_600), "25 UDP, 100 else", "Seconds between them"),
+    field("external_address", Text(253), "none", "What sip_alg calls us"),
     field("rtp_timeout", Number(0, 86_400), "60", "Seconds without media that end a call"),
     field("hold_timeout", Number(0, 86_400), "300", "The same while on hold"),
     field("keep_alive_interval", Number(5, 600), "60", "Seconds between probes"),

@@ -1,5 +1,6 @@
 //! What every state of a call needs.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use abi::FlowId;
@@ -12,12 +13,13 @@ use super::hunt::{Hunt, Target};
 use super::identity::Caller;
 use super::negotiate::{Agreed, Unusable};
 use super::ways::{self, Timeouts, ways};
-use super::{Desk, State, timers};
+use super::{Desk, State, dtmf, timers};
 use crate::admission::{Bound, Slot};
 use crate::cdr::{Record, Way};
 use crate::media::{MediaError, Pair, Token};
 use crate::secret::Pii;
-use crate::trunk::{Trunk, TrunkId, Vantage};
+use crate::trunk::digits::{DigitRules, DtmfMode};
+use crate::trunk::{Host, Trunk, TrunkId, Vantage};
 
 /// The two sides of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,6 +41,9 @@ impl Party {
 pub struct Leg {
     pub trunk: TrunkId,
     pub policy: Policy,
+    pub digits: DigitRules,
+    /// What we call ourselves in session descriptions, where its trunk repairs addresses.
+    pub external: Option<IpAddr>,
     pub hop: Hop,
     /// What is known of where its peer is.
     pub vantage: Vantage,
@@ -59,6 +64,11 @@ impl Leg {
         Self {
             trunk: trunk.id,
             policy: trunk.policy(),
+            digits: trunk.digits,
+            external: match trunk.external_address {
+                Some(Host::Address(address)) => Some(address),
+                _ => None,
+            },
             hop,
             vantage: Vantage::new(trunk, hop.remote.ip()),
             dialog: None,
@@ -83,11 +93,15 @@ pub struct Common {
     pub callee: Leg,
     pub cdr: Record,
     pub who: Caller,
+    /// There is no callee, and nobody is asked: the caller is only told why.
+    pub is_alone: bool,
     /// The number that the callee's trunk is asked for, after the route's rewriting.
     pub called: String,
     pub timeouts: Timeouts,
     pub deadline: Option<Instant>,
     silence: Silence,
+    /// Digits on their way to caller and callee by INFO.
+    pub presses: [dtmf::Outbox; 2],
     pub servers: Vec<ServerId>,
     pub clients: Vec<ClientId>,
     /// Branches that were given up and cancelled, each with the number of its attempt.
@@ -128,10 +142,12 @@ impl Common {
             callee,
             cdr,
             who: Caller::default(),
+            is_alone: false,
             called,
             timeouts: Timeouts::default(),
             deadline: None,
             silence: Silence::default(),
+            presses: Default::default(),
             servers: Vec::new(),
             clients: Vec::new(),
             left_behind: Vec::new(),
@@ -152,7 +168,7 @@ impl Common {
 
     /// The trunks of caller and callee.
     pub fn trunks(&self) -> [Option<TrunkId>; 2] {
-        [Some(self.caller.trunk), Some(self.callee.trunk)]
+        [Some(self.caller.trunk), Some(self.callee.trunk).filter(|_| !self.is_alone)]
     }
 
     /// The call is over: others may have its places.
@@ -197,6 +213,7 @@ impl Common {
             }
         };
         self.callee = Leg::new(trunk, target.hop, Some(slot));
+        dtmf::settle(&mut self.caller, &mut self.callee);
         self.called = trunk.numbering.called_out(&hunt.called);
         if let Some(caller) = desk.trunks.get(self.caller.trunk) {
             self.timeouts = Timeouts::between(caller, trunk);
@@ -240,7 +257,8 @@ impl Common {
 
     /// Nothing passes any more between the caller and a callee whose attempt failed.
     pub fn hush(&self, desk: &mut Desk<'_>, near: &Agreed, far: &Agreed) {
-        let Ok(mut ways) = ways(near, far, self.timeouts) else { return };
+        let rules = [&self.caller.digits, &self.callee.digits];
+        let Ok(mut ways) = ways([near, far], rules, self.timeouts) else { return };
         ways.iter_mut().for_each(|way| way.relay = false);
         if let Err(error) = desk.media.connect(self.pair(), ways) {
             tracing::warn!(call = self.id(), %error, "early media of a failed attempt not ended");
@@ -272,7 +290,7 @@ impl Common {
         near: &Agreed,
         far: &Agreed,
     ) -> Result<u64, Unusable> {
-        let ways = ways(near, far, self.timeouts)?;
+        let ways = ways([near, far], [&self.caller.digits, &self.callee.digits], self.timeouts)?;
         self.cdr.suites(near.suite.map(sdp::Suite::name), far.suite.map(sdp::Suite::name));
         self.note_media(near, far, &ways);
         let pair = self.flows.pair;
@@ -295,7 +313,11 @@ impl Common {
                 tracing::warn!(call = self.id(), "{note}");
             }
         }
-        if !ways.iter().all(ways::has_events) && self.cdr.note(NO_EVENTS) {
+        let legs = [(near, &self.caller), (far, &self.callee)];
+        let lacks = |(agreed, leg): &(&Agreed, &Leg)| {
+            leg.digits.mode == DtmfMode::Rfc2833 && ways::events(agreed).is_none()
+        };
+        if legs.iter().any(lacks) && self.cdr.note(NO_EVENTS) {
             tracing::debug!(call = self.id(), "{NO_EVENTS}");
         }
         let patience = |way: &abi::Update| {
@@ -323,6 +345,9 @@ impl Common {
                 if self.cdr.note(note) {
                     tracing::warn!(call = self.id(), "{note}");
                 }
+            }
+            abi::Notice::Refused { reason, .. } if self.cdr.note(UNSAID) => {
+                tracing::warn!(call = self.id(), %reason, "{UNSAID}");
             }
             _ => {}
         }
@@ -439,6 +464,7 @@ const LOST_CALLER: &str = "no media to the caller: it named a private address, a
                            a public one; set the trunk's nat to COMEDIA or AUTO";
 const LOST_CALLEE: &str = "no media to the callee: it named a private address, and its trunk is on \
                            a public one; set the trunk's nat to COMEDIA or AUTO";
+const UNSAID: &str = "a digit or prompt could not be said in the codec of this call";
 const NO_EVENTS: &str = "telephone-event was not negotiated: digits pass as audio only";
 const ONE_WAY_CALLER: &str = "one-way audio: nothing from caller";
 const ONE_WAY_CALLEE: &str = "one-way audio: nothing from callee";

@@ -197,6 +197,17 @@ impl Desk<'_> {
         self.ask_inside(common, party, Method::Update, extra, None)
     }
 
+    /// Sends an INFO inside of a side's dialog.
+    pub fn info(
+        &mut self,
+        common: &mut Common,
+        party: Party,
+        kind: &'static str,
+        body: Bytes,
+    ) -> Option<ClientId> {
+        self.ask_inside(common, party, Method::Info, Vec::new(), Some((kind, body)))
+    }
+
     fn ask_inside(
         &mut self,
         common: &mut Common,
@@ -271,14 +282,16 @@ impl Desk<'_> {
     pub fn reached(&mut self, step: Step, state: &'static str, common: &Common) {
         let (caller, callee) = (common.caller.trunk, common.callee.trunk);
         match step {
-            Step::Answered => self.health.answered(callee),
+            Step::Answered if !common.is_alone => self.health.answered(callee),
             Step::Ended => {
                 let outcome = common.cdr.outcome();
                 self.tallies.count(caller, Bound::In, self.wall, &outcome);
                 let outcome = common.cdr.outcome_of_callee();
-                self.tallies.count(callee, Bound::Out, self.wall, &outcome);
+                if !common.is_alone {
+                    self.tallies.count(callee, Bound::Out, self.wall, &outcome);
+                }
             }
-            Step::Began | Step::Rang => {}
+            Step::Answered | Step::Began | Step::Rang => {}
         }
         self.tell(state, common.trunks(), &common.cdr);
     }

@@ -12,7 +12,7 @@ use crate::trunk::Trunk;
 use crate::trunk::timer::TimerPolicy;
 
 /// Methods that a call of this gateway understands.
-pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE";
+pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO";
 /// The one body type that a call of this gateway understands.
 pub const SDP: &str = "application/sdp";
 /// Max-Forwards of a request that came without one (RFC 3261 §16.6).

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use sdp::Audio;
 use sip::wire::StatusCode;
 
+use super::announcing::{Announcing, Verdict, Why};
 use super::hunt::{Fault, Hunt, Target};
 use super::inviting::Inviting;
 use super::leasing::{Asked, Leasing};
@@ -108,7 +109,12 @@ impl Hunting {
                 }
             }
         }
-        self.end(failure.status, &failure.reason, common, desk)
+        let Failure { fault, status, reason, .. } = failure;
+        if fault != Fault::Unreachable {
+            return self.end(status, &reason, common, desk);
+        }
+        let verdict = Verdict { why: Why::TrunkDown, status, reason };
+        Announcing::finish(&self.asked, self.caller, self.near, verdict, common, desk)
     }
 
     /// The callee's leg is another one now. Its ports are of the old one's address family.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sdp::Audio;
+use sdp::{Audio, Security};
 use sip::endpoint::{Cause, ClientId, DialogId, ServerId};
 use sip::wire::{HeaderName, Method, Response, StatusCode};
 
@@ -14,6 +14,7 @@ use super::hunt::{Fault, Heard, Limit, Target};
 use super::hunting::{Failure, Hunting};
 use super::negotiate::{self, Agreed, Offered, Unusable};
 use super::{Common, Desk, Happening, Party, State, headers, timers};
+use crate::trunk::SecureRtp;
 
 /// Keys of the callee that one call may bring: its context in the data plane outlives each, and so
 /// many are kept there, as many as there are suites.
@@ -235,7 +236,10 @@ impl Inviting {
     fn answered_late(self, common: &mut Common, desk: &mut Desk<'_>, body: Option<&[u8]>) -> State {
         let Hunting { asked, caller, callee, .. } = &self.hunting;
         let late = body.ok_or(Unusable::NoAnswer).and_then(|offer| {
-            let (description, audio) = negotiate::read(offer, &common.callee.policy)?;
+            let trunk = desk.trunks.get(common.callee.trunk).ok_or(Unusable::NoOffer)?;
+            let events = common.callee.policy.events;
+            let (description, audio, policy) = negotiate::read_any(offer, trunk.policies())?;
+            common.callee.policy = sdp::Policy { events, ..policy };
             let policy = &common.caller.policy;
             let origin = common.origin();
             let ours = negotiate::offer(policy, Some(&audio), *caller, origin, desk.entropy)?;
@@ -275,6 +279,9 @@ impl Inviting {
                 self.set_limit(common, desk);
                 return State::Inviting(self);
             }
+        }
+        if status == StatusCode::NOT_ACCEPTABLE_HERE && self.offer_plainly(common, desk) {
+            return State::Inviting(self);
         }
         if status == StatusCode::SESSION_INTERVAL_TOO_SMALL && self.tries == 0 {
             self.tries += 1;
@@ -352,6 +359,32 @@ impl Inviting {
         desk.cancel(self.client);
         common.leave_behind(self.client);
         self.go_on(Failure::new(Fault::Unreachable, status, reason), common, desk)
+    }
+
+    /// A trunk that only prefers encryption is asked once more without, in another dialog.
+    fn offer_plainly(&mut self, common: &mut Common, desk: &mut Desk<'_>) -> bool {
+        let Hunting { asked, callee, .. } = &self.hunting;
+        let Some((_, audio)) = &asked.offer else { return false };
+        let Some(trunk) = desk.trunks.get(common.callee.trunk) else { return false };
+        let prefers = trunk.secure_rtp == SecureRtp::Preferred;
+        if !prefers || !common.callee.policy.security.encrypts() {
+            return false;
+        }
+        common.callee.policy.security = Security::Plain;
+        let (policy, origin) = (&common.callee.policy, common.origin());
+        let offered = negotiate::offer(policy, Some(audio), *callee, origin, desk.entropy);
+        let Ok(offered) = offered else { return false };
+        let invite = headers::callee_invite(common, desk, &asked.invite, Some(&offered));
+        let Ok(request) = invite else { return false };
+        let Ok(client) = desk.request(common, common.callee.hop, request) else { return false };
+        let reason = "SRTP is refused; asked once more without";
+        tracing::info!(call = common.id(), "{reason}");
+        common.cdr.attempt_over(desk.wall, StatusCode::NOT_ACCEPTABLE_HERE.code(), reason);
+        common.cdr.attempt(desk.wall, &trunk.name, self.target.hop.remote);
+        (self.client, self.offered, self.far) = (client, Some(offered), None);
+        (self.sent, self.has_rung) = (desk.now, false);
+        self.set_limit(common, desk);
+        true
     }
 
     fn give_up(

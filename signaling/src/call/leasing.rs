@@ -1,6 +1,8 @@
 //! The caller's INVITE waits for the ports of both legs.
 
-use sdp::{Audio, Description};
+use std::net::IpAddr;
+
+use sdp::{Audio, Description, Policy};
 use sip::endpoint::ServerId;
 use sip::wire::{Request, StatusCode};
 
@@ -17,6 +19,8 @@ pub struct Asked {
     /// The caller's offer; `None` for a delayed offer (RFC 3261 §13.2.1).
     pub offer: Option<(Description, Audio)>,
     pub who: Caller,
+    /// What was read under this one of the trunk's policies holds for the call.
+    pub policy: Policy,
 }
 
 pub struct Leasing {
@@ -41,8 +45,12 @@ impl Leasing {
     ) -> State {
         match happening {
             Happening::Opened { flow, rtp, rtcp } => {
-                let ports = negotiate::ports(&desk.settings.advertise, rtp, rtcp);
-                if common.is_forward(flow) {
+                let is_caller = common.is_forward(flow);
+                let leg = if is_caller { &common.caller } else { &common.callee };
+                let advertised: Vec<IpAddr> =
+                    leg.external.iter().chain(&desk.settings.advertise).copied().collect();
+                let ports = negotiate::ports(&advertised, rtp, rtcp);
+                if is_caller {
                     self.caller = Some(ports);
                 } else {
                     self.callee = Some(ports);

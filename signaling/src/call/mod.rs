@@ -11,12 +11,14 @@
 //! every state needs (trunks, flows, the CDR) is in [`Common`]. States act on the world through a
 //! [`Desk`]: the endpoint, the data plane, the tables. There is no socket here and no clock.
 
+pub mod announcing;
 mod answering;
 mod challenge;
 mod changing;
 mod common;
 mod connecting;
 mod desk;
+pub mod dtmf;
 mod ending;
 pub mod headers;
 mod hunt;
@@ -40,8 +42,9 @@ use sip::wire::{Request, Response};
 
 pub use common::{Common, Party};
 pub use desk::{Desk, Settings};
-pub use table::{Calls, Index};
+pub use table::{Calls, Index, VOICES_MAX};
 
+use announcing::Announcing;
 use answering::Answering;
 use connecting::Connecting;
 use ending::{Cancelling, Ending};
@@ -59,6 +62,8 @@ pub enum State {
     Connecting(Box<Connecting>),
     /// The caller has its answer and has not acknowledged yet.
     Answering(Box<Answering>),
+    /// The attempt came to nothing; a voice tells the caller why.
+    Announcing(Box<Announcing>),
     /// Both dialogs are confirmed.
     Talking(Box<Talking>),
     /// The caller has its final answer; the callee's INVITE is being cancelled.
@@ -109,6 +114,7 @@ impl State {
             State::Inviting(_) => "inviting",
             State::Connecting(_) => "connecting",
             State::Answering(_) => "answering",
+            State::Announcing(_) => "announcing",
             State::Talking(_) => "talking",
             State::Cancelling(_) => "cancelling",
             State::Ending(_) => "ending",
@@ -136,6 +142,7 @@ impl State {
             State::Inviting(state) => state.on(common, desk, happening),
             State::Connecting(state) => state.on(common, desk, happening),
             State::Answering(state) => state.on(common, desk, happening),
+            State::Announcing(state) => state.on(common, desk, happening),
             State::Talking(state) => state.on(common, desk, happening),
             State::Cancelling(state) => state.on(common, desk, happening),
             State::Ending(state) => state.on(common, desk, happening),

@@ -8,7 +8,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
-use sdp::{Audio, Crypto, Description, Format, Key, Local, Policy, Reject, SdpError, Suite};
+use sdp::{
+    Audio, Crypto, Description, Direction, Format, Key, Local, Policy, Reject, SdpError, Suite,
+};
 use sip::wire::StatusCode;
 
 use super::common::Leg;
@@ -57,6 +59,16 @@ pub struct Agreed {
     pub(super) said: Said,
     /// Our description.
     pub body: Bytes,
+}
+
+impl Agreed {
+    /// A side that is not there: it sends nothing and is sent nothing.
+    pub fn silenced(&self) -> Self {
+        let audio = Audio { direction: Direction::Inactive, ..self.audio.clone() };
+        let place =
+            Place { rtp: None, rtcp: None, learning: None, is_awaited: false, is_lost: false };
+        Self { audio, place, receive: None, send: None, suite: None, ..self.clone() }
+    }
 }
 
 /// Why a leg's media cannot be served.
@@ -161,6 +173,29 @@ pub fn read(offer: &[u8], policy: &Policy) -> Result<(Description, Audio), Unusa
     Ok((description, audio))
 }
 
+/// Reads an offer of a peer under the first of a trunk's policies that it fits. If it fits none, the
+/// reason is that of the first whose profile it has.
+///
+/// # Errors
+/// [`Unusable`] when no policy has anything in common with it.
+pub fn read_any(
+    offer: &[u8],
+    policies: Vec<Policy>,
+) -> Result<(Description, Audio, Policy), Unusable> {
+    let description = Description::parse(offer)?;
+    let mut reason = None;
+    for policy in policies {
+        match sdp::read_offer(&description, &policy) {
+            Ok(audio) => return Ok((description, audio, policy)),
+            Err(reject) if matches!(reason, None | Some(Reject::Profile { .. })) => {
+                reason = Some(reject);
+            }
+            Err(_) => {}
+        }
+    }
+    Err(reason.map_or(Unusable::NoOffer, Unusable::Rejected))
+}
+
 /// Writes our answer to a peer's offer, given what the far leg accepted.
 ///
 /// # Errors
@@ -176,11 +211,16 @@ pub fn answer(
 ) -> Result<(Bytes, Agreed), Unusable> {
     let suite = chosen.cryptos.first().map(|c| c.suite);
     let keys: Vec<Key> = suite.iter().map(|s| fresh(*s, entropy)).collect::<Result<_, _>>()?;
-    // An answer repeats the numbers of its offer.
-    let said = Said { keys, formats: chosen.formats.clone(), ports, version: origin };
+    let mut said = Said { keys, formats: Vec::new(), ports, version: origin };
     let body =
         Bytes::from(sdp::write_answer(offer, chosen, far, &leg.policy, &local(&said, origin))?);
+    said.formats = formats_of(&body, &leg.policy)?;
     Ok((body.clone(), agreed(chosen.clone(), true, said, body, leg)?))
+}
+
+/// The formats of a description of ours.
+pub(super) fn formats_of(body: &[u8], policy: &Policy) -> Result<Vec<Format>, Unusable> {
+    Ok(sdp::read_offer(&Description::parse(body)?, policy)?.formats)
 }
 
 pub(super) fn local(said: &Said, origin: u64) -> Local<'_> {

@@ -37,7 +37,7 @@ pub fn answer(
         (None, Some(suite)) => vec![negotiate::fresh(suite, entropy)?],
         (None, None) => Vec::new(),
     };
-    let mut said = Said { keys, formats: chosen.formats.clone(), ..standing.said.clone() };
+    let mut said = Said { keys, ..standing.said.clone() };
     let write = |said: &Said| {
         let local = negotiate::local(said, origin);
         sdp::write_answer(offer, &chosen, far, &leg.policy, &local)
@@ -47,6 +47,7 @@ pub fn answer(
         said.version += 1;
         body = write(&said)?;
     }
+    said.formats = negotiate::formats_of(&body, &leg.policy)?;
     negotiate::agreed(chosen, true, said, body.into(), leg)
 }
 
@@ -93,9 +94,12 @@ fn renumbered(theirs: &[Format], known: &[Format]) -> Vec<Format> {
 /// The leg's policy with the one suite that stands.
 pub fn pinned(leg: &Leg) -> Policy {
     let suite = leg.standing.as_ref().and_then(|standing| standing.suite);
-    let security = match suite {
-        Some(suite) => Security::secure(vec![suite]),
-        None => leg.policy.security.clone(),
+    let security = match (suite, &leg.policy.security) {
+        (Some(suite), Security::BestEffort { .. }) => {
+            Security::BestEffort { suites: vec![suite], unoffered: Vec::new() }
+        }
+        (Some(suite), _) => Security::secure(vec![suite]),
+        (None, security) => security.clone(),
     };
     Policy { security, ..leg.policy.clone() }
 }

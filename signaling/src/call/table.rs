@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use sip::endpoint::{Cause, ClientId, DialogId, Event, Hop, ServerId};
 use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
 
+use super::announcing::{Announcing, Verdict, Why};
 use super::challenge::{Challenges, Proof};
 use super::common::Leg;
 use super::desk::Deadlines;
@@ -19,6 +20,7 @@ use crate::cdr::Record;
 use crate::feed::{LiveCall, Step};
 use crate::media::{Notice, Token};
 use crate::route::{Query, entry};
+use crate::trunk::tones::AudioTones;
 use crate::trunk::{IncomingCallPolicy, Trunk, TrunkId};
 
 /// Which call each transaction and dialog belongs to, and when calls want to be woken.
@@ -41,11 +43,16 @@ pub struct Calls {
     last: Token,
 }
 
+/// Whom an INVITE is to reach; its offer, and the policy under which that was read.
+type Admitted = (Hunt, Option<(sdp::Description, sdp::Audio)>, sdp::Policy);
+
 /// Why an INVITE is refused before a call exists.
 struct Refused {
     status: StatusCode,
     reason: String,
     extra: Vec<(HeaderName, bytes::Bytes)>,
+    /// What a voice may tell the caller.
+    why: Option<Why>,
 }
 
 /// Why an INVITE of a trunk that is challenged goes no further.
@@ -56,7 +63,11 @@ enum Unproven {
 
 impl Refused {
     fn new(status: StatusCode, reason: impl Into<String>) -> Self {
-        Self { status, reason: reason.into(), extra: Vec::new() }
+        Self { status, reason: reason.into(), extra: Vec::new(), why: None }
+    }
+
+    fn told(self, why: Why) -> Self {
+        Self { why: Some(why), ..self }
     }
 }
 
@@ -101,12 +112,62 @@ impl Calls {
             }
         }
         match self.admit(desk, caller, called.as_deref(), &who, &request, &mut cdr) {
-            Ok((hunt, offer)) => {
-                let asked = Asked { transaction, invite: request, offer, who };
+            Ok((hunt, offer, policy)) => {
+                let asked = Asked { transaction, invite: request, offer, who, policy };
                 self.begin(desk, caller, hop, hunt, asked, cdr);
             }
-            Err(refused) => self.refuse(desk, from, transaction, refused, cdr),
+            Err(refused) => {
+                self.announce(desk, caller, hop, (transaction, request, who), refused, cdr);
+            }
         }
+    }
+
+    /// Refuses an attempt; a voice says why before, where its trunk has `audio_tones` and its offer
+    /// can be answered.
+    fn announce(
+        &mut self,
+        desk: &mut Desk<'_>,
+        caller: &Trunk,
+        hop: Hop,
+        (transaction, invite, who): (ServerId, Request, Caller),
+        refused: Refused,
+        cdr: Record,
+    ) {
+        let is_on = caller.audio_tones != AudioTones::None;
+        let read = refused.why.filter(|_| is_on && self.has_voice()).and_then(|why| {
+            let body = headers::sdp_of(&invite.headers, &invite.body)?;
+            let (description, audio, policy) = negotiate::read_any(body, caller.policies()).ok()?;
+            Some((why, (description, audio), policy))
+        });
+        let Some((why, offer, policy)) = read else {
+            return self.refuse(desk, caller.id, transaction, refused, cdr);
+        };
+        let asked = Asked { transaction, invite, offer: Some(offer), who, policy };
+        let family = abi::Family::of(far_address(&asked, hop));
+        let Ok(pair) = desk.media.lease(self.last + 1, cdr.key(), [family; 2]) else {
+            return self.refuse(desk, caller.id, transaction, refused, cdr);
+        };
+        self.last += 1;
+        let mut near = Leg::new(caller, hop, None);
+        near.policy = asked.policy.clone();
+        near.vantage.asked(hop.remote.ip(), &asked.invite);
+        let nobody = Leg::new(caller, hop, None);
+        let mut common = Common::new(self.last, near, nobody, pair, cdr, String::new());
+        common.is_alone = true;
+        common.servers.push(transaction);
+        desk.index.servers.insert(transaction, self.last);
+        desk.set_deadline(&mut common, desk.settings.lease_limit);
+        desk.cdrs.note(&common.cdr);
+        let verdict = Verdict { why, status: refused.status, reason: refused.reason };
+        let state = Announcing::lease(asked, caller.audio_tones, verdict);
+        self.live.insert(self.last, (common, state));
+    }
+
+    /// Whether another refused caller may be spoken to: voices hold ports, and who is refused costs
+    /// little.
+    fn has_voice(&self) -> bool {
+        let speaks = |(common, _): &&(Common, State)| common.is_alone;
+        self.live.values().filter(speaks).count() < VOICES_MAX
     }
 
     /// What the trunk's `incoming_call_policy = challenge` demands, where it is set.
@@ -170,15 +231,16 @@ impl Calls {
         who: &Caller,
         request: &Request,
         cdr: &mut Record,
-    ) -> Result<(Hunt, Option<(sdp::Description, sdp::Audio)>), Refused> {
+    ) -> Result<Admitted, Refused> {
         if let Some(demanded) = headers::unsupported(request, caller) {
             let mut refused =
                 Refused::new(StatusCode::BAD_EXTENSION, "Require asks for an extension");
             refused.extra.push((HeaderName::Unsupported, demanded));
             return Err(refused);
         }
-        let called = called
-            .ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "no number in the Request-URI"))?;
+        let unknown =
+            |reason: &str| Refused::new(StatusCode::NOT_FOUND, reason).told(Why::UnknownNumber);
+        let called = called.ok_or_else(|| unknown("no number in the Request-URI"))?;
         if let Err(timers::TooSmall(least)) = timers::answer(&request.headers, &caller.timer) {
             let status = StatusCode::SESSION_INTERVAL_TOO_SMALL;
             let mut refused = Refused::new(status, "Session-Expires is too small");
@@ -188,26 +250,32 @@ impl Calls {
         let read = caller.numbering.called_in(called);
         entry::admit(caller, called, &read).map_err(|entry| {
             let status = StatusCode::new(entry.code).unwrap_or(StatusCode::FORBIDDEN);
-            Refused::new(status, entry.reason)
+            let refused = Refused::new(status, entry.reason);
+            match status {
+                StatusCode::NOT_FOUND => refused.told(Why::UnknownNumber),
+                _ => refused,
+            }
         })?;
         let number = who.number();
         let query = Query { from: caller.id, called: &read, caller: &number, at: desk.wall };
-        let decision = desk
-            .routes
-            .decide(&query)
-            .map_err(|none| Refused::new(StatusCode::NOT_FOUND, none.to_string()))?;
+        let decision = desk.routes.decide(&query).map_err(|none| unknown(&none.to_string()))?;
         if !decision.emergency {
             check_capacity(desk, caller, Bound::In)?;
         }
         let hunt = plan(desk, &decision, cdr)
             .map_err(|reason| Refused::new(StatusCode::SERVICE_UNAVAILABLE, reason))?;
-        let offer = match headers::sdp_of(&request.headers, &request.body) {
-            Some(body) => Some(negotiate::read(body, &caller.policy()).map_err(|reject| {
-                let mut refused = Refused::new(reject.status(), reject.to_string());
-                refused.extra.push(headers::warning(&reject));
-                refused
-            })?),
-            None if request.body.is_empty() => None,
+        let mut policies = caller.policies();
+        let (offer, policy) = match headers::sdp_of(&request.headers, &request.body) {
+            Some(body) => {
+                let read = negotiate::read_any(body, policies).map_err(|reject| {
+                    let mut refused = Refused::new(reject.status(), reject.to_string());
+                    refused.extra.push(headers::warning(&reject));
+                    refused
+                });
+                let (description, audio, policy) = read?;
+                (Some((description, audio)), policy)
+            }
+            None if request.body.is_empty() => (None, policies.swap_remove(0)),
             None => {
                 let mut refused =
                     Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body is not SDP");
@@ -215,7 +283,7 @@ impl Calls {
                 return Err(refused);
             }
         };
-        Ok((hunt, offer))
+        Ok((hunt, offer, policy))
     }
 
     fn begin(
@@ -230,7 +298,10 @@ impl Calls {
         let transaction = asked.transaction;
         let ([near_slot, far_slot], target, callee) = match places(desk, caller, &mut hunt) {
             Ok(places) => places,
-            Err(refused) => return self.refuse(desk, caller.id, transaction, refused, cdr),
+            Err(refused) => {
+                let asked = (transaction, asked.invite, asked.who);
+                return self.announce(desk, caller, hop, asked, refused, cdr);
+            }
         };
         self.last += 1;
         let token = self.last;
@@ -245,6 +316,7 @@ impl Calls {
         };
         let mut near = Leg::new(caller, hop, Some(near_slot));
         let far = Leg::new(callee, target.hop, Some(far_slot));
+        near.policy = asked.policy.clone();
         near.vantage.asked(hop.remote.ip(), &asked.invite);
         near.agree(
             &asked.invite.headers,
@@ -536,8 +608,11 @@ fn check_capacity(desk: &Desk<'_>, trunk: &Trunk, bound: Bound) -> Result<(), Re
 
 fn at_capacity(trunk: &Trunk, full: Full) -> Refused {
     let reason = format!("trunk \"{}\" has {full}", trunk.name);
-    Refused::new(StatusCode::SERVICE_UNAVAILABLE, reason)
+    Refused::new(StatusCode::SERVICE_UNAVAILABLE, reason).told(Why::LimitReached)
 }
+
+/// Refused callers that are spoken to at a time.
+pub const VOICES_MAX: usize = 64;
 
 /// A place on the caller's trunk, who is asked first, and a place on that trunk.
 fn places<'t>(

@@ -7,7 +7,7 @@ use sip::wire::{Method, Request, StatusCode};
 
 use super::changing::{Change, Outcome};
 use super::timers::{Due, Running};
-use super::{Common, Desk, Happening, Party, State, headers};
+use super::{Common, Desk, Happening, Party, State, dtmf, headers};
 
 pub struct Talking {
     change: Option<Change>,
@@ -44,6 +44,19 @@ impl Talking {
                 };
                 common.hang_up(desk, party.other(), party, reason)
             }
+            Happening::Request { party, transaction, request }
+                if request.method == Method::Info =>
+            {
+                dtmf::informed(common, desk, party, transaction, &request);
+                State::Talking(self)
+            }
+            Happening::Told(abi::Notice::Digit { flow, digit, duration_ms, .. }) => {
+                let from = if common.is_forward(flow) { Party::Caller } else { Party::Callee };
+                let ms = u16::try_from(duration_ms).unwrap_or(u16::MAX);
+                let ms = ms.clamp(abi::DIGIT_MS_MIN, abi::DIGIT_MS_MAX);
+                dtmf::say(common, desk, from, dtmf::Press { digit, ms });
+                State::Talking(self)
+            }
             Happening::Request { party, transaction, request } => {
                 self.asked(common, desk, party, transaction, &request)
             }
@@ -52,6 +65,27 @@ impl Talking {
                 common.fell_silent(desk, flow);
                 self.unless_silent(common, desk)
             }
+            Happening::Deadline => self.due(common, desk),
+            Happening::Refused { reason } => {
+                self.end(desk);
+                common.hang_up_both(desk, 503, &reason.to_string())
+            }
+            Happening::Stop { reason } => {
+                self.end(desk);
+                common.hang_up_both(desk, 503, reason)
+            }
+            happening => self.heard(common, desk, happening),
+        }
+    }
+
+    /// What comes of requests of ours and answers of theirs.
+    fn heard(
+        mut self: Box<Self>,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+        happening: Happening,
+    ) -> State {
+        match happening {
             Happening::Response { client, dialog, response, .. } if self.waits_for(client) => {
                 let Some(change) = self.change.take() else { return State::Talking(self) };
                 if response.status.is_final() {
@@ -63,6 +97,14 @@ impl Talking {
             Happening::Failed { client, .. } if self.waits_for(client) => {
                 self.end(desk);
                 common.hang_up_both(desk, 408, "a change or refresh was not answered")
+            }
+            Happening::Response { client, response, .. } => {
+                dtmf::ended(common, desk, client, Some(response.status));
+                State::Talking(self)
+            }
+            Happening::Failed { client, .. } => {
+                dtmf::ended(common, desk, client, None);
+                State::Talking(self)
             }
             Happening::Connected { flow, serial } if !common.is_forward(flow) => {
                 let Some(change) = self.change.take() else { return State::Talking(self) };
@@ -77,15 +119,6 @@ impl Talking {
             Happening::AckMissing => {
                 self.end(desk);
                 common.hang_up_both(desk, 408, "a change was never acknowledged")
-            }
-            Happening::Deadline => self.due(common, desk),
-            Happening::Refused { reason } => {
-                self.end(desk);
-                common.hang_up_both(desk, 503, &reason.to_string())
-            }
-            Happening::Stop { reason } => {
-                self.end(desk);
-                common.hang_up_both(desk, 503, reason)
             }
             _ => State::Talking(self),
         }

@@ -7,13 +7,16 @@ mod rig;
 
 mod answered;
 mod changes;
+mod digits;
 mod forks;
 mod hunting;
 mod identity;
 mod media;
 mod news;
+mod preferred;
 mod random;
 mod refused;
 mod silence;
 mod timers;
+mod tones;
 mod ways;

@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use abi::{Codec, FlowId, Format, PayloadMap, TelephoneEvent, Update};
 
+use super::dtmf;
 use super::negotiate::{Agreed, Unusable};
 use crate::trunk::Trunk;
+use crate::trunk::digits::DigitRules;
 
 /// When a way without media is reported. None is never.
 #[derive(Clone, Copy, Default, Debug)]
@@ -44,12 +46,20 @@ impl Timeouts {
 ///
 /// # Errors
 /// [`Unusable::Renumbered`] when the answer numbers more formats anew than a flow can change.
-pub fn ways(near: &Agreed, far: &Agreed, timeouts: Timeouts) -> Result<[Update; 2], Unusable> {
-    let way = |from: &Agreed, to: &Agreed| -> Result<Update, Unusable> {
+pub fn ways(
+    [near, far]: [&Agreed; 2],
+    [caller, callee]: [&DigitRules; 2],
+    timeouts: Timeouts,
+) -> Result<[Update; 2], Unusable> {
+    let way = |from: &Agreed, come: &DigitRules, to: &Agreed, go: &DigitRules| {
         let (audio, other) = (&from.audio, &to.audio);
         let is_held = !(audio.direction.sends() && other.direction.receives());
         let formats = Formats::of(from, to);
-        Ok(Update {
+        let received = formats.voice(Side::From, audio.ptime);
+        let (events_received, events_sent) = (events(from), events(to));
+        let conversion = dtmf::conversion(come, events_received, received, go, events_sent);
+        let payloads = formats.map().ok_or(Unusable::Renumbered)?;
+        Ok::<_, Unusable>(Update {
             timeout_ms: timeouts.of(is_held),
             rtcp_mux_in: audio.rtcp_mux,
             rtcp_mux_out: other.rtcp_mux,
@@ -61,21 +71,35 @@ pub fn ways(near: &Agreed, far: &Agreed, timeouts: Timeouts) -> Result<[Update; 
             unprotect: from.receive.clone(),
             protect: to.send.clone(),
             await_destination: to.place.is_awaited,
-            received: formats.voice(Side::From, audio.ptime),
+            received,
             sent: formats.voice(Side::To, other.ptime),
-            events_received: formats.event(Side::From),
-            events_sent: formats.event(Side::To),
-            payloads: formats.map().ok_or(Unusable::Renumbered)?,
+            report_digits: conversion.reports_events,
+            detect_tones: conversion.detects_tones,
+            events_received: events_received.map(|(sent, _)| sent),
+            events_sent: events_sent.map(|(_, taken)| taken).filter(|_| conversion.says_events),
+            payloads,
             learning: from.place.learning,
             ..Update::new(0, FlowId::NONE)
         })
     };
-    Ok([way(near, far)?, way(far, near)?])
+    Ok([way(near, caller, far, callee)?, way(far, callee, near, caller)?])
 }
 
-/// Whether digits can pass as telephone events (RFC 4733).
-pub fn has_events(way: &Update) -> bool {
-    way.events_received.is_some()
+/// The telephone events (RFC 4733) of a leg: as its peer sends them and as it takes them; those of
+/// the preferred codec's clock, else any.
+pub fn events(leg: &Agreed) -> Option<(TelephoneEvent, TelephoneEvent)> {
+    let clock = leg.audio.formats.iter().find(|f| !f.is_companion()).map(|f| f.clock);
+    let mut taken: Vec<_> = leg.audio.formats.iter().filter(|f| f.is_event()).collect();
+    taken.sort_by_key(|format| Some(format.clock) != clock);
+    let event = |format: &sdp::Format| {
+        let (payload_type, rate_hz) = (format.payload_type, format.clock);
+        let rate = (1..=abi::format::RATE_HZ_MAX).contains(&rate_hz);
+        rate.then_some(TelephoneEvent { payload_type, rate_hz })
+    };
+    taken.into_iter().find_map(|taken| {
+        let sent = taken.find_in(&leg.said.formats)?;
+        Some((event(sent)?, event(taken)?))
+    })
 }
 
 /// The formats that pass one way.
@@ -133,17 +157,6 @@ impl<'a> Formats<'a> {
         let (payload_type, rate_hz) = (format.payload_type, format.clock);
         let rate = (1..=abi::format::RATE_HZ_MAX).contains(&rate_hz);
         rate.then_some(Format { codec, payload_type, rate_hz, ptime_ms: u8::try_from(ptime).ok()? })
-    }
-
-    /// Digits beside the preferred codec: those of its clock rate, else any.
-    fn event(&self, side: Side) -> Option<TelephoneEvent> {
-        let rate = self.pairs.iter().find(|(o, _)| !o.is_companion()).map(|(o, _)| o.clock);
-        let events = || self.pairs.iter().filter(|(o, _)| o.is_event());
-        let found = events().find(|(o, _)| Some(o.clock) == rate).or_else(|| events().next());
-        let format = side.of(found?);
-        let (payload_type, rate_hz) = (format.payload_type, format.clock);
-        let rate = (1..=abi::format::RATE_HZ_MAX).contains(&rate_hz);
-        rate.then_some(TelephoneEvent { payload_type, rate_hz })
     }
 
     /// What changes on the way.

@@ -10,6 +10,7 @@
 //! A value that the product knows but this version does not carry out is refused here, so that a
 //! configuration that loads is a configuration that is obeyed.
 
+mod digits;
 mod error;
 mod group;
 mod identity;
@@ -24,6 +25,7 @@ mod section;
 mod sections;
 mod tree;
 mod trunk;
+mod upkeep;
 
 use std::path::{Path, PathBuf};
 

@@ -10,6 +10,7 @@ use super::*;
 mod paths;
 
 use crate::route::Destination;
+use crate::trunk::digits::DtmfMode;
 use crate::trunk::identity::{CallerIdPolicy, DiversionStyle, SendRpid};
 use crate::trunk::{Cidr, Direction, Host, IncomingCallPolicy, LearnFrom, Nat, SecureRtp, TrunkId};
 
@@ -281,14 +282,8 @@ fn wrong_types_say_what_is_there_and_what_belongs_there() {
 #[test]
 fn values_that_are_not_carried_out_are_refused_by_name() {
     for (key, value, supported) in [
-        ("sip_alg", "true", "false"),
-        ("keepalive", "true", "false"),
         ("create_subscriptions", "\"ALLOW\"", "DENY"),
-        ("audio_tones", "\"ON EARLY MEDIA\"", "NO AUDIO TONES"),
-        ("send_media", "\"INBAND\"", "RFC2833"),
-        ("dtmf_mode", "\"info\"", "rfc2833"),
         ("direct_media", "\"yes\"", "no"),
-        ("secure_rtp", "\"preferred\"", "required"),
         ("allow", "\"T38\"", "PCMA"),
     ] {
         let errors = trunk(&format!("{key} = {value}\n")).unwrap_err().errors;
@@ -299,6 +294,60 @@ fn values_that_are_not_carried_out_are_refused_by_name() {
         assert!(shown.remedy.contains(supported), "{shown:?}");
         assert_eq!(shown.what, format!("trunk \"t\" field {key}"));
     }
+}
+
+#[test]
+fn encryption_that_is_only_preferred() {
+    let preferred = "secure_rtp = \"preferred\"\n";
+    for transport in ["UDP", "TLS"] {
+        let transport = format!("transport = \"{transport}\"\n");
+        let read = first(trunk(&format!("{transport}{preferred}allow_mixed = true\n")));
+        assert_eq!(read.secure_rtp, SecureRtp::Preferred);
+        assert!(!read.secure && !read.encryption);
+        let offered: Vec<_> = read.policies().iter().map(|p| p.security.encrypts()).collect();
+        assert_eq!(offered, [true, true, false], "the best first");
+        refused(&format!("{transport}{preferred}"), "secure_rtp", "may");
+    }
+    let both = format!("{preferred}allow_mixed = true\nencryption = true\n");
+    refused(&both, "secure_rtp", "\"preferred\" contradicts encryption = true");
+    refused("secure_rtp = \"dtls\"\n", "secure_rtp", "not carried out by this version");
+}
+
+#[test]
+fn how_digits_come_and_go() {
+    let digits = |fields: &str| first(trunk(fields)).digits;
+    assert!(digits("").are_events());
+    let info = digits("dtmf_mode = \"info\"\nsend_media = \"SAME\"\n");
+    assert_eq!((info.mode, info.sends()), (DtmfMode::Info, DtmfMode::Info));
+    let short = digits("dtmf_mode = \"auto\"\nsend_media = \"ShortInfo\"\n");
+    assert_eq!((short.mode, short.sends()), (DtmfMode::Auto, DtmfMode::ShortInfo));
+    // Rule 7: tones need G.711.
+    let g729 = "allow = [\"G729\"]\n";
+    refused(&format!("{g729}dtmf_mode = \"inband\"\n"), "dtmf_mode", "G.711");
+    refused(&format!("{g729}send_media = \"INBAND\"\n"), "send_media", "G.711");
+    let removed = "disallow = [\"PCMA\", \"PCMU\", \"G722\"]\nallow = []\n";
+    refused(&format!("{removed}dtmf_mode = \"inband\"\n"), "dtmf_mode", "G.711");
+    digits("dtmf_mode = \"inband\"\nsend_media = \"INBAND\"\n");
+}
+
+#[test]
+fn keeping_the_way_open_and_repairing_addresses() {
+    let keepalive = |fields: &str| first(trunk(fields)).keepalive.map(|pause| pause.as_secs());
+    assert_eq!(keepalive(""), None);
+    assert_eq!(keepalive("keepalive = true\n"), Some(25));
+    assert_eq!(keepalive("keepalive = true\ntransport = \"TCP\"\n"), Some(100));
+    assert_eq!(keepalive("keepalive = true\nkeepalive_interval = 40\n"), Some(40));
+    assert_eq!(keepalive("nat = \"COMEDIA\"\n"), Some(25), "behind a translator");
+    assert_eq!(keepalive("nat = \"COMEDIA\"\nkeepalive = false\n"), None);
+    let account = "register = true\nusername = \"u\"\npassword = \"p\"\n";
+    assert_eq!(keepalive(account), Some(25));
+    let outer = "external_address = \"203.0.113.7\"\n";
+    let read = first(trunk(&format!("sip_alg = true\n{outer}")));
+    assert_eq!(read.external_address.unwrap().to_string(), "203.0.113.7");
+    refused("sip_alg = true\n", "sip_alg", "which address");
+    refused(outer, "external_address", "nothing writes");
+    let wrong = "sip_alg = true\nexternal_address = \"203.0.113.7:5060\"\n";
+    refused(wrong, "external_address", "neither an address");
 }
 
 #[test]

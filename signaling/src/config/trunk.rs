@@ -14,13 +14,11 @@ use sip::digest::Credentials;
 use sip::endpoint::Transport;
 
 use super::error::Place;
-use super::identity;
 use super::section::{At, Section, alternatives};
 use super::sections::Sip;
-use super::{Environment, group, numbering};
+use super::{Environment, digits, group, identity, numbering, upkeep};
 use crate::group::Group;
 use crate::secret::Secret;
-use crate::trunk::timer::{INTERVAL_S, INTERVAL_S_MAX, MIN_S, TimerPolicy, TimerRules};
 use crate::trunk::{
     Cidr, Direction, Host, IncomingCallPolicy, LearnFrom, Nat, Number, Probing, Proxy, SecureRtp,
     TlsSettings, Trunk, TrunkId,
@@ -61,11 +59,7 @@ pub(super) fn read(
         id,
         name,
         enabled: section.boolean("enabled").is_none_or(|flag| flag.value),
-        direction: match section.word("direction", &["both", "inbound", "outbound"]) {
-            Some(At { value: 1, .. }) => Direction::Inbound,
-            Some(At { value: 2, .. }) => Direction::Outbound,
-            _ => Direction::Both,
-        },
+        direction: direction(&mut section),
         host: host(&mut section),
         outbound_proxy: outbound_proxy(&mut section, security.transport),
         identity: identity::read(&mut section, &numbers),
@@ -80,13 +74,14 @@ pub(super) fn read(
         transport: security.transport,
         secure: security.secure,
         encryption: security.encryption,
-        secure_rtp: if security.encryption { SecureRtp::Required } else { SecureRtp::Off },
+        secure_rtp: security.secure_rtp(),
         allow_mixed: security.allow_mixed,
         incoming_call_policy: policy,
         max_concurrent_calls: cap(&mut section, "max_concurrent_calls", CALLS_MAX),
         max_inbound_calls: cap(&mut section, "max_inbound_calls", CALLS_MAX),
         max_outbound_calls: cap(&mut section, "max_outbound_calls", CALLS_MAX),
         max_cps: cap(&mut section, "max_cps", CPS_MAX),
+        digits: digits::read(&mut section, &allow, &disallow),
         allow,
         disallow,
         disallow_all,
@@ -94,7 +89,10 @@ pub(super) fn read(
         tls: tls(&mut section, security.transport, sip),
         from_user: user(&mut section, "from_user"),
         from_domain: from_domain(&mut section),
-        timer: timer(&mut section),
+        audio_tones: upkeep::audio_tones(&mut section),
+        timer: upkeep::timer(&mut section),
+        keepalive: upkeep::keepalive(&mut section, security.transport, register || nat != Nat::No),
+        external_address: upkeep::external_address(&mut section, security.transport),
         nat,
         learn_from: learn_from(&mut section, nat),
         rtp_timeout: timeout(&mut section, "rtp_timeout", RTP_TIMEOUT_DEFAULT),
@@ -108,6 +106,14 @@ pub(super) fn read(
     places.insert("", Place { line: section.line(), value: None });
     section.finish();
     Parsed { trunk: Arc::new(trunk), places }
+}
+
+fn direction(section: &mut Section<'_, '_>) -> Direction {
+    match section.word("direction", &["both", "inbound", "outbound"]) {
+        Some(At { value: 1, .. }) => Direction::Inbound,
+        Some(At { value: 2, .. }) => Direction::Outbound,
+        _ => Direction::Both,
+    }
 }
 
 fn name(id: TrunkId, section: &mut Section<'_, '_>) -> String {
@@ -129,16 +135,8 @@ fn name(id: TrunkId, section: &mut Section<'_, '_>) -> String {
 
 /// Fields of the form whose behaviour is absent, each with the values that are true today.
 fn refuse_absent_behaviour(section: &mut Section<'_, '_>) {
-    for key in ["sip_alg", "keepalive"] {
-        if section.boolean(key).is_some_and(|flag| flag.value) {
-            section.unsupported(key, "true", "false");
-        }
-    }
-    let words: [(&'static str, &[&str], &[&str]); 5] = [
+    let words: [(&'static str, &[&str], &[&str]); 2] = [
         ("create_subscriptions", &["DEFAULT", "DENY"], &["ALLOW"]),
-        ("audio_tones", &["NO AUDIO TONES", "none"], &["ON EARLY MEDIA", "ON ANSWERED CALLS"]),
-        ("send_media", &["RFC2833", "SAME"], &["INFO", "SHORTINFO", "INBAND"]),
-        ("dtmf_mode", &["rfc2833"], &["info", "shortinfo", "inband", "auto"]),
         ("direct_media", &["no"], &["yes", "nonat"]),
     ];
     for (key, supported, later) in words {
@@ -152,10 +150,20 @@ struct Security {
     transport: Transport,
     secure: bool,
     encryption: bool,
+    /// Where it is not mandatory, media is encrypted if the peer can.
+    preferred: bool,
     allow_mixed: bool,
 }
 
 impl Security {
+    fn secure_rtp(&self) -> SecureRtp {
+        match self.encryption {
+            true => SecureRtp::Required,
+            false if self.preferred => SecureRtp::Preferred,
+            false => SecureRtp::Off,
+        }
+    }
+
     fn read(section: &mut Section<'_, '_>) -> Self {
         let secure = section.boolean("secure").map(|flag| flag.value);
         let transport =
@@ -166,13 +174,19 @@ impl Security {
             });
         let encryption = section.boolean("encryption").map(|flag| flag.value);
         let srtp = section
-            .supported("secure_rtp", &["off", "required"], &["preferred", "dtls"])
-            .map(|word| word.value == 1);
+            .supported("secure_rtp", &["off", "required", "preferred"], &["dtls"])
+            .map(|word| word.value);
+        let preferred = srtp == Some(2);
+        let srtp = srtp.map(|value| value == 1);
         let allow_mixed = section.boolean("allow_mixed").is_some_and(|flag| flag.value);
         if let (Some(encryption), Some(srtp)) = (encryption, srtp)
             && encryption != srtp
         {
-            let srtp = if srtp { "required" } else { "off" };
+            let srtp = match srtp {
+                true => "required",
+                false if preferred => "preferred",
+                false => "off",
+            };
             let problem = format!("secure_rtp = \"{srtp}\" contradicts encryption = {encryption}");
             section.error("secure_rtp", problem, "remove one of the two; each sets the other");
         }
@@ -185,6 +199,7 @@ impl Security {
             transport: chosen,
             secure: secure.unwrap_or(tls && encrypted),
             encryption: encrypted,
+            preferred: preferred && !encrypted,
             allow_mixed,
         };
         security.check(section);
@@ -209,6 +224,14 @@ impl Security {
         }
         if self.secure || self.allow_mixed {
             return;
+        }
+        if self.preferred {
+            let problem = match tls {
+                true => "media may be plain although the trunk has TLS",
+                false => "media keys may travel over an unprotected transport",
+            };
+            let remedy = "write allow_mixed = true to have it so all the same";
+            return section.error("secure_rtp", problem, remedy);
         }
         if tls && self.encryption {
             section.error(
@@ -580,27 +603,6 @@ fn nat(section: &mut Section<'_, '_>) -> Nat {
         Some(4) => Nat::Auto,
         _ => Nat::No,
     }
-}
-
-/// Session timers (RFC 4028).
-fn timer(section: &mut Section<'_, '_>) -> TimerRules {
-    let policy = match section.word("session_timer", &["accept", "require", "refuse"]) {
-        Some(At { value: 1, .. }) => TimerPolicy::Require,
-        Some(At { value: 2, .. }) => TimerPolicy::Refuse,
-        _ => TimerPolicy::Accept,
-    };
-    let range = u64::from(MIN_S)..u64::from(INTERVAL_S_MAX) + 1;
-    let mut seconds = |key, default| {
-        let given = section.integer(key, range.clone());
-        given.and_then(|given| u32::try_from(given.value).ok()).unwrap_or(default)
-    };
-    let interval_s = seconds("session_expires", INTERVAL_S);
-    let min_s = seconds("session_min_se", MIN_S);
-    if interval_s < min_s {
-        let problem = format!("{interval_s} s is less than session_min_se = {min_s}");
-        section.error("session_expires", problem, "make it as long at least");
-    }
-    TimerRules { policy, interval_s, min_s }
 }
 
 /// `"any"`, `"signalling"` or a network.

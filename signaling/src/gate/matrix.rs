@@ -207,6 +207,7 @@ impl Dialogs {
             user_agent: String::new(),
             via: Box::new(|_| String::from("192.0.2.1:5060")),
             contact: Box::new(|_| String::from("sip:192.0.2.1:5060")),
+            stays: Box::new(|_, _| false),
         });
         let mut dialogs = Self { endpoint, tags: BTreeMap::new() };
         for state in STATES {

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::counters::Counters;
 use super::limits::{HOPS_MAX, READ_BYTES, WRITE_BYTES};
-use super::{Core, Inbound, Listener};
+use super::{Core, Inbound, Listener, keepalive};
 use crate::trunk::{Called, Origin, attribute};
 
 /// What others hold of a connection.
@@ -32,6 +32,9 @@ pub(super) struct Connection {
     abort: Notify,
     /// Hops that messages were queued for, to tell them of a failure.
     hops: Mutex<Vec<Hop>>,
+    /// Pongs that came.
+    pongs: AtomicUsize,
+    ponged: Notify,
 }
 
 /// The other end of a connection's queue.
@@ -49,6 +52,7 @@ enum End {
     Closed,
     FirstMessageMissed,
     Idle,
+    PongMissed,
     WriteStuck,
     Malformed,
     Broken(std::io::Error),
@@ -82,6 +86,8 @@ impl Connection {
             closing: AtomicBool::new(false),
             abort: Notify::new(),
             hops: Mutex::new(Vec::new()),
+            pongs: AtomicUsize::new(0),
+            ponged: Notify::new(),
         };
         (Arc::new(connection), receiver)
     }
@@ -134,6 +140,20 @@ impl Connection {
         self.queue.send(Write::Bytes(bytes)).map_err(|_| "the connection is closed")
     }
 
+    /// Queues a ping of ours.
+    pub(super) fn ping(&self, ping: Bytes, limit: usize) -> Result<(), &'static str> {
+        self.push(Hop { connection: self.number, ..self.hop }, ping, limit)
+    }
+
+    pub(super) fn pongs(&self) -> usize {
+        self.pongs.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the next pong.
+    pub(super) async fn ponged(&self) {
+        self.ponged.notified().await;
+    }
+
     /// Closes after what is queued has been written.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
@@ -173,6 +193,7 @@ pub(super) async fn serve<S>(
     let end = tokio::select! {
         end = read(&core, &connection, read_half, &origin) => end,
         end = write(&core, &connection, write_half, queue) => end,
+        () = keepalive::pings(&core, &connection, &origin) => End::PongMissed,
         () = connection.abort.notified() => End::WriteStuck,
     };
     let counters = &core.counters;
@@ -186,6 +207,9 @@ pub(super) async fn serve<S>(
         End::Idle => {
             Counters::count(&counters.idle_closed);
             tracing::debug!(%peer, transport, "closed: idle");
+        }
+        End::PongMissed => {
+            tracing::warn!(%peer, transport, "connection closed: the peer answers no ping any more");
         }
         End::WriteStuck => {
             Counters::count(&counters.writes_stuck);
@@ -256,7 +280,10 @@ async fn take(core: &Core, connection: &Arc<Connection>, origin: &Origin, frame:
             let pong = Bytes::from_static(b"\r\n");
             let _full = connection.push(hop, pong, core.limits.write_queue_bytes);
         }
-        Frame::Pong => {}
+        Frame::Pong => {
+            connection.pongs.fetch_add(1, Ordering::Relaxed);
+            connection.ponged.notify_one();
+        }
     }
 }
 

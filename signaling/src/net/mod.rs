@@ -18,6 +18,7 @@ mod deliver;
 mod dial;
 mod error;
 mod holder;
+mod keepalive;
 mod limits;
 mod listen;
 mod table;
@@ -42,7 +43,7 @@ use crate::plan::LivePlan;
 use crate::probe::{Kit, MediaPlace, Patience, Probes};
 use crate::trunk::attribution::TOKEN_PARAMETER;
 use crate::trunk::health::Fault;
-use crate::trunk::{Host, Origin, TrunkId};
+use crate::trunk::{Host, Origin, TrunkId, nat};
 
 pub use counters::Counts;
 pub use error::{NetError, explain};
@@ -240,6 +241,7 @@ async fn edge(
     for (listener, socket) in sockets.accepting {
         tokio::spawn(accept::accept(Arc::clone(&core), listener, socket));
     }
+    tokio::spawn(keepalive::datagrams(Arc::clone(&core)));
     tokio::spawn(resolver.run());
     while let Some(command) = commands.recv().await {
         match command {
@@ -282,7 +284,10 @@ impl Names {
         let accepted_by = connection.and_then(|connection| connection.accepted_by());
         let local = self.0.listeners.local(hop, accepted_by);
         let port = local.map_or(hop.transport.default_port(), |local| local.port());
-        match (&self.0.advertise, local.map(|local| local.ip())) {
+        let table = self.0.plan.table();
+        let trunk = TrunkId::from_tag(hop.tag).and_then(|id| table.get(id));
+        let own = trunk.and_then(|trunk| trunk.external_address.as_ref());
+        match (own.or(self.0.advertise.as_ref()), local.map(|local| local.ip())) {
             (Some(host), _) => format!("{host}:{port}"),
             (None, Some(IpAddr::V6(ip))) => format!("[{ip}]:{port}"),
             (None, Some(ip)) => format!("{ip}:{port}"),
@@ -301,6 +306,15 @@ impl Names {
             Some(token) => format!("{plain};{TOKEN_PARAMETER}={}", token.expose()),
             None => plain,
         }
+    }
+
+    /// Whether requests of a dialog stay on its hop although the peer gave this address for itself:
+    /// a private one, on a trunk whose addresses are repaired (`sip_alg`).
+    pub fn stays(&self, hop: &Hop, said: IpAddr) -> bool {
+        let table = self.0.plan.table();
+        let trunk = TrunkId::from_tag(hop.tag).and_then(|id| table.get(id));
+        let repairs = trunk.is_some_and(|trunk| trunk.external_address.is_some());
+        repairs && said != hop.remote.ip() && nat::is_private(said, hop.remote.ip())
     }
 
     /// The same without a token.

@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use sdp::{Audio, Description, Key, Local, Suite, read_answer, write_offer};
+use sdp::{Audio, Description, Key, Local, Policy, Suite, read_answer, write_offer};
 use sip::endpoint::DialogId;
-use sip::wire::{HeaderName, Method, NameAddr, Request, Response, Uri};
+use sip::wire::{HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri};
 use zeroize::Zeroize;
 
 use super::Kit;
@@ -13,7 +13,7 @@ use super::ask::{self, Own};
 use super::line::Line;
 use super::media::{self, Heard, Ports};
 use super::step::{Failure, Outcome};
-use crate::trunk::Trunk;
+use crate::trunk::{Host, Trunk};
 
 /// A call that was answered.
 pub(super) struct Answered {
@@ -30,7 +30,21 @@ struct Offer {
     keys: Vec<Key>,
 }
 
-/// CALL: rings `number` and reads the answer.
+/// An INVITE that was not answered.
+struct Refusal {
+    outcome: Outcome,
+    /// Of the peer's final response, if there was one.
+    code: Option<u16>,
+}
+
+impl From<Outcome> for Refusal {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, code: None }
+    }
+}
+
+/// CALL: rings `number` and reads the answer. Where encryption is only preferred, a peer that
+/// refuses it with 488 is asked once more without, as calls do.
 pub(super) async fn invite(
     kit: &Kit,
     line: &mut Line,
@@ -39,31 +53,53 @@ pub(super) async fn invite(
     number: &str,
     ports: &Ports,
 ) -> (Outcome, Option<Answered>) {
-    let offer = match offer(kit, trunk, ports) {
-        Ok(offer) => offer,
-        Err(text) => return (Outcome::fail(Failure::Local, text, "correct allow"), None),
-    };
-    let Some(request) = request(trunk, own, number, &offer.body) else {
-        let text = format!("{number} cannot be called");
-        return (Outcome::fail(Failure::Local, text, "give digits, + and digits, or a user"), None);
-    };
-    let begun = Instant::now();
-    match answer(kit, line, trunk, request, &offer.body).await {
-        Err(outcome) => (outcome, None),
-        Ok((dialog, response)) => {
-            line.ack(dialog);
-            let took = begun.elapsed().as_millis();
-            let (outcome, audio) = read(trunk, &offer, &response);
-            let outcome = outcome.fact("answered after", format!("{took} ms"));
-            let Some(audio) = audio else {
-                hang_up(kit, line, dialog).await;
-                return (outcome, None);
-            };
-            let suite = audio.cryptos.first().map(|crypto| crypto.key.suite());
-            let key = suite.and_then(|suite| offer.keys.into_iter().find(|k| k.suite() == suite));
-            (outcome, Some(Answered { dialog, audio, key }))
+    let mut refused = Outcome::fail(Failure::Local, "nothing can be offered", "correct allow");
+    for policy in trunk.offers() {
+        let offer = match offer(kit, trunk, &policy, ports) {
+            Ok(offer) => offer,
+            Err(text) => return (Outcome::fail(Failure::Local, text, "correct allow"), None),
+        };
+        let Some(request) = request(trunk, own, number, &offer.body) else {
+            let text = format!("{number} cannot be called");
+            let remedy = "give digits, + and digits, or a user";
+            return (Outcome::fail(Failure::Local, text, remedy), None);
+        };
+        let begun = Instant::now();
+        match answer(kit, line, trunk, request, &offer.body).await {
+            Ok((dialog, response)) => {
+                line.ack(dialog);
+                let took = begun.elapsed().as_millis();
+                let (outcome, audio) = read(&policy, &offer, &response);
+                let outcome = outcome.fact("answered after", format!("{took} ms"));
+                return taken(kit, line, offer, dialog, outcome, audio).await;
+            }
+            Err(Refusal { outcome, code }) => {
+                refused = outcome;
+                if code != Some(StatusCode::NOT_ACCEPTABLE_HERE.code()) {
+                    break;
+                }
+            }
         }
     }
+    (refused, None)
+}
+
+/// Keeps a call whose answer can be used, and ends any other.
+async fn taken(
+    kit: &Kit,
+    line: &mut Line,
+    offer: Offer,
+    dialog: DialogId,
+    outcome: Outcome,
+    audio: Option<Audio>,
+) -> (Outcome, Option<Answered>) {
+    let Some(audio) = audio else {
+        hang_up(kit, line, dialog).await;
+        return (outcome, None);
+    };
+    let suite = audio.cryptos.first().map(|crypto| crypto.key.suite());
+    let key = suite.and_then(|suite| offer.keys.into_iter().find(|key| key.suite() == suite));
+    (outcome, Some(Answered { dialog, audio, key }))
 }
 
 /// MEDIA: five seconds of audio, then the end of the call.
@@ -138,7 +174,7 @@ async fn answer(
     trunk: &Trunk,
     request: Request,
     body: &[u8],
-) -> Result<(DialogId, Response), Outcome> {
+) -> Result<(DialogId, Response), Refusal> {
     let uri = request.uri.to_string();
     let deadline = Instant::now() + kit.patience.ring;
     let silent = |silence| ask::silent(&silence, "INVITE");
@@ -150,7 +186,7 @@ async fn answer(
             Err(silence) => {
                 line.cancel(client);
                 let _gone = line.ask(client, kit.patience.answer).await;
-                return Err(ask::silent(&silence, "INVITE"));
+                return Err(ask::silent(&silence, "INVITE").into());
             }
         };
         let code = response.status.code();
@@ -170,7 +206,7 @@ async fn answer(
     }
 }
 
-fn refused(response: &Response) -> Outcome {
+fn refused(response: &Response) -> Refusal {
     let code = response.status.code();
     let text = format!("the call was refused with {code} {}", ask::reason(response));
     let (failure, remedy) = match code {
@@ -182,18 +218,18 @@ fn refused(response: &Response) -> Outcome {
         }
         _ => (Failure::Declined, "choose another test number, or ask the peer"),
     };
-    Outcome::fail(failure, text, remedy).fact("code", code)
+    Refusal { outcome: Outcome::fail(failure, text, remedy).fact("code", code), code: Some(code) }
 }
 
 /// Whether the answer is one that calls on this trunk could use.
-fn read(trunk: &Trunk, offer: &Offer, response: &Response) -> (Outcome, Option<Audio>) {
+fn read(policy: &Policy, offer: &Offer, response: &Response) -> (Outcome, Option<Audio>) {
     let remedy = "compare allow, secure_rtp and encryption with the peer";
     let fail = |text: String| (Outcome::fail(Failure::OfferRefused, text, remedy), None);
     let description = match Description::parse(&response.body) {
         Ok(description) => description,
         Err(error) => return fail(format!("the answer cannot be read: {error}")),
     };
-    match read_answer(&description, &offer.description, &trunk.policy()) {
+    match read_answer(&description, &offer.description, policy) {
         Err(reject) => fail(format!("the answer does not fit: {reject}")),
         Ok(audio) => {
             let format = audio.formats.first().map(|format| format.encoding.clone());
@@ -214,8 +250,7 @@ async fn hang_up(kit: &Kit, line: &mut Line, dialog: DialogId) {
     }
 }
 
-fn offer(kit: &Kit, trunk: &Trunk, ports: &Ports) -> Result<Offer, String> {
-    let policy = trunk.policy();
+fn offer(kit: &Kit, trunk: &Trunk, policy: &Policy, ports: &Ports) -> Result<Offer, String> {
     let fresh = |suite: &Suite| {
         let mut bytes = vec![0; suite.key_len() + suite.salt_len()];
         kit.fill(&mut bytes);
@@ -224,15 +259,20 @@ fn offer(kit: &Kit, trunk: &Trunk, ports: &Ports) -> Result<Offer, String> {
         key.map_err(|error| error.to_string())
     };
     let keys: Vec<Key> = policy.security.suites().iter().map(fresh).collect::<Result<_, _>>()?;
+    // As in calls, `sip_alg` has the outer address written.
+    let repaired = match trunk.external_address {
+        Some(Host::Address(address)) => Some(address),
+        _ => None,
+    };
     let local = Local {
-        address: ports.advertise,
+        address: repaired.unwrap_or(ports.advertise),
         rtp_port: ports.rtp,
         rtcp_port: ports.rtcp,
         origin_id: u64::from(kit.below(u32::MAX - 1)) + 1,
         origin_version: 1,
         keys: &keys,
     };
-    let body = write_offer(None, &policy, &local).map_err(|reject| reject.to_string())?;
+    let body = write_offer(None, policy, &local).map_err(|reject| reject.to_string())?;
     let description = Description::parse(&body).map_err(|error| error.to_string())?;
     Ok(Offer { body: Bytes::from(body), description, keys })
 }

@@ -78,6 +78,7 @@ impl Line {
             user_agent: concat!("Trunkline/", env!("CARGO_PKG_VERSION")).to_owned(),
             via: Box::new(move |_| sent_by.clone()),
             contact: Box::new(move |_| contact.clone()),
+            stays: Box::new(|_, _| true),
         });
         let (local, remote) = ends;
         // One connection, one number: answers are taken from it alone.

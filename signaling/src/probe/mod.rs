@@ -316,7 +316,7 @@ async fn call(
 /// How we introduce ourselves on this socket.
 fn own(kit: &Kit, trunk: &Trunk, local: SocketAddr) -> Own {
     let bracketed = |ip: IpAddr| crate::trunk::Host::Address(ip).to_string();
-    let host = match &kit.sip.advertise {
+    let host = match trunk.external_address.as_ref().or(kit.sip.advertise.as_ref()) {
         Some(host) => host.to_string(),
         None => bracketed(local.ip()),
     };

@@ -6,6 +6,7 @@
 //! to exactly one trunk, or it is not processed.
 
 pub mod attribution;
+pub mod digits;
 pub mod health;
 pub mod identity;
 pub mod nat;
@@ -17,6 +18,7 @@ pub mod status;
 pub mod table;
 pub mod tally;
 pub mod timer;
+pub mod tones;
 pub mod unknown;
 
 use std::fmt;
@@ -24,7 +26,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sdp::{Codec, Policy, Security, Suite};
+use sdp::{Codec, Events, Policy, Security, Suite};
 use sip::digest::Credentials;
 use sip::endpoint::Transport;
 
@@ -105,7 +107,7 @@ pub struct Trunk {
     pub secure: bool,
     /// Media encryption is mandatory both ways.
     pub encryption: bool,
-    /// SDES-SRTP: off or required.
+    /// SDES-SRTP: off, preferred or required.
     pub secure_rtp: SecureRtp,
     /// TLS with RTP, or UDP with SRTP, on the operator's own word.
     pub allow_mixed: bool,
@@ -137,8 +139,17 @@ pub struct Trunk {
     pub from_user: Option<String>,
     /// Host part of From toward the trunk.
     pub from_domain: Option<String>,
+    /// Whether its callers hear why their call came to nothing.
+    pub audio_tones: tones::AudioTones,
+    /// How its digits come and go.
+    pub digits: digits::DigitRules,
     /// Session timers of its calls.
     pub timer: timer::TimerRules,
+    /// How often its way is kept open (`keepalive`); `None` when off.
+    pub keepalive: Option<Duration>,
+    /// Repair of addresses (`sip_alg`): what we call ourselves in Via, Contact and session
+    /// descriptions, and private addresses of the peer's are not followed. `None` when off.
+    pub external_address: Option<Host>,
     /// What lies between us and the peer.
     pub nat: Nat,
     /// From where media may be learned, if `nat` has it learned.
@@ -209,21 +220,40 @@ impl Trunk {
         format!("sip:{user}{at}{}{port}", self.host)
     }
 
-    /// What session descriptions on this trunk may say.
-    pub fn policy(&self) -> Policy {
-        let security = match self.secure_rtp {
-            SecureRtp::Off => Security::Plain,
-            SecureRtp::Required => {
-                Security::Secure { suites: SUITES.to_vec(), unoffered: UNOFFERED.to_vec() }
+    /// What session descriptions on this trunk may say, the best first: where encryption is only
+    /// preferred, one after the other is tried.
+    pub fn policies(&self) -> Vec<Policy> {
+        let (suites, unoffered) = (SUITES.to_vec(), UNOFFERED.to_vec());
+        let secure = Security::Secure { suites: suites.clone(), unoffered: unoffered.clone() };
+        let securities = match self.secure_rtp {
+            SecureRtp::Off => vec![Security::Plain],
+            SecureRtp::Required => vec![secure],
+            SecureRtp::Preferred => {
+                vec![secure, Security::BestEffort { suites, unoffered }, Security::Plain]
             }
         };
-        Policy {
+        let policy = |security| Policy {
             security,
             allow: self.allow.clone(),
             disallow: self.disallow.clone(),
             disallow_all: self.disallow_all,
             rtcp_mux: false,
-        }
+            events: if self.digits.mode.has_events() { Events::Pass } else { Events::None },
+        };
+        securities.into_iter().map(policy).collect()
+    }
+
+    /// The best of [`Trunk::policies`].
+    pub fn policy(&self) -> Policy {
+        self.policies().swap_remove(0)
+    }
+
+    /// What is offered to this trunk, one after the other as long as it refuses with 488.
+    pub fn offers(&self) -> Vec<Policy> {
+        let best_effort = |policy: &Policy| matches!(policy.security, Security::BestEffort { .. });
+        let mut policies = self.policies();
+        policies.retain(|policy| !best_effort(policy));
+        policies
     }
 
     /// What we answer digest challenges of this trunk with; `None` without an account.
@@ -375,6 +405,8 @@ pub enum IncomingCallPolicy {
 pub enum SecureRtp {
     /// RTP/AVP only.
     Off,
+    /// Both are accepted; RTP/SAVP is offered first, and RTP/AVP once when that is refused with 488.
+    Preferred,
     /// RTP/SAVP only; an offer without it gets 488.
     Required,
 }

@@ -158,7 +158,7 @@ fn tells_of_nat(said: IpAddr, source: IpAddr) -> bool {
 
 /// An address that means something in one network only: RFC 1918, RFC 6598, RFC 4193, link-local;
 /// loopback too, unless the peer itself is there.
-fn is_private(said: IpAddr, source: IpAddr) -> bool {
+pub fn is_private(said: IpAddr, source: IpAddr) -> bool {
     match said.to_canonical() {
         said if said.is_loopback() => !source.is_loopback(),
         IpAddr::V4(v4) => {

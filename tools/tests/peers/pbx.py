@@ -5,10 +5,11 @@ Reads one JSON command a line on standard input, writes one JSON event a line on
     {"do": "call", "uri": "sip:100@127.0.0.1:5061;transport=tls"}   place a call
     {"do": "hangup"}                                                end every call
     {"do": "hold"} | {"do": "resume"} | {"do": "update"}            change every call
+    {"do": "dial", "digits": "5#"}                                  as telephone events
     {"do": "quit"}
 
     {"event": "ready", "port": 5081}
-    {"event": "incoming" | "state" | "media" | "disconnected", ...}
+    {"event": "incoming" | "state" | "media" | "digit" | "disconnected", ...}
 
 Every call plays a continuous tone of --tone Hz and records what arrives to --record.
 """
@@ -41,6 +42,9 @@ class Call(pj.Call):
             tell("disconnected", code=info.lastStatusCode, reason=info.lastReason)
         else:
             tell("state", state=info.stateText, code=info.lastStatusCode)
+
+    def onDtmfDigit(self, prm):
+        tell("digit", digit=prm.digit)
 
     def onCallMediaState(self, prm):
         info = self.getInfo()
@@ -89,6 +93,11 @@ class Account(pj.Account):
         if not self.options.ring_only:
             answer.statusCode = 200
             call.answer(answer)
+
+    def dial(self, digits):
+        for call in self.calls:
+            if call.isActive():
+                call.dialDtmf(digits)
 
     def change(self, how):
         for call in self.calls:
@@ -201,6 +210,8 @@ def main():
             phone.place(command["uri"])
         elif command["do"] == "hangup":
             endpoint.hangupAllCalls()
+        elif command["do"] == "dial":
+            phone.dial(command["digits"])
         elif command["do"] in ("hold", "resume", "update"):
             phone.change(command["do"])
         elif command["do"] == "quit":

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use sdp::{Audio, Codec, Crypto, Description, Key, Local, Policy, Security, Suite};
+use sdp::{Audio, Codec, Crypto, Description, Events, Key, Local, Policy, Security, Suite};
 
 pub const OUR_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 99, 0, 1));
 
@@ -19,6 +19,7 @@ pub fn plain() -> Policy {
         disallow: Vec::new(),
         disallow_all: false,
         rtcp_mux: false,
+        events: Events::Pass,
     }
 }
 

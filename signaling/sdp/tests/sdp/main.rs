@@ -10,6 +10,7 @@
 )]
 
 mod common;
+mod legs;
 mod malformed;
 mod policy;
 mod properties;

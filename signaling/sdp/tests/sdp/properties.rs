@@ -7,8 +7,8 @@ use crate::common::*;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use sdp::{
-    Audio, Codec, Description, Direction, Format, Local, Policy, Security, Suite, read_answer,
-    read_offer, write_answer, write_offer,
+    Audio, Codec, Description, Direction, Events, Format, Local, Policy, Security, Suite,
+    read_answer, read_offer, write_answer, write_offer,
 };
 
 /// Formats that generated descriptions draw from: payload type and `a=rtpmap`, `a=fmtp` values.
@@ -77,10 +77,12 @@ fn policy() -> impl Strategy<Value = Policy> {
     let codecs = || subsequence(Codec::ALL.to_vec(), 0..=Codec::ALL.len()).prop_shuffle();
     let allow = prop_oneof![1 => Just(Vec::new()), 2 => codecs()];
     let disallow = prop_oneof![3 => Just(Vec::new()), 1 => codecs()];
-    (security, allow, disallow, any::<bool>(), any::<bool>()).prop_map(
-        |(security, allow, disallow, disallow_all, rtcp_mux)| {
+    // Those that end at us come from no other leg: `legs.rs`.
+    let events = prop_oneof![Just(Events::Pass), Just(Events::None)];
+    (security, allow, disallow, any::<bool>(), any::<bool>(), events).prop_map(
+        |(security, allow, disallow, disallow_all, rtcp_mux, events)| {
             let disallow_all = disallow_all && !allow.is_empty();
-            Policy { security, allow, disallow, disallow_all, rtcp_mux }
+            Policy { security, allow, disallow, disallow_all, rtcp_mux, events }
         },
     )
 }
@@ -187,7 +189,7 @@ proptest! {
                 });
             let keyed = match &policy.security {
                 Security::Plain => true,
-                Security::Secure { suites, .. } => suites.iter().any(|suite| {
+                Security::Secure { suites, .. } | Security::BestEffort { suites, .. } => suites.iter().any(|suite| {
                     attributes.iter().any(|line| line.contains(&format!(" {suite} inline:")))
                 }),
             };

@@ -1,12 +1,16 @@
 //! What an endpoint is built from, and what it counts.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use super::Hop;
 use crate::transaction::Timers;
 
 /// Text that depends on the way of a message: our sent-by or our Contact.
 pub type PerHop = Box<dyn Fn(&Hop) -> String + Send>;
+
+/// Decides about an address that the peer on a hop gave for itself.
+pub type Stays = Box<dyn Fn(&Hop, IpAddr) -> bool + Send>;
 
 /// The settings of one endpoint.
 pub struct Config {
@@ -24,6 +28,9 @@ pub struct Config {
     pub via: PerHop,
     /// Our URI as seen from a hop: Contact of dialogs.
     pub contact: PerHop,
+    /// Whether a dialog's requests stay on the way that it was made on, although its peer names this
+    /// address: one that means something behind a translator only.
+    pub stays: Stays,
 }
 
 impl fmt::Debug for Config {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::config::Stays;
 use super::key::{self, Key, Keyed, Table};
 use super::schedule::Armed;
 use super::{ClientId, DialogId, Hop, ServerId};
@@ -54,8 +55,8 @@ impl Entry {
     }
 
     /// Where the next request of the dialog goes.
-    pub(super) fn next_hop(&self) -> Hop {
-        self.hop.toward(self.dialog.next_hop())
+    pub(super) fn next_hop(&self, stays: &Stays) -> Hop {
+        self.hop.toward(self.dialog.next_hop(), stays)
     }
 
     /// An INVITE of ours runs: another one from the peer collides with it.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::config::Stays;
 use crate::wire::{Uri, Via};
 
 /// What carries a message.
@@ -49,12 +50,13 @@ pub struct Hop {
 
 impl Hop {
     /// The way to `uri` for a dialog that lives on this hop: a numeric host (or `maddr`) replaces
-    /// the address, a host name keeps it, because it was resolved when the hop was chosen.
-    pub(super) fn toward(self, uri: &Uri) -> Hop {
+    /// the address unless it `stays`, a host name keeps it, because it was resolved when the hop was
+    /// chosen.
+    pub(super) fn toward(self, uri: &Uri, stays: &Stays) -> Hop {
         let Some(uri) = uri.as_sip() else { return self };
         let maddr = uri.params.get("maddr").and_then(|text| std::str::from_utf8(text).ok());
         let address = maddr.and_then(|text| text.parse().ok()).or_else(|| uri.host.ip());
-        let Some(address) = address else { return self };
+        let Some(address) = address.filter(|address| !stays(&self, *address)) else { return self };
         let port = uri.port.unwrap_or(self.transport.default_port());
         Hop { remote: SocketAddr::new(address, port), ..self }
     }
@@ -100,6 +102,28 @@ impl Hop {
             Hop { connection: other.connection, ..self }
         } else {
             self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_means_nothing_here_is_not_followed() {
+        let remote = "192.0.2.9:5070".parse().unwrap();
+        let hop = Hop { transport: Transport::Udp, remote, connection: 3, tag: 1 };
+        let behind: Stays = Box::new(|_, said| said.to_string() == "10.0.0.1");
+        for (uri, stays, wanted) in [
+            ("sip:a@10.0.0.1", &behind, "192.0.2.9:5070"),
+            ("sip:a@10.0.0.2", &behind, "10.0.0.2:5060"),
+            ("sip:a@b;maddr=10.0.0.1", &behind, "192.0.2.9:5070"),
+            ("sip:a@b.example", &behind, "192.0.2.9:5070"),
+        ] {
+            let toward = hop.toward(&Uri::parse(uri.as_bytes()).unwrap(), stays);
+            assert_eq!(toward.remote.to_string(), wanted, "{uri}");
+            assert_eq!((toward.connection, toward.tag), (3, 1));
         }
     }
 }

@@ -45,7 +45,7 @@ use bytes::Bytes;
 use crate::transaction::{Actions, Timers};
 use crate::wire::{Message, Request};
 
-pub use config::{Config, Counts, PerHop};
+pub use config::{Config, Counts, PerHop, Stays};
 pub use event::{Cause, ClientId, DialogId, Event, Input, Output, ServerId};
 pub use hop::{Hop, Transport};
 pub use misuse::Misuse;
@@ -143,7 +143,7 @@ impl Endpoint {
 
     /// Where the next request of the dialog goes.
     pub fn dialog_hop(&self, dialog: DialogId) -> Option<Hop> {
-        self.dialogs.get(dialog).map(dialogs::Entry::next_hop)
+        self.dialogs.get(dialog).map(|entry| entry.next_hop(&self.config.stays))
     }
 
     pub fn dialog_call_id(&self, dialog: DialogId) -> Option<Bytes> {

@@ -23,6 +23,7 @@ fn endpoint() -> Endpoint {
         user_agent: String::new(),
         via: Box::new(|_| "192.0.2.1".into()),
         contact: Box::new(|_| "sip:192.0.2.1".into()),
+        stays: Box::new(|_, _| false),
     })
 }
 

@@ -153,7 +153,7 @@ impl Endpoint {
     ) -> Result<(), Misuse> {
         let entry = self.dialogs.get_mut(dialog).ok_or(Misuse::UnknownDialog)?;
         let to_ack = entry.to_ack.take().ok_or(Misuse::NothingToAcknowledge)?;
-        let hop = entry.next_hop();
+        let hop = entry.next_hop(&self.config.stays);
         let mut ack = entry.dialog.ack(to_ack.number);
         let (_, via) = self.new_via(&hop);
         ack.headers.push_front(HeaderName::Via, via);
@@ -186,7 +186,7 @@ impl Endpoint {
     ) -> Result<ClientId, Misuse> {
         self.check_dialog(dialog, &method)?;
         let entry = self.dialogs.get_mut(dialog).ok_or(Misuse::UnknownDialog)?;
-        let hop = entry.next_hop();
+        let hop = entry.next_hop(&self.config.stays);
         let mut request = entry.dialog.request(method.clone());
         if headers.iter().any(|(name, _)| *name == HeaderName::MaxForwards) {
             request.headers.remove(&HeaderName::MaxForwards);

@@ -28,6 +28,7 @@ pub fn config(seed: u8) -> Config {
         user_agent: String::new(),
         via: Box::new(|_| "192.0.2.1:5060".into()),
         contact: Box::new(|hop| format!("sip:us@192.0.2.1:5060;tag{}", hop.tag)),
+        stays: Box::new(|_, _| false),
     }
 }
 

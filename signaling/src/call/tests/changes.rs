@@ -56,7 +56,7 @@ fn hold_and_resume_reach_the_other_side_and_the_data_plane() {
             let held = offer(&mut rig, who, "sendonly");
             rig.peer(other).hesitates = true;
             rig.ask(who, Method::Invite, Some(held));
-            let (id, asked) = rig.asked(other);
+            let (id, asked) = rig.asked_inside(other);
             let body = text(&asked.body);
             assert!(body.contains("a=sendonly"), "{body}");
             let keys = body.matches("a=crypto").count();
@@ -71,7 +71,7 @@ fn hold_and_resume_reach_the_other_side_and_the_data_plane() {
 
             let resumed = offer(&mut rig, who, "sendrecv").replace("9977 2", "9977 3");
             rig.ask(who, Method::Invite, Some(resumed));
-            let (id, asked) = rig.asked(other);
+            let (id, asked) = rig.asked_inside(other);
             assert!(text(&asked.body).contains("a=sendrecv"));
             rig.accept(other, id, &asked);
             assert!(text(&rig.last_response(who).body).contains("a=sendrecv"));
@@ -108,7 +108,7 @@ fn a_hold_that_the_other_side_refuses_is_kept_by_the_data_plane() {
     rig.pbx.hesitates = true;
     let held = offer(&mut rig, Carrier, "sendonly");
     rig.ask(Carrier, Method::Invite, Some(held));
-    let (id, _) = rig.asked(Pbx);
+    let (id, _) = rig.asked_inside(Pbx);
     rig.answer(Pbx, id, 488, None);
     assert_eq!(rig.last_status(Carrier), 200);
     assert!(text(&rig.last_response(Carrier).body).contains("a=recvonly"));
@@ -126,7 +126,7 @@ fn a_side_that_forgot_the_call_ends_it() {
         rig.pbx.hesitates = true;
         let held = offer(&mut rig, Carrier, "inactive");
         rig.ask(Carrier, Method::Invite, Some(held));
-        let (id, _) = rig.asked(Pbx);
+        let (id, _) = rig.asked_inside(Pbx);
         rig.answer(Pbx, id, status, None);
         assert_eq!(rig.carrier.byes, 1);
         let record = rig.finish_one(481);
@@ -141,13 +141,13 @@ fn one_change_runs_at_a_time() {
     rig.pbx.hesitates = true;
     let held = offer(&mut rig, Carrier, "sendonly");
     rig.ask(Carrier, Method::Invite, Some(held));
-    let (id, asked) = rig.asked(Pbx);
+    let (id, asked) = rig.asked_inside(Pbx);
     // The other side answers 491 because it asks for something itself; whoever asked waits.
     rig.answer(Pbx, id, 491, None);
     assert_eq!(rig.last_status(Carrier), 491);
     let update = offer(&mut rig, Carrier, "sendonly");
     rig.ask(Carrier, Method::Invite, Some(update.clone()));
-    let (id, _) = rig.asked(Pbx);
+    let (id, _) = rig.asked_inside(Pbx);
     let theirs = offer(&mut rig, Pbx, "sendonly");
     rig.ask(Pbx, Method::Update, Some(theirs));
     assert_eq!(rig.last_status(Pbx), 491);
@@ -165,7 +165,7 @@ fn who_hangs_up_during_a_change_leaves_nobody_waiting() {
         rig.pbx.hesitates = true;
         let held = offer(&mut rig, Carrier, "sendonly");
         rig.ask(Carrier, Method::Invite, Some(held));
-        let (id, asked) = rig.asked(Pbx);
+        let (id, asked) = rig.asked_inside(Pbx);
         rig.hang_up(who);
         // The answer crosses the BYE.
         let body = rig.pbx.accept(&asked.body);
@@ -212,7 +212,7 @@ fn who_asks_without_an_offer_is_offered_what_there_is() {
         let body = Some((super::peer::SDP, answer.into()));
         rig.peer(who).endpoint.ack(now, dialog, body).unwrap();
         rig.turn();
-        let (_, told) = rig.asked(who.other());
+        let (_, told) = rig.asked_inside(who.other());
         assert!(text(&told.body).contains("a=inactive"), "the other side is told");
         let [from, to] = ways(&rig, who);
         assert!(!from.relay && !to.relay);

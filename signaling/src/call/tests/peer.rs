@@ -62,6 +62,7 @@ impl Peer {
             user_agent: String::from("canary-agent"),
             via: Box::new(move |_| sent_by.clone()),
             contact: Box::new(move |_| contact.clone()),
+            stays: Box::new(|_, _| false),
         });
         Self {
             endpoint,

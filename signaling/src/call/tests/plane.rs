@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use abi::handover::{Link, Listener, Offer};
 use abi::{
-    Command, Counter, Event, Family, FlowId, FlowSnapshot, FlowTally, Host, Open, Reason, Request,
-    Shape, Update, doorbell,
+    Command, Counter, Dial, Event, Family, FlowId, FlowSnapshot, FlowTally, Host, Open, Play,
+    Reason, Request, Shape, Update, doorbell,
 };
 
 use crate::media::Media;
@@ -32,6 +32,12 @@ pub struct Plane {
     pub refuse_update: Option<Reason>,
     /// Every configuration that was asked for.
     pub updates: Vec<Update>,
+    pub refuse_dial: Option<Reason>,
+    pub refuse_play: Option<Reason>,
+    /// Every prompt that was to be said.
+    pub plays: Vec<Play>,
+    /// Every digit that was dialled.
+    pub dials: Vec<Dial>,
     /// Every lease that was asked for.
     pub opens: Vec<Open>,
     /// The event ring is full: nothing is told.
@@ -74,6 +80,10 @@ impl Plane {
             refuse_open: None,
             refuse_update: None,
             updates: Vec::new(),
+            refuse_dial: None,
+            refuse_play: None,
+            plays: Vec::new(),
+            dials: Vec::new(),
             opens: Vec::new(),
             deaf: false,
         };
@@ -92,6 +102,8 @@ impl Plane {
                 Request::Open(open) => self.open(&open),
                 Request::Update(update) => self.update(update),
                 Request::Close(close) => self.close(close.token, close.flow),
+                Request::Dial(dial) => self.dial(dial),
+                Request::Play(play) => self.play(play),
                 other => Event::updated(other.token(), other.flow()),
             };
             self.tell(&answer);
@@ -105,6 +117,22 @@ impl Plane {
             self.host.counters.add(Counter::EventsLost, 1);
         } else {
             self.host.events.push(event).expect("room for an event");
+        }
+    }
+
+    fn play(&mut self, play: Play) -> Event {
+        self.plays.push(play);
+        match self.refuse_play {
+            Some(reason) => Event::refused(play.token, play.flow, reason),
+            None => Event::updated(play.token, play.flow),
+        }
+    }
+
+    fn dial(&mut self, dial: Dial) -> Event {
+        self.dials.push(dial);
+        match self.refuse_dial {
+            Some(reason) => Event::refused(dial.token, dial.flow, reason),
+            None => Event::updated(dial.token, dial.flow),
         }
     }
 

@@ -70,7 +70,7 @@ fn we_refresh_where_that_was_agreed() {
         let standing = rig.last_response(Carrier).body;
         assert!(!rig.last_response(Carrier).headers.has_token(&HeaderName::Require, "timer"));
         rig.seconds(301);
-        let (_, refresh) = rig.asked(Carrier);
+        let (_, refresh) = rig.asked_inside(Carrier);
         let said = value(&refresh.headers, &HeaderName::SessionExpires);
         assert_eq!(said.as_deref(), Some("600;refresher=uac"));
         if by_update {
@@ -135,15 +135,15 @@ fn a_callee_without_timers_is_refreshed_where_the_trunk_requires_it() {
     talk(&mut rig, &[]);
     rig.pbx.hesitates = true;
     rig.seconds(151);
-    let (id, refresh) = rig.asked(Pbx);
+    let (id, refresh) = rig.asked_inside(Pbx);
     assert_eq!(refresh.method, Method::Invite, "it never said that it knows UPDATE");
     // What passes is tried again; the call ends when nothing helped.
     rig.answer(Pbx, id, 491, None);
     rig.seconds(5);
-    let (id, again) = rig.asked(Pbx);
+    let (id, again) = rig.asked_inside(Pbx);
     rig.accept(Pbx, id, &again);
     rig.seconds(151);
-    let (id, _) = rig.asked(Pbx);
+    let (id, _) = rig.asked_inside(Pbx);
     rig.answer(Pbx, id, 481, None);
     assert_eq!(rig.carrier.byes, 1);
     rig.finish_one(481);
@@ -156,7 +156,7 @@ fn a_refresh_that_nobody_answers_ends_the_call() {
     talk(&mut rig, &[]);
     rig.pbx.hesitates = true;
     rig.seconds(151);
-    let (id, _) = rig.asked(Pbx);
+    let (id, _) = rig.asked_inside(Pbx);
     rig.seconds(120);
     assert_eq!(rig.carrier.byes, 1);
     rig.answer(Pbx, id, 500, None);

@@ -97,6 +97,48 @@ fn a_call_that_is_not_taken() {
     }
 }
 
+/// A peer of a trunk that prefers encryption has it, or is called without; and is never called a
+/// third time.
+#[test]
+fn a_peer_without_the_encryption_that_is_preferred() {
+    const PREFERRED: &str = "secure_rtp = \"preferred\"\nallow_mixed = true\n";
+    for (refuses, over, invites) in [
+        ("nothing", Some("AES_CM_128_HMAC_SHA1_80"), 1),
+        ("RTP/SAVP", Some("over RTP"), 2),
+        ("RTP/", None, 2),
+    ] {
+        let talks = answerer(Audio::Echo);
+        let peer = Peer::answering(move |request| {
+            let body = String::from_utf8_lossy(&request.body).into_owned();
+            match request.method.as_str() {
+                "INVITE" if body.contains(refuses) => vec![reply(request, 488, "", "")],
+                _ => talks(request),
+            }
+        });
+        let report = Scene::toward(&peer, PREFERRED).run(Some("9196"));
+        assert_eq!(peer.heard("INVITE").len(), invites, "{report:#?}");
+        let Some(over) = over else {
+            failed(&report, Stage::Call, Failure::OfferRefused);
+            continue;
+        };
+        assert_eq!(step(&report, Stage::Media).verdict, Verdict::Pass, "{report:#?}");
+        assert!(step(&report, Stage::Call).text.contains(over), "{report:#?}");
+    }
+}
+
+/// `sip_alg`: the peer is told our outer address.
+#[test]
+fn a_trunk_whose_addresses_are_repaired() {
+    let peer = Peer::answering(answerer(Audio::Echo));
+    let fields = "sip_alg = true\nexternal_address = \"203.0.113.7\"\n";
+    Scene::toward(&peer, fields).run(Some("9196"));
+    let invite = &peer.wait("INVITE", 1)[0];
+    for line in ["Via: SIP/2.0/UDP 203.0.113.7:", "Contact: <sip:203.0.113.7:"] {
+        assert!(invite.contains(line), "{invite}");
+    }
+    assert!(invite.contains("c=IN IP4 203.0.113.7\r\n"), "{invite}");
+}
+
 #[test]
 fn an_answer_that_calls_could_not_use() {
     // RTP/AVP to an offer of RTP/SAVP.

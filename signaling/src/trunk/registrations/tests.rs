@@ -35,6 +35,7 @@ fn endpoint(seed: u8) -> Endpoint {
         user_agent: String::from("test"),
         via: Box::new(|_| String::from("192.0.2.1:5060")),
         contact: Box::new(|_| String::from("sip:192.0.2.1:5060")),
+        stays: Box::new(|_, _| false),
     })
 }
 

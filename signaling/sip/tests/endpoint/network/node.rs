@@ -69,6 +69,7 @@ impl Node {
         let config = Config {
             via: Box::new(move |_| address.to_string()),
             contact: Box::new(move |_| format!("sip:node@{address}")),
+            stays: Box::new(|_, _| false),
             ..config(seeded)
         };
         Node {

@@ -1,0 +1,87 @@
+//! Fields of a trunk about the time around and between messages: session timers, keeping its way open,
+//! address repair, announcements.
+
+use std::time::Duration;
+
+use sip::endpoint::Transport;
+
+use super::section::{At, Section};
+use crate::trunk::Host;
+use crate::trunk::timer::{INTERVAL_S, INTERVAL_S_MAX, MIN_S, TimerPolicy, TimerRules};
+use crate::trunk::tones::AudioTones;
+
+pub(super) fn audio_tones(section: &mut Section<'_, '_>) -> AudioTones {
+    let words = ["NO AUDIO TONES", "none", "ON EARLY MEDIA", "ON ANSWERED CALLS"];
+    match section.word("audio_tones", &words).map(|word| word.value) {
+        Some(2) => AudioTones::OnEarlyMedia,
+        Some(3) => AudioTones::OnAnsweredCalls,
+        _ => AudioTones::None,
+    }
+}
+
+/// How often the trunk's way is kept open; `needed` says whether it is without being asked for.
+pub(super) fn keepalive(
+    section: &mut Section<'_, '_>,
+    transport: Transport,
+    needed: bool,
+) -> Option<Duration> {
+    let is_on = section.boolean("keepalive").map_or(needed, |flag| flag.value);
+    let seconds = section.integer("keepalive_interval", 5..3_601).map(|given| given.value);
+    let default = match transport {
+        Transport::Udp => KEEPALIVE_UDP,
+        Transport::Tcp | Transport::Tls => KEEPALIVE_CONNECTION,
+    };
+    is_on.then(|| seconds.map_or(default, Duration::from_secs))
+}
+
+/// `sip_alg` and the address that it writes; TLS cannot be repaired on the way, and is not here.
+pub(super) fn external_address(
+    section: &mut Section<'_, '_>,
+    transport: Transport,
+) -> Option<Host> {
+    let is_on = section.boolean("sip_alg").is_some_and(|flag| flag.value);
+    let text = section.string("external_address").map(|text| text.value);
+    let host = text.as_deref().and_then(Host::parse);
+    match (is_on, &text, &host) {
+        (true, None, _) => {
+            let remedy = "set external_address to the address that the peer knows us by";
+            section.error("sip_alg", "nothing says which address to write", remedy);
+        }
+        (_, Some(text), None) => {
+            let problem = format!("\"{text}\" is neither an address nor a host name");
+            section.error("external_address", problem, "write the address without a port");
+        }
+        (false, Some(_), _) => {
+            let remedy = "write sip_alg = true, or remove it";
+            section.error("external_address", "nothing writes this address", remedy);
+        }
+        _ => {}
+    }
+    host.filter(|_| is_on && transport != Transport::Tls)
+}
+
+/// Session timers (RFC 4028).
+pub(super) fn timer(section: &mut Section<'_, '_>) -> TimerRules {
+    let policy = match section.word("session_timer", &["accept", "require", "refuse"]) {
+        Some(At { value: 1, .. }) => TimerPolicy::Require,
+        Some(At { value: 2, .. }) => TimerPolicy::Refuse,
+        _ => TimerPolicy::Accept,
+    };
+    let range = u64::from(MIN_S)..u64::from(INTERVAL_S_MAX) + 1;
+    let mut seconds = |key, default| {
+        let given = section.integer(key, range.clone());
+        given.and_then(|given| u32::try_from(given.value).ok()).unwrap_or(default)
+    };
+    let interval_s = seconds("session_expires", INTERVAL_S);
+    let min_s = seconds("session_min_se", MIN_S);
+    if interval_s < min_s {
+        let problem = format!("{interval_s} s is less than session_min_se = {min_s}");
+        section.error("session_expires", problem, "make it as long at least");
+    }
+    TimerRules { policy, interval_s, min_s }
+}
+
+/// RFC 5626 §4.4.2 has STUN as often on datagrams.
+const KEEPALIVE_UDP: Duration = Duration::from_secs(25);
+/// RFC 5626 §4.4.1: within two minutes.
+const KEEPALIVE_CONNECTION: Duration = Duration::from_secs(100);
