@@ -60,6 +60,11 @@ impl Pbx {
         self.tell(&format!(r#"{{"do": "{how}"}}"#));
     }
 
+    /// Dials digits in every call, as telephone events.
+    pub fn dial(&mut self, digits: &str) {
+        self.tell(&format!(r#"{{"do": "dial", "digits": "{digits}"}}"#));
+    }
+
     fn tell(&mut self, command: &str) {
         writeln!(self.child.stdin.as_mut().unwrap(), "{command}").unwrap();
     }

@@ -1,8 +1,12 @@
 //! The fields of a trunk, each with real peers: one file for each group of fields.
 
 mod challenge;
+mod digits;
+mod encryption;
 mod identity;
+mod reach;
 mod timers;
+mod tones;
 
 use crate::capture::Datagram;
 use crate::gateway::Place;
