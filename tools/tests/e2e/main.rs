@@ -22,6 +22,7 @@ mod fields;
 mod foreign;
 mod gateway;
 mod health;
+mod hunting;
 mod lines;
 mod pbx;
 mod reach;
