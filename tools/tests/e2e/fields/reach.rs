@@ -85,7 +85,7 @@ fn a_trunk_with_sip_alg_is_told_our_outer_address_and_found_behind_its_own() {
     let provider = UdpSocket::bind((place.provider, 5070)).unwrap();
     provider.set_read_timeout(Some(PATIENCE)).unwrap();
     provider.send_to(invite(&place, "UDP").as_bytes(), (place.gateway, 5060)).unwrap();
-    let mut receive = |start: &str| {
+    let receive = |start: &str| {
         let mut buffer = [0_u8; 4096];
         loop {
             let (length, _) = provider.recv_from(&mut buffer).unwrap();
