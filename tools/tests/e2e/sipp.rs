@@ -68,12 +68,15 @@ impl Sipp {
     /// The same at another address and port.
     pub fn run_at(place: &Place, address: Ipv4Addr, port: u16, run: Run<'_>) -> Self {
         let tone = place.file("tone.al");
-        fs::write(&tone, tone_octets()).unwrap();
+        // Written once: another SIPp of the place may just be reading it.
+        if !tone.exists() {
+            fs::write(&tone, tone_octets()).unwrap();
+        }
         let template = include_str_of(run.scenario).replace("@TONE@", &tone.display().to_string());
         let scenario = place.file(run.scenario);
-        fs::write(&scenario, template).unwrap();
+        fs::write(&scenario, &template).unwrap();
         let errors = place.file(&format!("sipp-{}.err", run.scenario));
-        let child = Command::new("sipp")
+        let mut child = Command::new("sipp")
             .args(run.arguments)
             .args(["-sf", &scenario.display().to_string()])
             .args(["-i", &address.to_string(), "-mi", &address.to_string()])
@@ -87,6 +90,9 @@ impl Sipp {
             .stderr(Stdio::null())
             .spawn()
             .expect("sipp is missing: apt-get install sip-tester");
+        if waits_to_be_called(&template) {
+            await_socket(&mut child, address, port, run.transport);
+        }
         Self { child, errors }
     }
 
@@ -116,6 +122,29 @@ impl Drop for Sipp {
     fn drop(&mut self) {
         let _gone_already = self.child.kill();
         let _reaped = self.child.wait();
+    }
+}
+
+/// Whether a scenario starts by receiving.
+fn waits_to_be_called(scenario: &str) -> bool {
+    match (scenario.find("<recv "), scenario.find("<send")) {
+        (Some(first_recv), Some(first_send)) => first_recv < first_send,
+        (first_recv, _) => first_recv.is_some(),
+    }
+}
+
+/// Returns once the kernel lists a socket at this address, or the process has ended.
+fn await_socket(child: &mut Child, address: Ipv4Addr, port: u16, transport: &str) {
+    let table = if transport.starts_with('u') { "udp" } else { "tcp" };
+    let here = format!("{:08X}:{port:04X}", u32::from_ne_bytes(address.octets()));
+    let until = Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        let sockets = fs::read_to_string(format!("/proc/net/{table}")).unwrap();
+        if sockets.lines().any(|line| line.split_whitespace().nth(1) == Some(&here)) {
+            return;
+        }
+        assert!(Instant::now() < until, "SIPp does not open {table} {address}:{port}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
     }
 }
 

@@ -146,7 +146,9 @@ def start(options):
     config.logConfig.level = 0
     config.logConfig.consoleLevel = 0
     config.uaConfig.maxCalls = 4
-    config.uaConfig.threadCnt = 1
+    # No thread of PJSIP's own beside the loop of main(): the OpenSSL 1.0.2 that its wheel brings
+    # takes no locks, and two threads in it once lost its list of ciphers.
+    config.uaConfig.threadCnt = 0
     config.medConfig.clockRate = 8000
     endpoint.libInit(config)
     endpoint.audDevManager().setNullDev()
