@@ -131,6 +131,7 @@ impl Shard {
         mut bells: Receiver<Bell>,
         stopped: &Receiver<End>,
     ) {
+        let mut stopped = stopped.clone();
         let published = self.plan.bell();
         let mut stopping: Option<Instant> = None;
         let mut attach_at = Instant::now();
@@ -166,6 +167,8 @@ impl Shard {
                         self.stop_calls("the gateway is stopping");
                     }
                     Ok(End::EndCalls) => {}
+                    // Who asked for the end need not stay for it.
+                    Err(_) if stopping.is_some() => stopped = crossbeam::channel::never(),
                     Ok(End::LeaveCalls) | Err(_) => {
                         tracing::info!(calls = self.calls.len(), "leaving calls to the data plane");
                         return self.close_records("signaling was stopped; media went on");

@@ -23,6 +23,7 @@ mod foreign;
 mod gateway;
 mod health;
 mod hunting;
+mod kamailio;
 mod lines;
 mod pbx;
 mod reach;
