@@ -267,6 +267,11 @@ impl Record {
         self.reason.get_or_insert_with(|| reason.to_owned());
     }
 
+    /// Whether somebody ended an answered call.
+    pub fn is_hung_up(&self) -> bool {
+        self.ended_by.is_some()
+    }
+
     /// Sets the status that says why the gateway ended the call.
     pub fn code(&mut self, code: u16) {
         self.code = Some(code);

@@ -73,6 +73,7 @@ pub const TRUNK: &[Field] = &[
     field("encryption", Flag, "false", "Media must be encrypted, both ways"),
     field("keepalive", Flag, "with register or nat", "Keep the flow open"),
     field("audio_tones", Word(TONES), "NO AUDIO TONES", "Announcements and greeting"),
+    field("greeting", Text(32), "none", "Prompt that its callers hear before anybody is asked"),
     field("send_media", Word(SENDMEDIA), "RFC2833", "How digits are sent"),
     field("dtmf_mode", Word(DTMF), "rfc2833", "How digits are negotiated and received"),
     field("direct_media", Word(&["no", "yes", "nonat"]), "no", "Media from peer to peer"),

@@ -26,8 +26,14 @@ use crate::trunk::tones::AudioTones;
 pub enum Why {
     UnknownNumber,
     TrunkDown,
+    /// Nobody of a failover group has room.
+    AllBusy,
+    /// The caller's own trunk has no room.
     LimitReached,
+    /// The callee's trunk demands encryption, and the callee has none.
     NoEncryption,
+    /// No new calls are taken, because of maintenance.
+    Closing,
 }
 
 impl Why {
@@ -36,10 +42,22 @@ impl Why {
         match self {
             Self::UnknownNumber => "unknown-number",
             Self::TrunkDown => "trunk-down",
+            Self::AllBusy => "all-trunks-busy",
             Self::LimitReached => "limit-reached",
             Self::NoEncryption => "encryption-unavailable",
+            Self::Closing => "service-closing",
         }
     }
+
+    /// Each of them.
+    pub const ALL: [Self; 6] = [
+        Self::UnknownNumber,
+        Self::TrunkDown,
+        Self::AllBusy,
+        Self::LimitReached,
+        Self::NoEncryption,
+        Self::Closing,
+    ];
 }
 
 /// What the caller is told in the end.
@@ -124,15 +142,10 @@ impl Announcing {
         common: &mut Common,
         desk: &mut Desk<'_>,
     ) -> Result<State, Verdict> {
-        let answered = near.or_else(|| {
-            let (description, chosen) = asked.offer.as_ref()?;
-            let spoken = spoken(chosen)?;
-            let (leg, origin) = (&common.caller, common.origin());
-            let entropy = &mut *desk.entropy;
-            negotiate::answer(description, chosen, &spoken, leg, caller, origin, entropy).ok()
-        });
+        let direction = Direction::SendOnly;
+        let answered = near.or_else(|| answer(asked, caller, direction, common, desk));
         let Some((body, near)) = answered else { return Err(self.verdict) };
-        if spoken(&near.audio).is_none() {
+        if spoken(&near.audio, direction).is_none() {
             return Err(self.verdict);
         }
         let Ok(serial) = common.connect(desk, &near, &near.silenced()) else {
@@ -220,6 +233,10 @@ impl Announcing {
 
     /// The caller has where the voice comes from.
     fn tell(mut self: Box<Self>, common: &mut Common, desk: &mut Desk<'_>, body: Bytes) -> State {
+        if common.caller.dialog.is_some() {
+            self.is_answered = true;
+            return self.say(common, desk);
+        }
         if self.tones == AudioTones::OnAnsweredCalls {
             common.cdr.answer(desk.wall);
             common.caller.dialog =
@@ -265,14 +282,28 @@ impl Announcing {
     }
 }
 
+/// Our answer to a caller who is to hear a voice, and what it agrees to; `None` where nothing can be
+/// said.
+pub fn answer(
+    asked: &Asked,
+    caller: Ports,
+    direction: Direction,
+    common: &Common,
+    desk: &mut Desk<'_>,
+) -> Option<(Bytes, Agreed)> {
+    let (description, chosen) = asked.offer.as_ref()?;
+    let spoken = spoken(chosen, direction)?;
+    let (leg, origin) = (&common.caller, common.origin());
+    negotiate::answer(description, chosen, &spoken, leg, caller, origin, desk.entropy).ok()
+}
+
 /// What the caller is to send and hear, as if the other side had chosen it: codecs that the data
 /// plane speaks.
-fn spoken(chosen: &Audio) -> Option<Audio> {
+fn spoken(chosen: &Audio, direction: Direction) -> Option<Audio> {
     let speaks = |format: &sdp::Format| {
         matches!(format.codec(), Some(Codec::Pcma | Codec::Pcmu | Codec::G722))
     };
     let formats: Vec<_> = chosen.formats.iter().filter(|format| speaks(format)).cloned().collect();
-    let direction = Direction::SendOnly;
     (!formats.is_empty()).then(|| Audio { formats, direction, ..chosen.clone() })
 }
 
@@ -281,4 +312,4 @@ fn quotable(text: &str) -> String {
 }
 
 /// A prompt has at most 15 s, and whoever is to hear it must acknowledge before.
-const LIMIT: Duration = Duration::from_secs(20);
+pub const LIMIT: Duration = Duration::from_secs(20);

@@ -410,7 +410,20 @@ impl Common {
 
     /// Notes in the CDR why there will be no conversation.
     pub fn note_failure(&mut self, code: u16, reason: &str) {
-        self.cdr.fail(code, reason);
+        if !self.cdr.is_answered() {
+            self.cdr.fail(code, reason);
+        } else if !self.cdr.is_hung_up() {
+            // The caller was answered to be greeted.
+            self.cdr.hang_up("gateway", reason);
+            self.cdr.code(code);
+        }
+    }
+
+    /// The caller hung up before anybody answered; it may have been answered to be greeted.
+    pub fn caller_left(&mut self) {
+        if self.caller.dialog.take().is_some() {
+            self.cdr.hang_up("caller", "hung up by the caller");
+        }
     }
 
     /// The attempt is over and both sides were told; flows are closed.
@@ -418,7 +431,8 @@ impl Common {
         self.note_failure(code, reason);
         self.cdr.end(desk.wall);
         let mut byes = Vec::new();
-        if let Some(dialog) = self.callee.dialog {
+        // The caller has a dialog when it was answered to be greeted.
+        for dialog in [self.caller.dialog, self.callee.dialog].into_iter().flatten() {
             byes.extend(desk.bye(self, dialog));
         }
         Ending::start(byes, self, desk)

@@ -6,6 +6,7 @@ use sip::wire::{Method, StatusCode};
 
 use super::answering::Answering;
 use super::inviting::Told;
+use super::talking::Talking;
 use super::{Common, Desk, Happening, Party, State, headers};
 
 pub struct Connecting {
@@ -55,6 +56,7 @@ impl Connecting {
                 headers::answer_bye(desk, transaction);
                 match party {
                     Party::Caller => {
+                        common.caller_left();
                         let status = StatusCode::REQUEST_TERMINATED;
                         self.give_up(common, desk, status, "hung up by the caller")
                     }
@@ -82,6 +84,11 @@ impl Connecting {
     fn answer(self, common: &mut Common, desk: &mut Desk<'_>) -> State {
         if let Some(dialog) = common.callee.dialog {
             desk.ack(dialog, None);
+        }
+        // Whoever was greeted by an answered call has its answer already.
+        if common.caller.dialog.is_some() {
+            desk.cdrs.note(&common.cdr);
+            return Talking::start(common, desk);
         }
         let body = Some(self.told.body);
         common.cdr.answer(desk.wall);

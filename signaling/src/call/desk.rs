@@ -282,7 +282,8 @@ impl Desk<'_> {
     pub fn reached(&mut self, step: Step, state: &'static str, common: &Common) {
         let (caller, callee) = (common.caller.trunk, common.callee.trunk);
         match step {
-            Step::Answered if !common.is_alone => self.health.answered(callee),
+            // A caller may be answered by a greeting before anybody is asked.
+            Step::Answered if common.callee.dialog.is_some() => self.health.answered(callee),
             Step::Ended => {
                 let outcome = common.cdr.outcome();
                 self.tallies.count(caller, Bound::In, self.wall, &outcome);

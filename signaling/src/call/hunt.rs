@@ -9,13 +9,14 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use sip::endpoint::Hop;
 use sip::wire::StatusCode;
 
 use crate::group::{ATTEMPTS_MAX, Group, HUNT_LIMIT, Hunting};
-use crate::trunk::{Trunk, TrunkId, TrunkTable};
+use crate::trunk::{Trunk, TrunkId};
 
 /// One address of one trunk.
 #[derive(Clone, Debug)]
@@ -75,18 +76,21 @@ pub enum Fault {
 }
 
 impl Hunt {
-    /// A hunt through one trunk's targets.
-    pub fn alone(trunk: &Trunk, trunks: &TrunkTable) -> Self {
+    /// A hunt through one trunk's addresses, in the order in which they are tried.
+    pub fn alone(trunk: &Trunk, addresses: Vec<SocketAddr>) -> Self {
         let mut hunt = Self::empty(false, false);
-        hunt.add(trunk, &Hunting::default(), trunks);
+        hunt.add(trunk, &Hunting::default(), addresses);
         hunt
     }
 
-    /// A hunt through the members of a group in this order.
-    pub fn through(group: &Group, order: &[TrunkId], trunks: &TrunkTable) -> Self {
+    /// A hunt through members of a group in this order, each with its addresses.
+    pub fn through<'t>(
+        group: &Group,
+        members: impl IntoIterator<Item = (&'t Trunk, Vec<SocketAddr>)>,
+    ) -> Self {
         let mut hunt = Self::empty(true, group.hunt_after_ringing);
-        for trunk in order.iter().filter_map(|id| trunks.get(*id)) {
-            hunt.add(trunk, &group.hunting, trunks);
+        for (trunk, addresses) in members {
+            hunt.add(trunk, &group.hunting, addresses);
         }
         hunt
     }
@@ -106,12 +110,13 @@ impl Hunt {
         }
     }
 
-    fn add(&mut self, trunk: &Trunk, hunting: &Hunting, trunks: &TrunkTable) {
+    fn add(&mut self, trunk: &Trunk, hunting: &Hunting, addresses: Vec<SocketAddr>) {
         let hunting = trunk.hunting.over(hunting);
         let has_own_reach = trunk.hunting.reach_timer.is_some();
-        let targets = trunks.hops(trunk.id).map(|hop| Target {
+        let (transport, tag) = (trunk.transport, trunk.id.tag());
+        let targets = addresses.into_iter().map(|remote| Target {
             trunk: trunk.id,
-            hop,
+            hop: Hop { transport, remote, connection: 0, tag },
             hunting: hunting.clone(),
             has_own_reach,
         });
@@ -132,6 +137,11 @@ impl Hunt {
         if self.is_group || self.left.len() > 1 {
             self.until = now.checked_add(HUNT_LIMIT);
         }
+    }
+
+    /// The caller was greeted first: the hunt's time begins now.
+    pub fn begin_again(&mut self, now: Instant) {
+        self.until = self.until.and_then(|_| now.checked_add(HUNT_LIMIT));
     }
 
     /// Who is asked now, if anybody.
@@ -157,6 +167,11 @@ impl Hunt {
     /// Whether nobody is left to ask.
     pub fn is_over(&self) -> bool {
         self.left.is_empty()
+    }
+
+    /// Whether several trunks stand in for each other.
+    pub fn is_group(&self) -> bool {
+        self.is_group
     }
 
     /// Whether another address of this trunk is next.

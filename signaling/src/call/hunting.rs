@@ -37,11 +37,14 @@ pub struct Failure {
     pub code: u16,
     pub status: StatusCode,
     pub reason: String,
+    /// What a voice may tell the caller, if this was the last attempt.
+    pub why: Option<Why>,
 }
 
 impl Failure {
     pub fn new(fault: Fault, status: StatusCode, reason: impl Into<String>) -> Self {
-        Self { fault, code: status.code(), status, reason: reason.into() }
+        let why = (fault == Fault::Unreachable).then_some(Why::TrunkDown);
+        Self { fault, code: status.code(), status, reason: reason.into(), why }
     }
 }
 
@@ -109,11 +112,9 @@ impl Hunting {
                 }
             }
         }
-        let Failure { fault, status, reason, .. } = failure;
-        if fault != Fault::Unreachable {
-            return self.end(status, &reason, common, desk);
-        }
-        let verdict = Verdict { why: Why::TrunkDown, status, reason };
+        let Failure { status, reason, why, .. } = failure;
+        let Some(why) = why else { return self.end(status, &reason, common, desk) };
+        let verdict = Verdict { why, status, reason };
         Announcing::finish(&self.asked, self.caller, self.near, verdict, common, desk)
     }
 

@@ -7,6 +7,7 @@ use sdp::{Audio, Security};
 use sip::endpoint::{Cause, ClientId, DialogId, ServerId};
 use sip::wire::{HeaderName, Method, Response, StatusCode};
 
+use super::announcing::Why;
 use super::answering::{Answering, Late};
 use super::connecting::Connecting;
 use super::ending::Cancelling;
@@ -68,6 +69,7 @@ impl Inviting {
         match happening {
             Happening::Response { client, dialog, hop, response } if client == self.client => {
                 common.callee.vantage.answered(hop.remote.ip(), &response);
+                self.remember(desk, &response);
                 if response.status.is_provisional() {
                     self.ringing(common, desk, &response)
                 } else if response.status.is_success() {
@@ -85,6 +87,7 @@ impl Inviting {
                         (StatusCode::SERVICE_UNAVAILABLE, "the callee's trunk cannot be reached")
                     }
                 };
+                desk.memory.failed(self.target.hop.remote, desk.now, None);
                 let failure = Failure::new(Fault::Unreachable, status, reason);
                 self.go_on(failure, common, desk)
             }
@@ -105,6 +108,7 @@ impl Inviting {
                 if request.method == Method::Bye =>
             {
                 headers::answer_bye(desk, transaction);
+                common.caller_left();
                 let status = StatusCode::REQUEST_TERMINATED;
                 self.give_up(common, desk, status, "hung up by the caller")
             }
@@ -306,7 +310,8 @@ impl Inviting {
             let time = retry_after(response);
             desk.index.hunts.penalise(self.target.trunk, desk.now, time);
         }
-        let failure = Failure { code: status.code(), ..Failure::new(fault, passed, reason) };
+        let why = self.lacks_encryption(common, response).then_some(Why::NoEncryption);
+        let failure = Failure { code: status.code(), why, ..Failure::new(fault, passed, reason) };
         self.go_on(failure, common, desk)
     }
 
@@ -323,6 +328,27 @@ impl Inviting {
     fn set_limit(&self, common: &mut Common, desk: &mut Desk<'_>) {
         let (at, _) = self.hunting.hunt.limit(&self.target, self.sent, self.heard(desk));
         desk.set_deadline(common, at.saturating_duration_since(desk.now));
+    }
+
+    /// Whether the callee refuses media because it has to be encrypted (RFC 3261 §21.4.26): it does
+    /// not say that it is about the codecs.
+    fn lacks_encryption(&self, common: &Common, response: &Response) -> bool {
+        let warning = response.headers.get(&HeaderName::Warning);
+        let is_about_codecs = warning.is_some_and(|warning| warning.starts_with(b"305"));
+        response.status == StatusCode::NOT_ACCEPTABLE_HERE
+            && self.offered.is_some()
+            && common.callee.policy.security.encrypts()
+            && !is_about_codecs
+    }
+
+    /// An address that answers works, unless it says 503 (RFC 3263 §4.3).
+    fn remember(&self, desk: &mut Desk<'_>, response: &Response) {
+        let address = self.target.hop.remote;
+        if response.status == StatusCode::SERVICE_UNAVAILABLE {
+            desk.memory.failed(address, desk.now, retry_after(response));
+        } else {
+            desk.memory.worked(address);
+        }
     }
 
     fn heard(&self, desk: &Desk<'_>) -> Heard {
@@ -351,6 +377,7 @@ impl Inviting {
                 return self.give_up(common, desk, status, reason);
             }
             Limit::Reach(time) => {
+                desk.memory.failed(self.target.hop.remote, desk.now, None);
                 desk.health.unanswered(desk.now, self.target.trunk);
                 format!("no response within {time:?}")
             }
@@ -395,6 +422,9 @@ impl Inviting {
         reason: &str,
     ) -> State {
         desk.refuse(self.hunting.asked.transaction, status, reason);
+        if let Some(greeted) = common.caller.dialog.take() {
+            let _nobody_waits = desk.bye(common, greeted);
+        }
         common.note_failure(status.code(), reason);
         Cancelling::start(self.client, common, desk)
     }

@@ -6,6 +6,7 @@ use sdp::{Audio, Description, Policy};
 use sip::endpoint::ServerId;
 use sip::wire::{Request, StatusCode};
 
+use super::greeting::Greeting;
 use super::hunt::{Hunt, Target};
 use super::hunting::Hunting;
 use super::identity::Caller;
@@ -60,7 +61,7 @@ impl Leasing {
                         let Self { asked, hunt, target, .. } = *self;
                         let (near, given, keys) = (None, None, Vec::new());
                         let hunting = Hunting { asked, hunt, caller, callee, near, given, keys };
-                        hunting.ask(target, common, desk)
+                        Greeting::start(hunting, target, common, desk)
                     }
                     _ => State::Leasing(self),
                 }

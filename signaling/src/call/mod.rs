@@ -20,6 +20,7 @@ mod connecting;
 mod desk;
 pub mod dtmf;
 mod ending;
+mod greeting;
 pub mod headers;
 mod hunt;
 mod hunting;
@@ -48,6 +49,7 @@ use announcing::Announcing;
 use answering::Answering;
 use connecting::Connecting;
 use ending::{Cancelling, Ending};
+use greeting::Greeting;
 use inviting::Inviting;
 use leasing::Leasing;
 use talking::Talking;
@@ -56,6 +58,8 @@ use talking::Talking;
 pub enum State {
     /// The data plane is asked for ports.
     Leasing(Box<Leasing>),
+    /// The caller's trunk greets it.
+    Greeting(Box<Greeting>),
     /// The callee is asked; it may ring.
     Inviting(Box<Inviting>),
     /// The callee answered; the data plane is being told.
@@ -111,6 +115,7 @@ impl State {
     pub fn name(&self) -> &'static str {
         match self {
             State::Leasing(_) => "leasing",
+            State::Greeting(_) => "greeting",
             State::Inviting(_) => "inviting",
             State::Connecting(_) => "connecting",
             State::Answering(_) => "answering",
@@ -139,6 +144,7 @@ impl State {
         };
         match self {
             State::Leasing(state) => state.on(common, desk, happening),
+            State::Greeting(state) => state.on(common, desk, happening),
             State::Inviting(state) => state.on(common, desk, happening),
             State::Connecting(state) => state.on(common, desk, happening),
             State::Answering(state) => state.on(common, desk, happening),

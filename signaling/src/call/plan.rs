@@ -1,6 +1,9 @@
 //! From a route's decision to the hunt that carries it out.
 
+use std::net::SocketAddr;
+
 use super::Desk;
+use super::announcing::Why;
 use super::hunt::Hunt;
 use crate::admission::Bound;
 use crate::cdr::Record;
@@ -11,8 +14,8 @@ use crate::trunk::{Direction, TrunkId};
 /// Plans the hunt of a call.
 ///
 /// # Errors
-/// Why nobody can be asked, for the CDR: 503.
-pub fn plan(desk: &mut Desk<'_>, decision: &Decision, cdr: &mut Record) -> Result<Hunt, String> {
+/// Why nobody can be asked, for the CDR and for a voice: 503.
+pub fn plan(desk: &mut Desk<'_>, decision: &Decision, cdr: &mut Record) -> Result<Hunt, Nobody> {
     let mut hunt = match decision.destination {
         Destination::Trunk(id) => alone(desk, id, decision, cdr)?,
         Destination::Group(id) => through(desk, id, decision, cdr)?,
@@ -22,27 +25,56 @@ pub fn plan(desk: &mut Desk<'_>, decision: &Decision, cdr: &mut Record) -> Resul
     Ok(hunt)
 }
 
+/// Why nobody can be asked.
+pub struct Nobody {
+    pub why: Why,
+    pub reason: String,
+}
+
+impl Nobody {
+    fn new(why: Why, reason: impl Into<String>) -> Self {
+        Self { why, reason: reason.into() }
+    }
+}
+
 fn alone(
-    desk: &Desk<'_>,
+    desk: &mut Desk<'_>,
     id: TrunkId,
     decision: &Decision,
     cdr: &mut Record,
-) -> Result<Hunt, String> {
+) -> Result<Hunt, Nobody> {
     cdr.by(&decision.route, None);
-    let trunk = desk.trunks.get(id).ok_or("the route's trunk is gone")?;
+    let trunks = desk.trunks;
+    let down = |reason: &str| Nobody::new(Why::TrunkDown, reason);
+    let trunk = trunks.get(id).ok_or_else(|| down("the route's trunk is gone"))?;
     cdr.to_trunk(&trunk.name);
     if !trunk.enabled || trunk.direction == Direction::Inbound {
-        return Err(String::from("the route's trunk takes no calls"));
+        return Err(down("the route's trunk takes no calls"));
     }
     if desk.health.is_draining(id) {
-        return Err(format!("trunk \"{}\" takes no new calls: it is draining", trunk.name));
+        let reason = format!("trunk \"{}\" takes no new calls: it is draining", trunk.name);
+        return Err(Nobody::new(Why::Closing, reason));
     }
-    match Hunt::alone(trunk, desk.trunks) {
+    match Hunt::alone(trunk, addresses(desk, id)) {
         hunt if hunt.is_over() => {
-            Err(String::from("the route's trunk has no address; check its host and the DNS"))
+            Err(down("the route's trunk has no address; check its host and the DNS"))
         }
         hunt => Ok(hunt),
     }
+}
+
+/// The addresses of a trunk as this call tries them: drawn by weight (RFC 2782), those that failed
+/// lately last.
+fn addresses(desk: &mut Desk<'_>, id: TrunkId) -> Vec<SocketAddr> {
+    let entropy = &mut *desk.entropy;
+    let mut random = |most: u32| {
+        let mut bytes = [0; 8];
+        entropy(&mut bytes);
+        let drawn = u64::from_be_bytes(bytes) % (u64::from(most) + 1);
+        u32::try_from(drawn).unwrap_or_default()
+    };
+    let drawn = desk.trunks.draw(id, &mut random);
+    desk.memory.order(&drawn, desk.now)
 }
 
 fn through(
@@ -50,8 +82,9 @@ fn through(
     id: GroupId,
     decision: &Decision,
     cdr: &mut Record,
-) -> Result<Hunt, String> {
-    let group = desk.groups.get(id).ok_or("the route's failover group is gone")?;
+) -> Result<Hunt, Nobody> {
+    let gone = || Nobody::new(Why::TrunkDown, "the route's failover group is gone");
+    let group = desk.groups.get(id).ok_or_else(gone)?;
     cdr.by(&decision.route, Some(&group.name));
     let candidates = look(desk, |world| explain::candidates(world, decision.destination));
     let turn = desk.index.hunts.take_turn(id);
@@ -67,9 +100,13 @@ fn through(
             cdr.skipped(&trunk.name, skipped.why);
         }
     }
-    match Hunt::through(group, &order.asked, desk.trunks) {
+    let trunks = desk.trunks;
+    let asked = order.asked.iter().filter_map(|id| trunks.get(*id));
+    let members: Vec<_> = asked.map(|trunk| (trunk, addresses(desk, trunk.id))).collect();
+    match Hunt::through(group, members) {
         hunt if hunt.is_over() => {
-            Err(format!("no trunk of group \"{}\" can take the call", group.name))
+            let reason = format!("no trunk of group \"{}\" can take the call", group.name);
+            Err(Nobody::new(Why::AllBusy, reason))
         }
         hunt => Ok(hunt),
     }

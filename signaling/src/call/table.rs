@@ -262,8 +262,9 @@ impl Calls {
         if !decision.emergency {
             check_capacity(desk, caller, Bound::In)?;
         }
-        let hunt = plan(desk, &decision, cdr)
-            .map_err(|reason| Refused::new(StatusCode::SERVICE_UNAVAILABLE, reason))?;
+        let hunt = plan(desk, &decision, cdr).map_err(|nobody| {
+            Refused::new(StatusCode::SERVICE_UNAVAILABLE, nobody.reason).told(nobody.why)
+        })?;
         let mut policies = caller.policies();
         let (offer, policy) = match headers::sdp_of(&request.headers, &request.body) {
             Some(body) => {
@@ -601,7 +602,7 @@ fn is_unanswered(state: &State, happening: &Happening) -> bool {
 fn check_capacity(desk: &Desk<'_>, trunk: &Trunk, bound: Bound) -> Result<(), Refused> {
     if desk.health.is_draining(trunk.id) {
         let reason = format!("trunk \"{}\" takes no new calls: it is draining", trunk.name);
-        return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, reason));
+        return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, reason).told(Why::Closing));
     }
     desk.admission.check(desk.now, trunk, bound).map_err(|full| at_capacity(trunk, full))
 }
@@ -629,6 +630,7 @@ fn places<'t>(
         let taken = desk.admission.take(desk.now, trunk, Bound::Out, hunt.is_emergency);
         match taken {
             Ok(far) => return Ok(([near, far], target, trunk)),
+            Err(full) if hunt.is_group() => refused = at_capacity(trunk, full).told(Why::AllBusy),
             Err(full) => refused = at_capacity(trunk, full),
         }
         hunt.was_not_asked();

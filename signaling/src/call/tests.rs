@@ -9,6 +9,7 @@ mod answered;
 mod changes;
 mod digits;
 mod forks;
+mod greetings;
 mod hunting;
 mod identity;
 mod media;

@@ -55,6 +55,7 @@ pub(super) fn read(
     let nat = nat(&mut section);
     let numbers = numbers(&mut section);
     let policy = incoming_call_policy(&mut section);
+    let audio_tones = upkeep::audio_tones(&mut section);
     let trunk = Trunk {
         id,
         name,
@@ -89,7 +90,8 @@ pub(super) fn read(
         tls: tls(&mut section, security.transport, sip),
         from_user: user(&mut section, "from_user"),
         from_domain: from_domain(&mut section),
-        audio_tones: upkeep::audio_tones(&mut section),
+        audio_tones,
+        greeting: upkeep::greeting(&mut section, audio_tones),
         timer: upkeep::timer(&mut section),
         keepalive: upkeep::keepalive(&mut section, security.transport, register || nat != Nat::No),
         external_address: upkeep::external_address(&mut section, security.transport),

@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
+use abi::PromptName;
 use sip::endpoint::Transport;
 
 use super::section::{At, Section};
 use crate::trunk::Host;
 use crate::trunk::timer::{INTERVAL_S, INTERVAL_S_MAX, MIN_S, TimerPolicy, TimerRules};
-use crate::trunk::tones::AudioTones;
+use crate::trunk::tones::{AudioTones, Greeting};
 
 pub(super) fn audio_tones(section: &mut Section<'_, '_>) -> AudioTones {
     let words = ["NO AUDIO TONES", "none", "ON EARLY MEDIA", "ON ANSWERED CALLS"];
@@ -17,6 +18,22 @@ pub(super) fn audio_tones(section: &mut Section<'_, '_>) -> AudioTones {
         Some(3) => AudioTones::OnAnsweredCalls,
         _ => AudioTones::None,
     }
+}
+
+/// `greeting`, the name of a prompt.
+pub(super) fn greeting(section: &mut Section<'_, '_>, tones: AudioTones) -> Option<Greeting> {
+    let name = section.string("greeting")?.value;
+    let prompt = PromptName::new(&name);
+    if prompt.is_none() {
+        let problem = format!("\"{name}\" cannot be the name of a prompt");
+        let remedy = "write the name of a file in [media] prompts, without .wav";
+        section.error("greeting", problem, remedy);
+    }
+    if tones == AudioTones::None {
+        let remedy = "write audio_tones = \"ON EARLY MEDIA\" or \"ON ANSWERED CALLS\"";
+        section.error("greeting", "audio_tones says that nothing is said to callers", remedy);
+    }
+    prompt.map(|prompt| Greeting { prompt, tones })
 }
 
 /// How often the trunk's way is kept open; `needed` says whether it is without being asked for.

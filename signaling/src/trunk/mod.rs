@@ -141,6 +141,8 @@ pub struct Trunk {
     pub from_domain: Option<String>,
     /// Whether its callers hear why their call came to nothing.
     pub audio_tones: tones::AudioTones,
+    /// What its callers hear before anybody is asked.
+    pub greeting: Option<tones::Greeting>,
     /// How its digits come and go.
     pub digits: digits::DigitRules,
     /// Session timers of its calls.

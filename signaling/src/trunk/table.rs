@@ -117,15 +117,6 @@ impl TrunkTable {
         Some(Hop { transport, remote, connection: 0, tag: id.tag() })
     }
 
-    /// The hops of new requests to the trunk, one for each target.
-    pub fn hops(&self, id: TrunkId) -> impl Iterator<Item = Hop> + '_ {
-        let transport = self.get(id).map(|trunk| trunk.transport);
-        let hop = move |remote: &SocketAddr| {
-            Some(Hop { transport: transport?, remote: *remote, connection: 0, tag: id.tag() })
-        };
-        self.targets(id).iter().filter_map(hop)
-    }
-
     /// Whether any trunk claims this source address, on whatever transport.
     pub fn knows(&self, source: IpAddr) -> bool {
         !self.claims(source).is_empty()

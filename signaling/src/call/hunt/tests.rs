@@ -2,6 +2,7 @@ use super::*;
 use crate::config;
 use crate::group::Groups;
 use crate::locate::{Located, Server};
+use crate::trunk::TrunkTable;
 
 /// A group of two trunks; the first one's name stands for eight addresses.
 struct Plan {
@@ -35,11 +36,16 @@ impl Plan {
 
     fn hunt(&self) -> Hunt {
         let group = self.groups.iter().next().unwrap();
-        self.begun(Hunt::through(group, &[FIRST, SECOND], &self.table))
+        let members = [FIRST, SECOND].map(|id| (self.table.get(id).unwrap(), self.addresses(id)));
+        self.begun(Hunt::through(group, members))
     }
 
     fn alone(&self, id: TrunkId) -> Hunt {
-        self.begun(Hunt::alone(self.table.get(id).unwrap(), &self.table))
+        self.begun(Hunt::alone(self.table.get(id).unwrap(), self.addresses(id)))
+    }
+
+    fn addresses(&self, id: TrunkId) -> Vec<SocketAddr> {
+        self.table.targets(id).to_vec()
     }
 
     fn begun(&self, mut hunt: Hunt) -> Hunt {

@@ -620,6 +620,26 @@ fn a_silent_address_is_left_for_the_next_one() {
 }
 
 #[test]
+fn an_address_that_was_silent_is_tried_last_by_the_next_call() {
+    let mut rig = with_two_addresses("bad-target", "");
+    rig.cut = Some(Second);
+    rig.call(Pbx);
+    rig.seconds(3);
+    take(&mut rig, Third);
+    rig.hang_up(Pbx);
+    rig.call(Pbx);
+    take(&mut rig, Third);
+    rig.hang_up(Pbx);
+    let records = rig.finish();
+    let targets = |record: &Value| {
+        let attempts = record["attempts"].as_array().unwrap().iter();
+        attempts.map(|one| one["target"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(targets(&records[0]), ["192.0.2.30:5060", "192.0.2.40:5060"]);
+    assert_eq!(targets(&records[1]), ["192.0.2.40:5060"], "it is asked at once");
+}
+
+#[test]
 fn a_member_of_the_other_address_family_gets_ports_of_its_own() {
     let mut rig = group("family", "", ["priority = 1", "priority = 2", "priority = 3"], "");
     rig.second_resolves_to(&["2001:db8::30"]);

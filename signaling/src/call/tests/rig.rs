@@ -241,6 +241,20 @@ impl Rig {
         self.gateway.trunks.by_name(whose.trunk()).map(|trunk| trunk.id.tag())
     }
 
+    /// A trunk is edited.
+    pub fn edit(&mut self, name: &str, deed: impl Fn(&mut crate::trunk::Trunk)) {
+        let mut trunks: Vec<_> = self.gateway.trunks.iter().cloned().map(Arc::new).collect();
+        for trunk in trunks.iter_mut().filter(|trunk| trunk.name == name) {
+            deed(Arc::make_mut(trunk));
+        }
+        self.gateway.trunks = TrunkTable::new(trunks);
+    }
+
+    /// From now on the gateway takes no new calls.
+    pub fn close(&mut self) {
+        self.gateway.health.close();
+    }
+
     /// The second carrier's host is a name for these addresses.
     pub fn second_resolves_to(&mut self, addresses: &[&str]) {
         let addresses: Vec<std::net::IpAddr> =

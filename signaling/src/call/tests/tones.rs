@@ -2,7 +2,8 @@
 
 use abi::Event;
 
-use super::rig::{Carrier, Pbx, Rig};
+use super::rig::{Carrier, Pbx, Rig, Second, Third};
+use crate::call::announcing::Why;
 
 const EARLY: &str = "audio_tones = \"ON EARLY MEDIA\"";
 const ANSWERED: &str = "audio_tones = \"ON ANSWERED CALLS\"";
@@ -86,6 +87,57 @@ fn a_trunk_that_is_down_and_a_full_one_are_said_as_such() {
     assert_eq!(rig.last_status(Carrier), 503);
     rig.hang_up(Pbx);
     assert_eq!(rig.finish().len(), 2);
+}
+
+#[test]
+fn each_reason_has_its_prompt() {
+    for why in Why::ALL {
+        let name = abi::PromptName::new(why.prompt()).expect("a name of a prompt");
+        assert_eq!(name.as_str(), why.prompt());
+    }
+    // The callee's trunk demands SRTP, and the callee refuses it.
+    let mut rig = Rig::with("tones-srtp", EARLY, "", "");
+    rig.call(Carrier);
+    let (id, _) = rig.invited(Pbx);
+    rig.answer(Pbx, id, 488, None);
+    assert_eq!(played(&rig).1, "encryption-unavailable");
+    finish_prompt(&mut rig);
+    assert_eq!(rig.last_status(Carrier), 488);
+    rig.finish_one(488);
+    // The other way round nobody was asked for SRTP.
+    let mut rig = Rig::with("tones-codec", "", EARLY, "");
+    rig.call(Pbx);
+    let (id, _) = rig.invited(Carrier);
+    rig.answer(Carrier, id, 488, None);
+    assert_eq!(rig.last_status(Pbx), 488);
+    assert!(rig.plane.plays.is_empty());
+    rig.finish_one(488);
+    // No new calls are taken.
+    let mut rig = Rig::with("tones-closing", EARLY, "", "");
+    rig.close();
+    rig.call(Carrier);
+    assert_eq!(played(&rig).1, "service-closing");
+    finish_prompt(&mut rig);
+    assert_eq!(rig.last_status(Carrier), 503);
+    rig.finish_one(503);
+}
+
+#[test]
+fn a_group_without_room_is_said_as_such() {
+    let fields = [(); 3].map(|()| "max_concurrent_calls = 1");
+    let mut rig = super::hunting::group("tones-busy-group", "", fields, "");
+    for who in [Carrier, Second, Third] {
+        rig.call(Pbx);
+        let (id, invite) = rig.invited(who);
+        rig.accept(who, id, &invite);
+    }
+    rig.edit("pbx", |trunk| trunk.audio_tones = crate::trunk::tones::AudioTones::OnEarlyMedia);
+    rig.call(Pbx);
+    assert_eq!(played(&rig).1, "all-trunks-busy");
+    finish_prompt(&mut rig);
+    assert_eq!(rig.last_status(Pbx), 503);
+    rig.stop_all();
+    assert_eq!(rig.finish().len(), 4);
 }
 
 #[test]
