@@ -27,15 +27,16 @@ impl Capture {
         let file = place.file("wire.pcapng");
         let [a, b, c, _] = place.gateway.octets();
         let network = format!("udp and net {a}.{b}.{c}.0/24");
-        let mut child = Command::new("tshark")
+        // Not tshark itself, which loads every dissector before it begins.
+        let mut child = Command::new("dumpcap")
             .args(["-i", "lo", "-f", &network, "-w"])
             .arg(&file)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("tshark is missing: apt-get install tshark");
+            .expect("dumpcap is missing: apt-get install tshark");
         // "Capturing on" comes before the socket is open; this line comes after.
-        Lines::of(child.stderr.take().unwrap()).wait("Capture started");
+        Lines::of(child.stderr.take().unwrap()).wait("File: ");
         Self { child, file }
     }
 
