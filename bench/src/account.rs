@@ -19,12 +19,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
 
 /// What a packet is charged with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Accounting {
     /// Everything that ran on the device's cores. Needs cores that nobody else uses.
@@ -148,7 +148,7 @@ impl Sample {
 }
 
 /// CPU time between two samples, in nanoseconds, summed over the device's cores.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Usage {
     pub wall_ns: u64,
     /// All that ran on the cores: what a packet is charged with.
@@ -217,6 +217,11 @@ pub fn thread_ns(pid: u32, thread: u32) -> u64 {
         .ok()
         .and_then(|text| parse_schedstat(&text))
         .unwrap_or(0)
+}
+
+/// CPU time of a process with all its threads, in nanoseconds; 0 when it is gone.
+pub fn process_ns(pid: u32) -> u64 {
+    executed(&Executor::Process(pid)).map_or(0, |(ns, _)| ns)
 }
 
 /// CPU nanoseconds and user ticks.

@@ -4,19 +4,21 @@
 //! [`Run::flaw`] and never by its result; the last one is kept whatever it is, and marked. Figures
 //! are medians with the least and the most of all runs kept.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::device::{Identity, Kind};
 use crate::fault::Fault;
 use crate::measure::{Order, Run};
 use crate::workload::Workload;
 
-/// All runs of one workload.
+/// A backend of ours beside the peer, at one workload and number of calls.
 #[derive(Clone, Debug, Serialize)]
 pub struct Pair {
     pub workload: Workload,
     pub calls: u32,
+    pub backend: String,
     pub ours: Vec<Run>,
+    /// Empty when ours is measured alone.
     pub peer: Vec<Run>,
     /// Runs that were repeated, with the reasons.
     pub repeated: Vec<String>,
@@ -51,6 +53,8 @@ impl Spread {
 pub struct Row {
     pub workload: Workload,
     pub calls: u32,
+    /// Our media backend.
+    pub backend: String,
     pub ours_cpu_ns_per_packet: f64,
     pub peer: String,
     pub peer_cpu_ns_per_packet: f64,
@@ -97,6 +101,7 @@ impl Pair {
         Row {
             workload: self.workload,
             calls: self.calls,
+            backend: self.backend.clone(),
             ours_cpu_ns_per_packet: Pair::cost(&self.ours).median.round(),
             peer: peer.unwrap_or_default(),
             peer_cpu_ns_per_packet: Pair::cost(&self.peer).median.round(),
@@ -117,38 +122,135 @@ impl Pair {
     }
 }
 
-/// Alternates `rounds` runs of ours and `peer`. `play` makes one run.
-///
-/// # Errors
-/// The first run that could not be made at all.
-pub fn alternate(
-    order: &Order,
-    peer: Kind,
-    rounds: u32,
-    play: &mut dyn FnMut(Kind, &Order, u32) -> Result<Run, Fault>,
-) -> Result<Pair, Fault> {
-    let mut pair = Pair {
-        workload: order.workload,
-        calls: order.calls,
-        ours: Vec::new(),
-        peer: Vec::new(),
-        repeated: Vec::new(),
-    };
-    for round in 0..rounds {
-        // Who comes first changes, so that neither always runs on a warmer machine.
-        let mut sides = [Kind::Ours, peer];
-        sides.rotate_left(round as usize % 2);
-        for side in sides {
-            let mut run = play(side, order, round)?;
-            for _ in 0..REPEATS {
-                let Some(flaw) = run.flaw() else { break };
-                pair.repeated.push(format!("{}: {flaw}", side.name()));
-                run = play(side, order, round)?;
+/// Who runs: a media backend of ours, or a peer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Contender {
+    pub kind: Kind,
+    /// The backend, or the peer's name.
+    pub name: String,
+}
+
+/// Everything that is to be measured in one run of the command.
+pub struct Plan {
+    /// Workloads with their numbers of calls.
+    pub orders: Vec<Order>,
+    pub contenders: Vec<Contender>,
+    /// Runs of each contender under each order.
+    pub rounds: u32,
+}
+
+/// The runs of one contender under one order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Cell {
+    pub workload: Workload,
+    pub calls: u32,
+    pub name: String,
+    pub ours: bool,
+    pub runs: Vec<Run>,
+    /// Runs that were repeated, with the reasons.
+    pub repeated: Vec<String>,
+}
+
+/// All runs, also across interruptions: what a `--resume` file holds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Book {
+    /// Of what the figures are; runs of different commits or machines are not mixed.
+    pub of: String,
+    pub cells: Vec<Cell>,
+}
+
+/// Makes one run.
+pub type Play<'a> = dyn FnMut(&Contender, &Order, u32) -> Result<Run, Fault> + 'a;
+
+impl Book {
+    /// Makes the runs that are missing, as long as `go_on` says so; gives how many are still missing.
+    /// The contenders alternate, and another one comes first in each round, so that none always runs
+    /// on a warmer machine.
+    ///
+    /// # Errors
+    /// The first run that could not be made at all; those before it are kept.
+    pub fn fill(
+        &mut self,
+        plan: &Plan,
+        go_on: &mut dyn FnMut() -> bool,
+        play: &mut Play<'_>,
+    ) -> Result<usize, Fault> {
+        let mut missing = 0;
+        for order in &plan.orders {
+            for round in 0..plan.rounds {
+                for turn in 0..plan.contenders.len() {
+                    let turn = (turn + round as usize) % plan.contenders.len();
+                    let Some(contender) = plan.contenders.get(turn) else { continue };
+                    if self.cell(order, contender).runs.len() > round as usize {
+                        continue;
+                    }
+                    if missing > 0 || !go_on() {
+                        missing += 1;
+                        continue;
+                    }
+                    let (run, repeated) = undisturbed(contender, order, round, play)?;
+                    let cell = self.cell(order, contender);
+                    cell.runs.push(run);
+                    cell.repeated.extend(repeated);
+                }
             }
-            if side == Kind::Ours { pair.ours.push(run) } else { pair.peer.push(run) }
         }
+        Ok(missing)
     }
-    Ok(pair)
+
+    fn cell(&mut self, order: &Order, contender: &Contender) -> &mut Cell {
+        let (workload, calls) = (order.workload, order.calls);
+        let is = |cell: &Cell| {
+            (cell.workload, cell.calls, &cell.name) == (workload, calls, &contender.name)
+        };
+        let at = self.cells.iter().position(is).unwrap_or(self.cells.len());
+        if at == self.cells.len() {
+            let (name, ours) = (contender.name.clone(), contender.kind == Kind::Ours);
+            let (runs, repeated) = (Vec::new(), Vec::new());
+            self.cells.push(Cell { workload, calls, name, ours, runs, repeated });
+        }
+        // Just found or pushed.
+        #[expect(clippy::indexing_slicing, reason = "`at` is a position of this vector")]
+        &mut self.cells[at]
+    }
+
+    /// Each backend of ours beside the peer, under each order; without a peer alone.
+    pub fn pairs(&self) -> Vec<Pair> {
+        let pair = |ours: &Cell| {
+            let beside = |cell: &&Cell| {
+                !cell.ours && (cell.workload, cell.calls) == (ours.workload, ours.calls)
+            };
+            let peer = self.cells.iter().find(beside);
+            let repeated = peer.map(|peer| peer.repeated.clone()).unwrap_or_default();
+            Pair {
+                workload: ours.workload,
+                calls: ours.calls,
+                backend: ours.name.clone(),
+                ours: ours.runs.clone(),
+                peer: peer.map(|peer| peer.runs.clone()).unwrap_or_default(),
+                repeated: [ours.repeated.clone(), repeated].concat(),
+            }
+        };
+        let started = |cell: &&Cell| cell.ours && !cell.runs.is_empty();
+        self.cells.iter().filter(started).map(pair).collect()
+    }
+}
+
+/// One run, and the reasons for which earlier tries of it do not count.
+fn undisturbed(
+    contender: &Contender,
+    order: &Order,
+    round: u32,
+    play: &mut Play<'_>,
+) -> Result<(Run, Vec<String>), Fault> {
+    let mut repeated = Vec::new();
+    let mut run = play(contender, order, round)?;
+    for _ in 0..REPEATS {
+        let Some(flaw) = run.flaw() else { break };
+        repeated.push(format!("{}: {flaw}", contender.name));
+        run = play(contender, order, round)?;
+    }
+    Ok((run, repeated))
 }
 
 /// Who took part, once each.

@@ -6,10 +6,11 @@
 //! ```
 //!
 //! [`certs::write`] makes the certificates, [`run`] runs the calls of a [`Plan`] and gives a
-//! [`Report`]. The gateway is seen only through its sockets: SIP is read and written with `rsip`, and
+//! [`Report`]. [`calls`] places calls without audio, at any rate. The gateway is seen only through its sockets: SIP is read and written with `rsip`, and
 //! no code of the gateway's signalling is used.
 #![deny(unsafe_code)]
 
+pub mod calls;
 pub mod certs;
 pub mod media;
 mod peer;

@@ -1,6 +1,8 @@
-//! The load benchmark: media through a device under test on an own stage, and peers beside it.
+//! The load benchmark: media through a device under test on an own stage, and peers beside it;
+//! calls through the whole gateway.
 //!
-//! Start reading at `measure.rs` (one run) and `stage/mod.rs` (where it takes place). The library
+//! Start reading at `measure.rs` (one run of media), `stage/mod.rs` (where it takes place) and
+//! `sip_load.rs` (calls). The library
 //! of this package, the demonstration's SIP and RTP peers, is another thing.
 #![deny(unsafe_code)]
 
@@ -16,17 +18,19 @@ mod compare;
 mod crypto;
 mod device;
 mod fault;
+mod gateway;
 mod load;
 mod measure;
 mod options;
 mod publish;
 mod screen;
+mod sip_load;
 mod stage;
 mod workload;
 
 use fault::Fault;
 
-/// Measure Trunkline's data plane, alone and beside its peers.
+/// Measure Trunkline: its data plane, alone and beside its peers, and its signalling.
 #[derive(Parser)]
 #[command(name = "bench", version, about, after_help = EXAMPLES)]
 struct Arguments {
@@ -38,6 +42,7 @@ const EXAMPLES: &str = "Examples (root, because the stage is made of network nam
   bench media                                   calls per core, CPU per packet, every workload
   bench media cm80-in --pps 80000 --seconds 10  one workload
   bench compare --workloads relay,cm80-out      ours beside rtpengine, ratios
+  bench calls                                   calls per second, delay and memory of signalling
   bench selftest                                the bench itself: no loss of its own, sees faults";
 
 #[derive(Subcommand)]
@@ -46,6 +51,7 @@ enum Command {
     Compare(command::compare::Arguments),
     Selftest(command::selftest::Arguments),
     Crypto(command::crypto::Arguments),
+    Calls(command::calls::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +62,7 @@ fn main() -> ExitCode {
         Command::Compare(arguments) => command::compare::run(&arguments, &stop),
         Command::Selftest(arguments) => command::selftest::run(&arguments, &stop),
         Command::Crypto(arguments) => command::crypto::run(&arguments, &stop),
+        Command::Calls(arguments) => command::calls::run(&arguments, &stop),
     });
     match result {
         Ok(code) => code,

@@ -9,7 +9,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::account::{self, Accounting, Executor, Sample, Usage, Watch};
 use crate::device::{self, CallOpen, CallPlan, Device, Identity, Kind, Launch};
@@ -41,7 +41,7 @@ pub struct Order {
 }
 
 /// What came of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
     pub device: Identity,
     pub workload: Workload,
@@ -195,7 +195,7 @@ pub fn run_looped(
 }
 
 /// The directions that carry packets, in the order of the script.
-fn flows_of(workload: Workload, calls: &[(CallOpen, CallPlan)]) -> Vec<Flow> {
+pub fn flows_of(workload: Workload, calls: &[(CallOpen, CallPlan)]) -> Vec<Flow> {
     let flow = |way: Way, (open, plan): &(CallOpen, CallPlan)| {
         let (from, to) = match way {
             Way::AToB => ((&open.a, &plan.a), (&open.b, &plan.b)),

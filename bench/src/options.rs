@@ -135,7 +135,7 @@ impl Options {
     }
 }
 
-fn beside_us() -> PathBuf {
+pub fn beside_us() -> PathBuf {
     let us = std::env::current_exe().unwrap_or_default();
     us.with_file_name("trunkline")
 }

@@ -58,6 +58,7 @@ pub fn run(arguments: &Arguments, stop: &AtomicBool) -> Result<ExitCode, Fault> 
             bars: bars(&costs),
             unit: "ns to protect and unprotect",
             curves: Vec::new(),
+            more: Vec::new(),
         };
         println!("report: {}", report.write(&publish::results_folder())?.display());
     }

@@ -59,6 +59,7 @@ pub fn run(arguments: &Arguments, stop: &AtomicBool) -> Result<ExitCode, Fault> 
             bars: bars(&done),
             unit: "us of CPU per relayed packet",
             curves: curves(&done),
+            more: Vec::new(),
         };
         println!("report: {}", report.write(&publish::results_folder())?.display());
     }

@@ -1,5 +1,6 @@
 //! The subcommands.
 
+pub mod calls;
 pub mod compare;
 pub mod crypto;
 pub mod media;

@@ -173,3 +173,6 @@ const CONTROLS: [(Damage, Judge); 6] = [
 const CONTROL_PPS: u32 = 20_000;
 /// Loss that a busy machine may cause in a control, far below what is injected.
 const TOLERATED: f64 = 0.001;
+
+#[cfg(test)]
+mod tests;

@@ -64,45 +64,111 @@ fn medians_of_odd_even_and_no_values() {
     assert_eq!(Spread::of([]), Spread { median: 0.0, least: 0.0, most: 0.0 });
 }
 
+fn contender(kind: Kind, name: &str) -> Contender {
+    Contender { kind, name: name.into() }
+}
+
+fn plan(contenders: Vec<Contender>, rounds: u32) -> Plan {
+    Plan { orders: vec![order()], contenders, rounds }
+}
+
+fn beside_rtpengine(rounds: u32) -> Plan {
+    let ours = contender(Kind::Ours, "packet");
+    plan(vec![ours, contender(Kind::Rtpengine, "rtpengine")], rounds)
+}
+
 #[test]
 fn sides_alternate_and_ratios_are_peer_by_ours() {
-    let mut played = Vec::new();
-    let pair = alternate(&order(), Kind::Rtpengine, 3, &mut |kind, _, round| {
+    let (mut book, mut played) = (Book::default(), Vec::new());
+    let missing = book.fill(&beside_rtpengine(3), &mut || true, &mut |contender, _, round| {
+        let kind = contender.kind;
         played.push(kind);
         let busy = if kind == Kind::Ours { 3 + u64::from(round) } else { 10 + u64::from(round) };
         Ok(run(kind, busy, 1_000, 0))
-    })
-    .unwrap();
+    });
+    assert_eq!(missing.unwrap(), 0);
     use Kind::{Ours, Rtpengine};
     assert_eq!(played, [Ours, Rtpengine, Rtpengine, Ours, Ours, Rtpengine]);
+    let pairs = book.pairs();
+    let pair = &pairs[0];
     assert_eq!(Pair::cost(&pair.ours).median, 4_000.0);
     let ratio = pair.ratio();
     assert_eq!(ratio.median, 11.0 / 4.0);
     assert_eq!((ratio.least, ratio.most), (10.0 / 5.0, 12.0 / 3.0));
     assert!(pair.flaws().is_empty() && pair.repeated.is_empty());
-    assert_eq!(identities(std::slice::from_ref(&pair)).len(), 2);
+    assert_eq!(identities(&pairs).len(), 2);
     let row = serde_json::to_value(Results { results: vec![pair.row()] }).unwrap();
     let expected = serde_json::json!({"results": [{
-        "workload": "relay", "calls": 2, "ours_cpu_ns_per_packet": 4_000.0, "peer": "rtpengine",
-        "peer_cpu_ns_per_packet": 11_000.0, "ratio": 2.75, "loss_ours": 0.0, "loss_peer": 0.0,
-        "added_delay_us_p99": 4.0,
+        "workload": "relay", "calls": 2, "backend": "packet", "ours_cpu_ns_per_packet": 4_000.0,
+        "peer": "rtpengine", "peer_cpu_ns_per_packet": 11_000.0, "ratio": 2.75, "loss_ours": 0.0,
+        "loss_peer": 0.0, "added_delay_us_p99": 4.0,
     }]});
     assert_eq!(row, expected);
 }
 
 #[test]
+fn several_backends_and_numbers_of_calls_share_one_book() {
+    let names = [(Kind::Ours, "uring"), (Kind::Ours, "packet"), (Kind::Rtpengine, "rtpengine")];
+    let contenders = names.map(|(kind, name)| contender(kind, name)).to_vec();
+    let orders = [100, 4_000].map(|calls| Order { calls, ..order() }).to_vec();
+    let plan = Plan { orders, contenders, rounds: 2 };
+    let mut book = Book::default();
+    let mut play = |contender: &Contender, order: &Order, _: u32| {
+        let by_name = if contender.name == "uring" { 6 } else { 3 };
+        Ok(run(contender.kind, by_name + u64::from(order.calls) / 1_000, 1_000, 0))
+    };
+    // In pieces: two runs, then nothing, then the rest.
+    let mut left = 2;
+    let mut go_on = || {
+        left -= 1;
+        left >= 0
+    };
+    assert_eq!(book.fill(&plan, &mut go_on, &mut play).unwrap(), 10);
+    let text = serde_json::to_string(&book).unwrap();
+    let mut book: Book = serde_json::from_str(&text).unwrap();
+    assert_eq!(book.fill(&plan, &mut || false, &mut play).unwrap(), 10, "what was read counts");
+    assert_eq!(book.fill(&plan, &mut || true, &mut play).unwrap(), 0);
+    let pairs = book.pairs();
+    let costs: Vec<_> = pairs
+        .iter()
+        .map(|pair| (pair.backend.as_str(), pair.calls, Pair::cost(&pair.ours).median))
+        .collect();
+    let expected = [
+        ("uring", 100, 6_000.0),
+        ("packet", 100, 3_000.0),
+        ("uring", 4_000, 10_000.0),
+        ("packet", 4_000, 7_000.0),
+    ];
+    assert_eq!(costs, expected);
+    assert!(pairs.iter().all(|pair| pair.ours.len() == 2 && pair.peer.len() == 2));
+}
+
+#[test]
+fn ours_alone_has_no_ratio() {
+    let mut book = Book::default();
+    let plan = plan(vec![contender(Kind::Ours, "xdp")], 1);
+    book.fill(&plan, &mut || true, &mut |_, _, _| Ok(run(Kind::Ours, 3, 1_000, 0))).unwrap();
+    let row = book.pairs()[0].row();
+    assert_eq!((row.backend.as_str(), row.ratio, row.peer.as_str()), ("xdp", 0.0, ""));
+}
+
+#[test]
 fn disturbed_runs_are_repeated_and_the_last_is_kept_and_marked() {
-    let mut plays = 0;
-    let pair = alternate(&order(), Kind::Rtpengine, 1, &mut |kind, _, _| {
+    let (mut plays, mut book) = (0, Book::default());
+    book.fill(&beside_rtpengine(1), &mut || true, &mut |contender, _, _| {
         plays += 1;
-        let foreign = if kind == Kind::Ours && plays < 3 { 500 } else { 0 };
-        Ok(run(kind, 5, 1_000, foreign))
+        let foreign = if contender.kind == Kind::Ours && plays < 3 { 500 } else { 0 };
+        Ok(run(contender.kind, 5, 1_000, foreign))
     })
     .unwrap();
+    let pair = &book.pairs()[0];
     assert_eq!((plays, pair.repeated.len(), pair.flaws().len()), (4, 2, 0));
-    let pair =
-        alternate(&order(), Kind::Rtpengine, 1, &mut |kind, _, _| Ok(run(kind, 5, 1_000, 500)))
-            .unwrap();
+    let mut book = Book::default();
+    book.fill(&beside_rtpengine(1), &mut || true, &mut |contender, _, _| {
+        Ok(run(contender.kind, 5, 1_000, 500))
+    })
+    .unwrap();
+    let pair = &book.pairs()[0];
     assert_eq!((pair.ours.len(), pair.repeated.len(), pair.flaws().len()), (1, 4, 2));
 }
 

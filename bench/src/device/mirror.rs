@@ -65,14 +65,11 @@ impl Mirror {
         let (sender, ring) = wires.map_err(Fault::io("open the device's wire"))?;
         let failed = Arc::new(Mutex::new(None));
         let relay = Relay {
-            damage,
-            macs: stage.macs_back(),
+            spoiler: Spoiler::new(damage, stage.macs_back()),
             sender,
             ring,
             inbox,
-            routes: Routes::new(),
             held: VecDeque::new(),
-            count: 0,
         };
         let (own_stop, own_id) = (stop.clone(), thread_id.clone());
         let thread = std::thread::spawn(move || {
@@ -106,13 +103,10 @@ impl Device for Mirror {
         if call.a.key.is_some() || call.b.key.is_some() {
             return Err(Fault::new("the mirror relays plain RTP only", "choose `relay`"));
         }
-        let port = PORT_FIRST + 4 * call.index as u16;
-        self.known.insert(port, (port + 2, call.b.far));
-        self.known.insert(port + 2, (port, call.a.far));
+        let open = route(&mut self.known, call);
         let gone = |_| Fault::new("the mirror is gone", "");
         self.routes.send(self.known.clone()).map_err(gone)?;
-        let leg = |port| LegOpen { device: SocketAddrV4::new(DEVICE_ADDRESS, port), key: None };
-        Ok(CallOpen { a: leg(port), b: leg(port + 2) })
+        Ok(open)
     }
 
     fn close(&mut self, call: u32) -> Result<(), Fault> {
@@ -140,58 +134,28 @@ impl Drop for Mirror {
 }
 
 struct Relay {
-    damage: Damage,
-    macs: (Mac, Mac),
+    spoiler: Spoiler,
     sender: Sender,
     ring: Ring,
     inbox: Receiver<Routes>,
-    routes: Routes,
     held: VecDeque<(Instant, Vec<u8>)>,
-    count: u64,
 }
 
 impl Relay {
     fn run(mut self, stop: &AtomicBool) -> std::io::Result<()> {
         while !stop.load(Ordering::Relaxed) {
             while let Ok(routes) = self.inbox.try_recv() {
-                self.routes = routes;
+                self.spoiler.routes = routes;
             }
-            self.receive();
+            let Relay { spoiler, ring, held, .. } = &mut self;
+            ring.drain(|received| {
+                let now = Instant::now();
+                spoiler.relay(received.frame, |hold, frame| held.push_back((now + hold, frame)));
+            });
             self.send()?;
             std::thread::sleep(TICK);
         }
         Ok(())
-    }
-
-    fn receive(&mut self) {
-        let Relay { damage, macs, ring, routes, held, count, .. } = self;
-        ring.drain(|received| {
-            let Some(datagram) = frame::parse(received.frame) else { return };
-            let Some((from, to)) = routes.get(&datagram.to.port()) else { return };
-            *count += 1;
-            let chosen = *count % ONE_IN == 0;
-            let other = routes.values().find(|(_, other)| chosen && other.ip() == to.ip());
-            let to = match (*damage, other) {
-                (Damage::Misdelivery, Some((_, other))) => other,
-                _ => to,
-            };
-            let from = SocketAddrV4::new(DEVICE_ADDRESS, *from);
-            let mut out = frame::headers(*macs, from, *to, datagram.payload.len() as u16).to_vec();
-            out.extend_from_slice(datagram.payload);
-            let now = Instant::now();
-            match damage {
-                Damage::Loss if chosen => return,
-                Damage::Corruption if chosen => {
-                    if let Some(octet) = out.get_mut(HEADERS + SPOILT_OCTET) {
-                        *octet ^= 0x10;
-                    }
-                }
-                Damage::Repetition if chosen => held.push_back((now, out.clone())),
-                _ => {}
-            }
-            let hold = if *damage == Damage::Delay { HELD } else { Duration::ZERO };
-            held.push_back((now + hold, out));
-        });
     }
 
     fn send(&mut self) -> std::io::Result<()> {
@@ -202,6 +166,62 @@ impl Relay {
         self.held.drain(..due);
         Ok(())
     }
+}
+
+/// Decides what becomes of each frame. Pure, so that a test needs no wire.
+pub struct Spoiler {
+    damage: Damage,
+    macs: (Mac, Mac),
+    routes: Routes,
+    count: u64,
+}
+
+impl Spoiler {
+    pub fn new(damage: Damage, macs: (Mac, Mac)) -> Spoiler {
+        Spoiler { damage, macs, routes: Routes::new(), count: 0 }
+    }
+
+    /// Hands each frame that leaves for `frame` to `leave`, and how long it is held before.
+    pub fn relay(&mut self, frame: &[u8], mut leave: impl FnMut(Duration, Vec<u8>)) {
+        let Spoiler { damage, macs, routes, count } = self;
+        let Some(datagram) = frame::parse(frame) else { return };
+        let Some((from, to)) = routes.get(&datagram.to.port()) else { return };
+        *count += 1;
+        let chosen = *count % ONE_IN == 0;
+        let other = routes.values().find(|(_, other)| chosen && other.ip() == to.ip());
+        let to = match (*damage, other) {
+            (Damage::Misdelivery, Some((_, other))) => other,
+            _ => to,
+        };
+        let from = SocketAddrV4::new(DEVICE_ADDRESS, *from);
+        let mut out = frame::headers(*macs, from, *to, datagram.payload.len() as u16).to_vec();
+        out.extend_from_slice(datagram.payload);
+        match damage {
+            Damage::Loss if chosen => return,
+            Damage::Corruption if chosen => {
+                if let Some(octet) = out.get_mut(HEADERS + SPOILT_OCTET) {
+                    *octet ^= 0x10;
+                }
+            }
+            Damage::Repetition if chosen => leave(Duration::ZERO, out.clone()),
+            _ => {}
+        }
+        leave(if *damage == Damage::Delay { HELD } else { Duration::ZERO }, out);
+    }
+
+    /// Joins the legs of a call; gives their addresses.
+    #[cfg(test)]
+    pub fn open(&mut self, call: &CallPlan) -> CallOpen {
+        route(&mut self.routes, call)
+    }
+}
+
+fn route(routes: &mut Routes, call: &CallPlan) -> CallOpen {
+    let port = PORT_FIRST + 4 * call.index as u16;
+    routes.insert(port, (port + 2, call.b.far));
+    routes.insert(port + 2, (port, call.a.far));
+    let leg = |port| LegOpen { device: SocketAddrV4::new(DEVICE_ADDRESS, port), key: None };
+    CallOpen { a: leg(port), b: leg(port + 2) }
 }
 
 const PORT_FIRST: u16 = 20_000;

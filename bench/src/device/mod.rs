@@ -15,7 +15,7 @@ use std::net::SocketAddrV4;
 use std::path::PathBuf;
 
 use bench::media::SrtpKey;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::account::Executor;
 use crate::fault::Fault;
@@ -58,7 +58,7 @@ pub struct CallOpen {
 }
 
 /// Who is measured, for every table.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Identity {
     pub name: String,
     pub version: String,

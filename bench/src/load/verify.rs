@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 use hdrhistogram::Histogram;
 use rtp::packet::RTP_HEADER_MIN;
 use rtp::srtp::{Suite, Unprotect};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::frame;
 use super::packet::{self, RTP_MAX, Shape};
@@ -37,7 +37,7 @@ struct Expected {
 }
 
 /// Packets of the measured window, and what was wrong with any.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Counts {
     /// Distinct packets of the window that came back.
     pub delivered: u64,
@@ -57,7 +57,7 @@ pub struct Counts {
 }
 
 /// Delay from the generator's send call to the sink's kernel, in microseconds.
-#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Delay {
     pub p50: f64,
     pub p90: f64,

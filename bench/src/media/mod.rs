@@ -13,4 +13,4 @@ pub use key::{SUITES, SrtpKey, suite_name, suite_of_name};
 pub(crate) use leg::{LegCounts, LegError, LegKeys, LegSetup};
 pub use payload::Way;
 pub(crate) use pump::{MediaEvent, MediaMark, Pump};
-pub(crate) use socket::MediaSockets;
+pub(crate) use socket::{Batch, MediaSockets, enable_receive_time};

@@ -1,4 +1,5 @@
-//! The media sockets of one call leg and their batched receive, with the kernel's receive time.
+//! The media sockets of one call leg, and batched receive with the kernel's receive time (the peers'
+//! SIP sockets use it too).
 //!
 //! A peer may be scheduled late on a busy machine; the time a packet reached the socket is the
 //! kernel's to say (`SO_TIMESTAMPNS`), so lateness of the reader never shows as delay of the gateway.
@@ -6,7 +7,7 @@
 
 use std::io;
 use std::mem::{self, MaybeUninit};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::ptr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -47,20 +48,22 @@ impl MediaSockets {
     }
 }
 
-/// Buffers for one `recvmmsg`: up to [`BATCH`] datagrams of up to [`DATAGRAM_MAX`] octets.
-pub struct Batch {
-    datagrams: Box<[[u8; DATAGRAM_MAX]; BATCH]>,
+/// Buffers for one `recvmmsg`: up to [`BATCH`] datagrams of up to `ROOM` octets; a longer one is cut.
+pub struct Batch<const ROOM: usize = DATAGRAM_MAX> {
+    datagrams: Vec<[u8; ROOM]>,
     controls: Box<[Control; BATCH]>,
+    names: [libc::sockaddr_in; BATCH],
     lengths: [usize; BATCH],
     received: [Duration; BATCH],
     filled: usize,
 }
 
-impl Batch {
-    pub fn new() -> Batch {
+impl<const ROOM: usize> Batch<ROOM> {
+    pub fn new() -> Batch<ROOM> {
         Batch {
-            datagrams: Box::new([[0; DATAGRAM_MAX]; BATCH]),
+            datagrams: vec![[0; ROOM]; BATCH],
             controls: Box::new([Control([0; CONTROL_LEN]); BATCH]),
+            names: [NO_NAME; BATCH],
             lengths: [0; BATCH],
             received: [Duration::ZERO; BATCH],
             filled: 0,
@@ -69,26 +72,29 @@ impl Batch {
 
     /// Receives what waits at `socket`, without blocking. `Ok(true)` means that the batch was filled
     /// and more may wait.
-    pub fn receive(&mut self, socket: &UdpSocket) -> io::Result<bool> {
+    pub fn receive(&mut self, socket: &impl AsRawFd) -> io::Result<bool> {
         self.filled = 0;
         let mut slices = [const { MaybeUninit::<libc::iovec>::uninit() }; BATCH];
         // SAFETY: an all-zero mmsghdr is valid: null pointers with zero lengths.
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
-        let parts = self.datagrams.iter_mut().zip(self.controls.iter_mut());
-        for ((header, slice), (datagram, control)) in
+        let buffers = self.datagrams.iter_mut().zip(self.controls.iter_mut());
+        let parts = buffers.zip(self.names.iter_mut());
+        for ((header, slice), ((datagram, control), name)) in
             headers.iter_mut().zip(slices.iter_mut()).zip(parts)
         {
             let slice = slice.write(libc::iovec {
                 iov_base: datagram.as_mut_ptr().cast(),
                 iov_len: datagram.len(),
             });
+            header.msg_hdr.msg_name = ptr::from_mut(name).cast();
+            header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_in>() as libc::socklen_t;
             header.msg_hdr.msg_iov = slice;
             header.msg_hdr.msg_iovlen = 1;
             header.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
             header.msg_hdr.msg_controllen = CONTROL_LEN as _;
         }
-        // SAFETY: every header points at one iovec and one control buffer that live, unmoved and
-        // unaliased, in this frame or in `self` until the call returns; the length is the array's.
+        // SAFETY: every header points at one iovec, one name and one control buffer that live, unmoved
+        // and unaliased, in this frame or in `self` until the call returns; the length is the array's.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -111,6 +117,18 @@ impl Batch {
         Ok(self.filled == BATCH)
     }
 
+    /// Nothing waited at the last [`Batch::receive`].
+    pub fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
+    /// The received datagrams, each with its source and its age.
+    pub fn datagrams_with_source(&mut self) -> impl Iterator<Item = (&[u8], SocketAddr, Duration)> {
+        let sources: Vec<SocketAddr> = self.names.iter().map(source).collect();
+        let datagrams = self.datagrams();
+        datagrams.zip(sources).map(|((datagram, age), source)| (&*datagram, source, age))
+    }
+
     /// The received datagrams, each with its age: how long ago it reached the socket.
     pub fn datagrams(&mut self) -> impl Iterator<Item = (&mut [u8], Duration)> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
@@ -123,7 +141,17 @@ impl Batch {
     }
 }
 
-fn enable_receive_time(socket: &UdpSocket) -> io::Result<()> {
+/// Who sent a datagram; unspecified when that is no IPv4 address.
+fn source(name: &libc::sockaddr_in) -> SocketAddr {
+    if i32::from(name.sin_family) != libc::AF_INET {
+        return (Ipv4Addr::UNSPECIFIED, 0).into();
+    }
+    let address = Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr));
+    (address, u16::from_be(name.sin_port)).into()
+}
+
+/// Has the kernel note when each datagram reaches the socket.
+pub fn enable_receive_time(socket: &impl AsRawFd) -> io::Result<()> {
     let on: libc::c_int = 1;
     // SAFETY: the option value is a live c_int and the length given is its size.
     let result = unsafe {
@@ -172,6 +200,12 @@ const BATCH: usize = 16;
 /// its check.
 const DATAGRAM_MAX: usize = 2048;
 const CONTROL_LEN: usize = 64;
+const NO_NAME: libc::sockaddr_in = libc::sockaddr_in {
+    sin_family: 0,
+    sin_port: 0,
+    sin_addr: libc::in_addr { s_addr: 0 },
+    sin_zero: [0; 8],
+};
 /// Half of all free ports are even.
 const BIND_ATTEMPTS: usize = 64;
 
@@ -192,13 +226,13 @@ mod tests {
         }
         let sent = SystemTime::now();
         std::thread::sleep(Duration::from_millis(20));
-        let mut batch = Batch::new();
+        let mut batch = Batch::<DATAGRAM_MAX>::new();
         let mut seen = Vec::new();
         loop {
             let more = batch.receive(&sockets.rtp).unwrap();
             let elapsed = sent.elapsed().unwrap();
-            for (datagram, age) in batch.datagrams() {
-                assert_eq!(datagram.len(), 100);
+            for (datagram, from, age) in batch.datagrams_with_source() {
+                assert_eq!((datagram.len(), from), (100, sender.local_addr().unwrap()));
                 assert!(age >= Duration::from_millis(20), "{age:?}");
                 assert!(age <= elapsed + Duration::from_secs(1), "{age:?}");
                 seen.push(datagram[0]);

@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rsip::{Method, Request, Transport, Uri};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::message::{self, Draft, Reply};
 use super::ua::{CallError, RESEND_MAX, Received, T1, TIMEOUT, Ua};
@@ -41,13 +41,24 @@ pub struct Numbers<'a> {
     pub called: &'a str,
 }
 
-/// Places a call by way of `gateway`; gives the dialog and the body of the answer.
+/// A call that we placed and that was answered.
+pub struct Placed {
+    pub dialog: Dialog,
+    /// Of the answer.
+    pub body: Vec<u8>,
+    /// When the INVITE left.
+    pub sent: Instant,
+    /// When the 200 came.
+    pub answered: Instant,
+}
+
+/// Places a call by way of `gateway`, and acknowledges its answer.
 pub async fn place(
     ua: &Rc<Ua>,
     gateway: SocketAddr,
     numbers: Numbers<'_>,
     description: &str,
-) -> Result<(Dialog, Vec<u8>), CallError> {
+) -> Result<Placed, CallError> {
     let local = ua.link.local();
     let (call_id, tag) = (format!("{}@{}", token()?, local.ip()), token()?);
     let mut unanswered = Dialog {
@@ -64,13 +75,14 @@ pub async fn place(
     let branch = branch()?;
     let invite = unanswered.request(Method::Invite, &branch, description);
     let answer = ua.invite(gateway, &invite).await?;
-    unanswered.remote = message::to_value(&answer)?;
-    unanswered.retarget(message::contact(&answer)?, gateway);
+    let response = answer.response;
+    unanswered.remote = message::to_value(&response)?;
+    unanswered.retarget(message::contact(&response)?, gateway);
     let mut dialog = unanswered;
     dialog.cseq -= 1;
     let ack = dialog.request(Method::Ack, &self::branch()?, "");
     ua.acknowledge(&branch, dialog.address, ack).await?;
-    Ok((dialog, answer.body))
+    Ok(Placed { dialog, body: response.body, sent: answer.sent, answered: answer.at })
 }
 
 impl Offered {
@@ -79,6 +91,11 @@ impl Offered {
         let call_id = message::call_id(&received.request)?;
         let requests = ua.mailbox(&call_id);
         Ok(Offered { ua: ua.clone(), received, call_id, tag: token()?, requests })
+    }
+
+    /// When its INVITE came.
+    pub fn at(&self) -> Instant {
+        self.received.at
     }
 
     /// The called number: user part of the request URI.
@@ -113,8 +130,18 @@ impl Offered {
 
     /// Answers with 200 and waits for the ACK; hangs up when it does not come
     /// (RFC 3261 §13.3.1.4).
-    pub async fn answer(mut self, gateway: SocketAddr, body: &str) -> Result<Dialog, CallError> {
-        self.respond(200, body).await?;
+    pub async fn answer(self, gateway: SocketAddr, body: &str) -> Result<Dialog, CallError> {
+        self.answer_and_tell(gateway, body, |_| {}).await
+    }
+
+    /// As [`Offered::answer`]; `tell` gets the time at which the 200 left.
+    pub async fn answer_and_tell(
+        mut self,
+        gateway: SocketAddr,
+        body: &str,
+        tell: impl FnOnce(Instant),
+    ) -> Result<Dialog, CallError> {
+        tell(self.respond(200, body).await?);
         let acknowledged = self.until_acknowledged(true).await;
         let dialog = self.into_dialog(gateway, body)?;
         match acknowledged {
@@ -149,7 +176,7 @@ impl Offered {
         Ok(dialog)
     }
 
-    async fn respond(&self, code: u16, body: &str) -> Result<(), CallError> {
+    async fn respond(&self, code: u16, body: &str) -> Result<Instant, CallError> {
         let link = &self.ua.link;
         let contact = Some((link.local(), link.transport()));
         let reply = Reply { code, tag: Some(&self.tag), contact, body };
@@ -170,7 +197,7 @@ impl Offered {
                         return Err(CallError::HungUpEarly);
                     }
                     // Too late to cancel: the final response stands (RFC 3261 §9.2).
-                    _ => self.ua.respond(&received, plain(200, &self.tag)).await?,
+                    _ => drop(self.ua.respond(&received, plain(200, &self.tag)).await?),
                 },
                 Err(_) if Instant::now() >= give_up => return Err(CallError::NoAck),
                 Err(_) => {
@@ -201,7 +228,9 @@ impl Dialog {
             let contact = Some((link.local(), link.transport()));
             match received.request.method {
                 Method::Ack => {}
-                Method::Bye => return self.ua.respond(&received, plain(200, "")).await,
+                Method::Bye => {
+                    return self.ua.respond(&received, plain(200, "")).await.map(drop);
+                }
                 Method::Invite => {
                     let body = self.description.as_str();
                     let reply = Reply { code: 200, tag: None, contact, body };
@@ -214,7 +243,7 @@ impl Dialog {
                 Method::Info | Method::Options => {
                     self.ua.respond(&received, plain(200, "")).await?;
                 }
-                _ => self.ua.respond(&received, plain(405, "")).await?,
+                _ => drop(self.ua.respond(&received, plain(405, "")).await?),
             }
         }
     }
@@ -264,7 +293,7 @@ fn plain(code: u16, tag: &str) -> Reply<'_> {
 }
 
 fn gateway_uri(user: &str, gateway: SocketAddr, transport: Transport) -> Result<Uri, CallError> {
-    let parameter = if transport == Transport::Udp { "" } else { ";transport=tls" };
+    let parameter = message::transport_parameter(transport);
     let uri = Uri::try_from(format!("sip:{user}@{gateway}{parameter}"));
     Ok(uri.map_err(message::Unreadable::from)?)
 }

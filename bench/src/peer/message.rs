@@ -181,8 +181,17 @@ fn fill(via: &rsip::headers::Via, source: SocketAddr) -> Result<Header, Unreadab
 }
 
 fn contact_header(local: SocketAddr, transport: Transport) -> Header {
-    let parameter = if transport == Transport::Udp { "" } else { ";transport=tls" };
+    let parameter = transport_parameter(transport);
     rsip::headers::Contact::new(format!("<sip:peer@{local}{parameter}>")).into()
+}
+
+/// What a URI says of its transport; UDP goes without saying (RFC 3261 §19.1.1).
+pub fn transport_parameter(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Tcp => ";transport=tcp",
+        Transport::Tls => ";transport=tls",
+        _ => "",
+    }
 }
 
 fn push_body(headers: &mut Vec<Header>, body: &str) {

@@ -12,7 +12,7 @@ mod recent;
 pub(crate) mod sdp;
 mod ua;
 
-pub(crate) use dialog::{Dialog, Numbers, Offered, place};
+pub(crate) use dialog::{Dialog, Numbers, Offered, Placed, place};
 pub(crate) use ua::{CallError, Received, Ua};
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The insecure peer: a telephone provider that speaks SIP over UDP and plain RTP.
+//! The insecure peer: a telephone provider that speaks SIP over UDP or TCP and plain RTP.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,6 +16,14 @@ pub async fn start(listen: SocketAddr) -> io::Result<(Rc<Ua>, UnboundedReceiver<
     let (sender, inbound) = unbounded_channel();
     let link = Link::udp(listen, sender).await?;
     Ok(Ua::start(link, inbound, Faults::default()))
+}
+
+/// The same over TCP.
+pub async fn start_tcp(listen: SocketAddr) -> io::Result<(Rc<Ua>, UnboundedReceiver<Received>)> {
+    let (sender, inbound) = unbounded_channel();
+    let faults = Faults::default();
+    let link = Link::tcp(listen, sender, faults.clone()).await?;
+    Ok(Ua::start(link, inbound, faults))
 }
 
 /// An offer of plain RTP at `rtp`.

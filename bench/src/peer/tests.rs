@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{LocalSet, spawn_local};
 
 use super::ua::{CallError, Received, Ua};
-use super::{Numbers, Offered, pbx, place, provider};
+use super::{Numbers, Offered, Placed, pbx, place, provider};
 use crate::certs::{self, Certificates};
 
 const NUMBERS: Numbers<'_> = Numbers { caller: "390600000001", called: "390200000001" };
@@ -71,7 +71,8 @@ fn either_side_may_hang_up() {
             })
             .await;
             let (caller, _calls) = provider::start(any_port()).await.unwrap();
-            let (mut dialog, body) = place(&caller, at, NUMBERS, "offer").await.unwrap();
+            let Placed { mut dialog, body, .. } =
+                place(&caller, at, NUMBERS, "offer").await.unwrap();
             assert_eq!(body, b"answer");
             match caller_hangs_up {
                 true => dialog.bye().await.unwrap(),

@@ -11,7 +11,7 @@
 //! Timers are those of RFC 3261 §17 with their default values; over TLS nothing is sent twice except
 //! a 2xx that nobody acknowledged (RFC 3261 §13.3.1.4).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rsip::message::HasHeaders as _;
-use rsip::{Header, Method, Request, Response, SipMessage};
+use rsip::{Header, Method, Request, Response, SipMessage, Transport};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
@@ -34,18 +34,31 @@ use crate::media::LegError;
 pub struct Ua {
     pub link: Link,
     faults: Faults,
-    clients: RefCell<HashMap<String, UnboundedSender<Response>>>,
+    clients: RefCell<HashMap<String, UnboundedSender<(Response, Instant)>>>,
     /// ACKs by the branch of their INVITE: a repeated final response gets the same ACK again.
     acks: RefCell<Recent<String, (SocketAddr, Vec<u8>)>>,
     /// Last response by branch and method; `None` while there is none.
     served: RefCell<Recent<String, Option<Vec<u8>>>>,
     mailboxes: RefCell<HashMap<String, UnboundedSender<Received>>>,
+    resent: Cell<u64>,
+    repeated: Cell<u64>,
+}
+
+/// The final response to an INVITE, and both ends of the wait for it.
+pub struct Answer {
+    pub response: Response,
+    /// Before the first INVITE was handed to the transport.
+    pub sent: Instant,
+    /// When the response came, see [`Inbound::at`].
+    pub at: Instant,
 }
 
 /// A request from the far end, and where its answer goes.
 pub struct Received {
     pub request: Request,
     pub source: SocketAddr,
+    /// When it came, see [`Inbound::at`].
+    pub at: Instant,
     path: ReplyPath,
 }
 
@@ -92,6 +105,8 @@ impl Ua {
             acks: RefCell::new(Recent::new(TIMEOUT)),
             served: RefCell::new(Recent::new(TIMEOUT)),
             mailboxes: RefCell::default(),
+            resent: Cell::new(0),
+            repeated: Cell::new(0),
         });
         let (calls, taken) = unbounded_channel();
         let dispatching = ua.clone();
@@ -104,12 +119,17 @@ impl Ua {
     }
 
     pub fn is_secure(&self) -> bool {
-        matches!(self.link, Link::Tls(_))
+        self.link.transport() == Transport::Tls
     }
 
     /// What could not be read or served since the start.
     pub fn faults(&self) -> Vec<String> {
         self.faults.borrow().clone()
+    }
+
+    /// Messages that we sent again because nobody answered, and messages that came again.
+    pub fn repetitions(&self) -> (u64, u64) {
+        (self.resent.get(), self.repeated.get())
     }
 
     /// Opens the mailbox of a Call-ID: requests of that call arrive there.
@@ -131,9 +151,10 @@ impl Ua {
         request: &Request,
     ) -> Result<Response, CallError> {
         let mut client = self.client(request)?;
-        let mut response = client.exchange(self, target, request, Some(RESEND_MAX)).await?;
+        let exchanged = client.exchange(self, target, request, Some(RESEND_MAX)).await?;
+        let mut response = exchanged.response;
         while response.status_code.code() < 200 {
-            response = client.next(target, request.method, TIMEOUT).await?;
+            (response, _) = client.next(target, request.method, TIMEOUT).await?;
         }
         match response.status_code.code() {
             200..=299 => Ok(response),
@@ -143,20 +164,17 @@ impl Ua {
 
     /// Sends an INVITE and waits for its answer; acknowledges a refusal (RFC 3261 §17.1.1). The 2xx
     /// is the caller's to acknowledge.
-    pub async fn invite(
-        &self,
-        target: SocketAddr,
-        request: &Request,
-    ) -> Result<Response, CallError> {
+    pub async fn invite(&self, target: SocketAddr, request: &Request) -> Result<Answer, CallError> {
         let mut client = self.client(request)?;
-        let mut response = client.exchange(self, target, request, None).await?;
-        while response.status_code.code() < 200 {
-            response = client.next(target, request.method, RINGING_MAX).await?;
+        let mut answer = client.exchange(self, target, request, None).await?;
+        while answer.response.status_code.code() < 200 {
+            (answer.response, answer.at) = client.next(target, request.method, RINGING_MAX).await?;
         }
-        let code = response.status_code.code();
+        let code = answer.response.status_code.code();
         if code < 300 {
-            return Ok(response);
+            return Ok(answer);
         }
+        let response = answer.response;
         let ack = message::request(Draft {
             method: Method::Ack,
             uri: request.uri.clone(),
@@ -186,13 +204,20 @@ impl Ua {
         self.send(target, &wire).await
     }
 
-    /// Answers a request and remembers the answer for its repetitions.
-    pub async fn respond(&self, received: &Received, reply: Reply<'_>) -> Result<(), CallError> {
+    /// Answers a request and remembers the answer for its repetitions; gives the time just before it
+    /// was handed to the transport.
+    pub async fn respond(
+        &self,
+        received: &Received,
+        reply: Reply<'_>,
+    ) -> Result<Instant, CallError> {
         let wire = message::response(&received.request, received.source, &reply)?.to_string();
         let key = server_key(&received.request)?;
         let stored = Some(wire.clone().into_bytes());
-        self.served.borrow_mut().insert(Instant::now(), key, stored);
-        self.reply(received, wire.as_bytes()).await
+        let sent = Instant::now();
+        self.served.borrow_mut().insert(sent, key, stored);
+        self.reply(received, wire.as_bytes()).await?;
+        Ok(sent)
     }
 
     /// Sends the stored answer again.
@@ -200,7 +225,10 @@ impl Ua {
         let key = server_key(&received.request)?;
         let stored = self.served.borrow().find(&key).cloned().flatten();
         match stored {
-            Some(wire) => self.reply(received, &wire).await,
+            Some(wire) => {
+                self.resent.set(self.resent.get() + 1);
+                self.reply(received, &wire).await
+            }
             None => Ok(()),
         }
     }
@@ -223,14 +251,14 @@ impl Ua {
     }
 
     async fn dispatch(&self, inbound: Inbound, calls: &UnboundedSender<Received>) {
-        let Inbound { source, wire, path } = inbound;
+        let Inbound { source, wire, path, at } = inbound;
         if wire.iter().all(|octet| octet.is_ascii_whitespace() || *octet == 0) {
             return; // a keep-alive
         }
         let done = match message::read(&wire) {
-            Ok(SipMessage::Response(response)) => self.dispatch_response(response).await,
+            Ok(SipMessage::Response(response)) => self.dispatch_response(response, at).await,
             Ok(SipMessage::Request(request)) => {
-                self.dispatch_request(Received { request, source, path }, calls).await
+                self.dispatch_request(Received { request, source, at, path }, calls).await
             }
             Err(error) => Err(error.into()),
         };
@@ -239,14 +267,15 @@ impl Ua {
         }
     }
 
-    async fn dispatch_response(&self, response: Response) -> Result<(), CallError> {
+    async fn dispatch_response(&self, response: Response, at: Instant) -> Result<(), CallError> {
         let branch = message::branch(&response)?;
         let ack = self.acks.borrow().find(&branch).cloned();
         if let Some((target, wire)) = ack {
+            self.repeated.set(self.repeated.get() + 1);
             return self.send(target, &wire).await;
         }
         if let Some(client) = self.clients.borrow().get(&branch) {
-            let _ = client.send(response);
+            let _ = client.send((response, at));
         }
         Ok(())
     }
@@ -260,6 +289,7 @@ impl Ua {
         let key = server_key(&received.request)?;
         if method != Method::Ack {
             if self.served.borrow().find(&key).is_some() {
+                self.repeated.set(self.repeated.get() + 1);
                 return self.respond_again(&received).await;
             }
             self.served.borrow_mut().insert(Instant::now(), key, None);
@@ -276,25 +306,29 @@ impl Ua {
             (Method::Ack, None) => Ok(()),
             (Method::Invite, None) if !in_dialog => {
                 if requires_extension(&received.request) {
-                    return self.respond(&received, reply(420)).await;
+                    return self.respond(&received, reply(420)).await.map(drop);
                 }
                 self.respond(&received, Reply { tag: None, ..reply(100) }).await?;
                 let _ = calls.send(received);
                 Ok(())
             }
-            (Method::Options, None) if !in_dialog => self.respond(&received, reply(200)).await,
+            (Method::Options, None) if !in_dialog => {
+                self.respond(&received, reply(200)).await.map(drop)
+            }
             (Method::Bye | Method::Cancel | Method::Update | Method::Info, None)
-            | (Method::Invite | Method::Options, None) => self.respond(&received, reply(481)).await,
-            _ => self.respond(&received, reply(405)).await,
+            | (Method::Invite | Method::Options, None) => {
+                self.respond(&received, reply(481)).await.map(drop)
+            }
+            _ => self.respond(&received, reply(405)).await.map(drop),
         }
     }
 }
 
 /// A client transaction: it is over when this is dropped.
 struct Client<'a> {
-    clients: &'a RefCell<HashMap<String, UnboundedSender<Response>>>,
+    clients: &'a RefCell<HashMap<String, UnboundedSender<(Response, Instant)>>>,
     branch: String,
-    responses: UnboundedReceiver<Response>,
+    responses: UnboundedReceiver<(Response, Instant)>,
 }
 
 impl Client<'_> {
@@ -306,21 +340,26 @@ impl Client<'_> {
         target: SocketAddr,
         request: &Request,
         interval_max: Option<Duration>,
-    ) -> Result<Response, CallError> {
+    ) -> Result<Answer, CallError> {
         let wire = Vec::from(request.clone());
+        let sent = Instant::now();
         ua.send(target, &wire).await?;
         let again = async {
             let mut interval = T1;
             loop {
                 sleep(interval).await;
                 if matches!(ua.link, Link::Udp { .. }) {
+                    ua.resent.set(ua.resent.get() + 1);
                     ua.send(target, &wire).await?;
                 }
                 interval = (interval * 2).min(interval_max.unwrap_or(TIMEOUT));
             }
         };
         tokio::select! {
-            response = self.next(target, request.method, TIMEOUT) => response,
+            next = self.next(target, request.method, TIMEOUT) => {
+                let (response, at) = next?;
+                Ok(Answer { response, sent, at })
+            }
             failed = again => failed,
         }
     }
@@ -330,7 +369,7 @@ impl Client<'_> {
         target: SocketAddr,
         method: Method,
         waited: Duration,
-    ) -> Result<Response, CallError> {
+    ) -> Result<(Response, Instant), CallError> {
         match timeout(waited, self.responses.recv()).await {
             Ok(response) => response.ok_or(CallError::Stopped),
             Err(_) => Err(CallError::NoAnswer { target, method, waited }),

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `NAME.md` | the page: machine, rules of measurement, tables, flaws |
 //! | `NAME.json` | the same and every single run, raw |
-//! | `NAME-cost.svg`, `NAME-delay.svg` | CPU per packet by workload; delay by percentile |
+//! | `NAME-cost.svg`, `NAME-delay.svg` | bars by workload or rate; delay by percentile |
 
 mod figure;
 
@@ -31,6 +31,8 @@ pub struct Report<'a, T> {
     /// What the bars count.
     pub unit: &'a str,
     pub curves: Vec<Curve>,
+    /// More bars: name, bars, what they count.
+    pub more: Vec<(&'a str, Vec<Bar>, &'a str)>,
 }
 
 impl<T: Serialize> Report<'_, T> {
@@ -56,6 +58,9 @@ impl<T: Serialize> Report<'_, T> {
         if !self.bars.is_empty() {
             put("-cost.svg", &figure::bars(&self.bars, self.unit)?)?;
         }
+        for (name, bars, unit) in self.more.iter().filter(|(_, bars, _)| !bars.is_empty()) {
+            put(&format!("-{name}.svg"), &figure::bars(bars, unit)?)?;
+        }
         if !self.curves.is_empty() {
             put("-delay.svg", &figure::curves(&self.curves)?)?;
         }
@@ -72,7 +77,10 @@ impl<T: Serialize> Report<'_, T> {
         );
         let name = self.name;
         if !self.bars.is_empty() {
-            text.push_str(&format!("![CPU per packet]({name}-cost.svg)\n\n"));
+            text.push_str(&format!("![Cost]({name}-cost.svg)\n\n"));
+        }
+        for (more, _, unit) in self.more.iter().filter(|(_, bars, _)| !bars.is_empty()) {
+            text.push_str(&format!("![{unit}]({name}-{more}.svg)\n\n"));
         }
         if !self.curves.is_empty() {
             text.push_str(&format!("![Delay by percentile]({name}-delay.svg)\n\n"));
@@ -133,18 +141,31 @@ mod tests {
             bars: vec![Bar { group: "relay".into(), of: "ours".into(), value: 3.0 }],
             unit: "us",
             curves: vec![Curve { of: "ours".into(), points: vec![(0.5, 100.0), (0.99, 300.0)] }],
+            more: vec![(
+                "goodput",
+                vec![Bar { group: "2000".into(), of: "good".into(), value: 9.0 }],
+                "calls/s",
+            )],
         };
         let under = std::env::temp_dir().join(format!("bench-report-{}", std::process::id()));
         let folder = report.write(&under).unwrap();
         let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
         let page = read("compare.md");
-        for part in ["relay  2.0", "Retpolines", "compare-cost.svg", "abc", "bench compare"] {
+        for part in [
+            "relay  2.0",
+            "Retpolines",
+            "compare-cost.svg",
+            "compare-goodput.svg",
+            "abc",
+            "bench compare",
+        ] {
             assert!(page.contains(part), "{part}");
         }
         let raw: serde_json::Value = serde_json::from_str(&read("compare.json")).unwrap();
         assert_eq!(raw["data"], serde_json::json!([1, 2, 3]));
         assert_eq!(raw["host"]["kernel"], "6.18");
         assert!(read("compare-cost.svg").contains("relay"));
+        assert!(read("compare-goodput.svg").contains("2000"));
         assert!(read("compare-delay.svg").contains("<polyline"));
         assert!(folder.ends_with(format!("{}-testhost", today())));
         fs::remove_dir_all(under).unwrap();

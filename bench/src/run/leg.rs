@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use crate::media::g711::Law;
 use crate::media::{LegCounts, LegKeys, LegSetup, MediaSockets, Pump};
 use crate::peer::sdp::Description;
-use crate::peer::{CallError, Dialog, Numbers, Offered, Ua, pbx, place, provider};
+use crate::peer::{CallError, Dialog, Numbers, Offered, Placed, Ua, pbx, place, provider};
 
 /// One peer, as all its legs share it.
 pub struct Side {
@@ -51,7 +51,8 @@ impl Side {
         let (caller, called) = (format!("{}", self.number + u64::from(call)), called.to_string());
         let numbers = Numbers { caller: &caller, called: &called };
         let text = offer.write(u64::from(call) + 1);
-        let (dialog, answer) = place(&self.ua, self.gateway, numbers, &text).await?;
+        let Placed { dialog, body: answer, .. } =
+            place(&self.ua, self.gateway, numbers, &text).await?;
         let media = self.answered(&answer, offer);
         let (remote, law, keys) = match media {
             Ok(media) => media,

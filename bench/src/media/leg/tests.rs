@@ -31,7 +31,7 @@ fn pair(call: u32, suite: Option<Suite>) -> (Leg, Leg) {
 
 /// All that `from` sends, packet by packet, caught at a socket of its own.
 fn packets(from: &mut Leg) -> Vec<Vec<u8>> {
-    let (mut batch, mut out) = (Batch::new(), Vec::new());
+    let (mut batch, mut out) = (Batch::<2048>::new(), Vec::new());
     let catch = MediaSockets::bind(Ipv4Addr::LOCALHOST.into()).unwrap();
     from.sender.remote = catch.local().unwrap();
     for frame in 0..FRAMES {
@@ -175,7 +175,7 @@ fn a_packet_injected_by_a_stranger_is_seen_through_the_socket() {
     let (_, mut secure) = pair(4, Some(Suite::AeadAes256Gcm));
     let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
     stranger.send_to(&packet, secure.sockets.local().unwrap()).unwrap();
-    let mut batch = Batch::new();
+    let mut batch = Batch::<2048>::new();
     batch.receive(&secure.sockets.rtp).unwrap();
     for (datagram, _) in batch.datagrams() {
         secure.take_rtp(datagram);
