@@ -16,6 +16,9 @@ pub struct Config {
     pub ports: RangeInclusive<u16>,
     /// Worker threads.
     pub workers: usize,
+    /// Worker threads beside them that have no ports and take no flows until they are told to. No
+    /// thread can be started later.
+    pub standby: usize,
     /// Cores of the workers, in order and repeated when there are fewer. Empty: every core that
     /// the process may use except core 0, where there is another.
     pub cores: Vec<usize>,
@@ -70,6 +73,7 @@ pub mod tests {
             networks: vec![vec![IpAddr::from([127, 0, 0, 1])]],
             ports: 10_000..=10_999,
             workers: 1,
+            standby: 0,
             cores: Vec::new(),
             flows_per_worker: 64,
             gather_us: GATHER_US_DEFAULT,

@@ -36,6 +36,7 @@ impl Worker {
             Ok(Request::Play(play)) => self.play(&play, now_ns),
             Ok(Request::Stop(stop)) => self.stop_talking(stop),
             Ok(Request::Dial(dial)) => self.dial(&dial, now_ns),
+            Ok(Request::Order(order)) => self.obey(order),
             Ok(Request::Close(close)) => match self.close(close.flow, close.token, now_ns)? {
                 Some(closed) => closed,
                 None => Event::refused(close.token, close.flow, self.absence(close.flow)),
@@ -55,6 +56,8 @@ impl Worker {
                 }
                 self.open_vacant(open, now_ns)?
             }
+            // Who never served has no slots.
+            Err(SlotError::Beyond) if !self.is_serving() => Err(Reason::Draining),
             Err(SlotError::Beyond) => Err(Reason::Capacity),
             Err(SlotError::Stale) => match self.flows.get_mut(open.flow) {
                 Some(flow) => Ok(flow.opened_event(open.token)),
@@ -68,6 +71,9 @@ impl Worker {
     }
 
     fn open_vacant(&mut self, open: &Open, now_ns: u64) -> io::Result<Result<Event, Reason>> {
+        if !self.is_serving() {
+            return Ok(Err(Reason::Draining));
+        }
         let network = open.network as usize;
         let bind = |address| self.io.bind(address, self.dscp);
         let (lease, rtp, rtcp) = match self.ports.lease(network, open.family, now_ns, bind) {

@@ -179,7 +179,7 @@ fn check_descriptors(topology: &Topology, backend: BackendKind) -> Result<(), St
     }
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let sockets = match backend {
-        BackendKind::Mmsg => topology.sockets_max(),
+        BackendKind::Mmsg => topology.sockets_ever(),
         BackendKind::Uring => u64::from(topology.flows_per_worker) * 2,
         BackendKind::Packet | BackendKind::Xdp => {
             let addresses = topology.networks.iter().flatten().count() as u64;
@@ -211,7 +211,7 @@ fn check_ports(topology: &Topology) -> Result<(), StartError> {
     for address in topology.networks.iter().flatten() {
         socket::open(SocketAddr::new(*address, 0), Dscp::EF)
             .map_err(|cause| StartError::AddressNotLocal { address: *address, cause })?;
-        for placement in &topology.placements {
+        for placement in topology.serving() {
             let free = |even: &u16| is_free(*address, *even) && is_free(*address, *even | 1);
             if !placement.pairs.iter().any(|even| free(&even)) {
                 let first = placement.pairs.first_even;

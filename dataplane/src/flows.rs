@@ -54,6 +54,11 @@ impl Flows {
         }
     }
 
+    /// How many there may be.
+    pub fn capacity(&self) -> u32 {
+        self.slots.len() as u32
+    }
+
     pub fn open_count(&self) -> u32 {
         self.open
     }

@@ -16,7 +16,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tracing::{info, warn};
 
+use crate::commons::Commons;
 use crate::config::Config;
+use crate::duty::pin;
 use crate::environment::{self, Finding, Prepared, backend_failed, backend_name, backend_refused};
 use crate::error::StartError;
 use crate::harden::Hardening;
@@ -62,7 +64,8 @@ fn run_as(config: &Config, stop: &Stop, hardening: Option<Hardening>) -> Result<
         }
         info!(
             socket = %config.socket.display(),
-            workers = prepared.topology.placements.len(),
+            workers = prepared.topology.serving().count(),
+            standby = prepared.topology.placements.iter().filter(|one| one.standby).count(),
             ports = ?config.ports,
             backend = backend_name(prepared.backend),
             "media workers run"
@@ -103,11 +106,18 @@ impl Crew {
     fn start(prepared: &Prepared) -> Result<Crew, StartError> {
         let ended = abi::doorbell::create().map_err(|error| lacking(WorkerId(0), &error))?;
         let mut crew = Crew { members: Vec::new(), ended };
+        let topology = &prepared.topology;
+        let places = topology.networks.iter().map(Vec::len).sum();
+        let serving = topology.serving().count() as u32;
+        let commons = Arc::new(Commons::new(places, topology.pairs(), serving));
         let mut foundation = Foundation::lay(prepared.backend, &prepared.topology)
             .map_err(|error| backend_refused(prepared.backend, error))?;
         for placement in &prepared.topology.placements {
             let started = match foundation.next_part() {
-                Some(part) => Member::start(placement, prepared, part, &crew.ended),
+                Some(part) => {
+                    let commons = Arc::clone(&commons);
+                    Member::start(placement, prepared, part, commons, &crew.ended)
+                }
                 None => Err(lacking(placement.worker, &Errno::CANCELED.into())),
             };
             match started {
@@ -190,6 +200,7 @@ impl Member {
         placement: &Placement,
         prepared: &Prepared,
         part: Part,
+        commons: Arc<Commons>,
         ended: &OwnedFd,
     ) -> Result<Member, StartError> {
         let worker = placement.worker;
@@ -222,7 +233,9 @@ impl Member {
         });
         let parts = Parts {
             host,
-            ports: Ports::new(&topology.networks, placement.pairs),
+            ports: Ports::new(&topology.networks, placement.pairs, commons.pairs()),
+            commons,
+            standby: placement.standby,
             signal: Arc::clone(&signal),
             flows: topology.flows_per_worker,
             gather_us: topology.gather_us,
@@ -273,19 +286,20 @@ struct Thread {
 
 impl Thread {
     fn work(self, ready: &SyncSender<()>) -> Result<(), StartError> {
-        if let Some(id) = self.core
-            && !core_affinity::set_for_current(core_affinity::CoreId { id })
-        {
+        let pinned = self.core.filter(|id| pin(*id));
+        if let (Some(id), None) = (self.core, pinned) {
             warn!(worker = self.worker.0, core = id, "cannot pin; the scheduler places the worker");
         }
+        let mut parts = self.parts;
+        parts.host.set_core(pinned.and_then(|core| u32::try_from(core).ok()));
         let (command_bell, event_bell) = self.bells;
         // A ring belongs to the thread that makes it.
-        let io = Backend::new(self.part, self.parts.flows, command_bell, event_bell)
+        let io = Backend::new(self.part, parts.flows, command_bell, event_bell)
             .map_err(|error| backend_failed(error, self.worker))?;
-        if !io.gathers() && self.parts.gather_us > 0 {
+        if !io.gathers() && parts.gather_us > 0 {
             warn!(worker = self.worker.0, "kernel is older than 6.12: workers do not gather");
         }
-        let worker = Worker::new(self.parts, io);
+        let worker = Worker::new(parts, io);
         let _ = ready.send(());
         worker.run().map_err(|error| StartError::Worker {
             worker: self.worker,

@@ -1,7 +1,7 @@
 //! The data plane: pinned workers that receive, unprotect, protect and send media.
 //!
 //! Each worker is one thread with its own ports, flows and ring; it shares memory with signaling
-//! (crate [`abi`]) and nothing with other workers. It knows packets, addresses and keys, and nothing
+//! (crate [`abi`]) and nothing with other workers but the ports that change hands. It knows packets, addresses and keys, and nothing
 //! of calls. See `README.md` for the map.
 //!
 //! ```no_run
@@ -13,6 +13,7 @@
 //!     networks: vec![vec!["192.0.2.10".parse()?, "2001:db8::10".parse()?]],
 //!     ports: 20_000..=39_999,
 //!     workers: 1,
+//!     standby: 1,
 //!     cores: vec![],
 //!     flows_per_worker: 4096,
 //!     gather_us: GATHER_US_DEFAULT,
@@ -32,10 +33,12 @@
 pub mod admit;
 pub mod aim;
 mod clock;
+mod commons;
 mod config;
 pub mod continuity;
 mod control;
 pub mod dtmf;
+mod duty;
 pub mod emodel;
 mod environment;
 mod error;

@@ -109,6 +109,13 @@ pub const COOL_DOWN_NS: u64 = 5_000_000_000;
 /// Port pairs that one lease tries when other programs hold them.
 pub const LEASE_TRIES: usize = 32;
 
+/// Pairs of one address that lie between workers: several steps' worth.
+pub const COMMONS_PAIRS: usize = 2048;
+
+/// Pairs of one address that a worker gives or takes with one housekeeping step: some ten microseconds
+/// of work, and a whole range of ports changes hands within a few seconds.
+pub const COMMONS_STEP: usize = 512;
+
 /// Receive and send buffer that each media socket asks for, in bytes. It is a ceiling, not a
 /// reservation; the kernel clamps it to `net.core.rmem_max` and `wmem_max`.
 pub const SOCKET_BUFFER: usize = 1 << 20;
@@ -150,7 +157,7 @@ pub const PACE_BURST_MAX: u64 = 3;
 /// Longest payload that we make: 60 ms of 8 octets each.
 pub const VOICE_PAYLOAD_MAX: usize = 480;
 
-/// Workers of one process.
+/// Workers of one process, those that stand by included.
 pub const WORKERS_MAX: usize = 64;
 
 /// Flows of one worker. Two descriptors each must fit the ring's file table.

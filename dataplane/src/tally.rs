@@ -71,7 +71,8 @@ impl Tally {
         for (counter, (value, published)) in
             Counter::ALL.iter().zip(self.values.iter().zip(&mut self.published))
         {
-            let level = matches!(counter, Counter::FlowsOpen | Counter::PortsOpen);
+            let level =
+                matches!(counter, Counter::FlowsOpen | Counter::PortsOpen | Counter::PairsOwned);
             let next = if level { *value } else { (*value).max(*published) };
             if next != *published {
                 *published = next;

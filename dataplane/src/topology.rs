@@ -4,7 +4,8 @@
 //! ports 10000..=10015, two workers      worker 0: core 1, pairs 10000 .. 10006
 //!                                       worker 1: core 2, pairs 10008 .. 10014
 //! ```
-//! A worker owns its sub-range on every media network, so leasing needs no lock. Sub-ranges hold
+//! A worker owns its sub-range on every media network, so leasing needs no lock (`commons.rs` says
+//! how ports change hands when workers begin and cease to take flows). Sub-ranges hold
 //! whole RTP/RTCP pairs: an even port and the odd one above it (RFC 3550 §11).
 
 use std::fmt;
@@ -50,6 +51,8 @@ pub struct Placement {
     /// `None` when the process may not choose cores at all; the scheduler places the worker then.
     pub core: Option<usize>,
     pub pairs: PortPairs,
+    /// It has everything but ports and flows, and waits to be told to serve.
+    pub standby: bool,
 }
 
 /// The whole plan.
@@ -73,15 +76,24 @@ impl Topology {
     /// small, [`StartError::NoSuchCore`] when a named core is not among `allowed`.
     pub fn plan(config: &Config, allowed: &[usize]) -> Result<Topology, StartError> {
         check_numbers(config)?;
-        let cores = choose_cores(config, allowed)?;
+        let mut cores = choose_cores(config, allowed)?;
         let shares = split_ports(&config.ports, config.workers)?;
+        if !config.cores.is_empty() {
+            // Those that stand by get what is left.
+            let left = |core: &&usize| **core != 0 && !config.cores.contains(core);
+            cores.truncate(config.workers);
+            cores.extend(allowed.iter().filter(left));
+        }
+        let none = PortPairs { first_even: *config.ports.start(), count: 0 };
+        let shares = shares.into_iter().map(|pairs| (pairs, false));
         let placements = shares
-            .into_iter()
+            .chain(std::iter::repeat_n((none, true), config.standby))
             .enumerate()
-            .map(|(index, pairs)| Placement {
+            .map(|(index, (pairs, standby))| Placement {
                 worker: WorkerId(index as u32),
                 core: cores.get(index % cores.len().max(1)).copied(),
                 pairs,
+                standby,
             })
             .collect();
         Ok(Topology {
@@ -95,9 +107,27 @@ impl Topology {
         })
     }
 
-    /// Media sockets that are open when every worker carries all the flows it may.
+    /// Workers that take flows from the start.
+    pub fn serving(&self) -> impl Iterator<Item = &Placement> {
+        self.placements.iter().filter(|placement| !placement.standby)
+    }
+
+    /// Pairs of ports that each address has, of all workers.
+    pub fn pairs(&self) -> usize {
+        self.placements.iter().map(|placement| usize::from(placement.pairs.count)).sum()
+    }
+
+    /// Media sockets that are open when every worker that serves from the start carries all the flows
+    /// it may.
     pub fn sockets_max(&self) -> u64 {
-        2 * u64::from(self.flows_per_worker) * self.placements.len() as u64
+        2 * u64::from(self.flows_per_worker) * self.serving().count() as u64
+    }
+
+    /// The same with those that stand by. All together have no more ports than without them.
+    pub fn sockets_ever(&self) -> u64 {
+        let all = 2 * u64::from(self.flows_per_worker) * self.placements.len() as u64;
+        let addresses: usize = self.networks.iter().map(Vec::len).sum();
+        all.min(self.sockets_max().max(2 * (self.pairs() * addresses) as u64))
     }
 
     /// Media ports that one network has, on all its addresses; of the smallest one.
@@ -110,6 +140,8 @@ impl Topology {
 
 fn check_numbers(config: &Config) -> Result<(), StartError> {
     in_range("media.workers", config.workers as u64, 1, WORKERS_MAX as u64)?;
+    let all = config.workers.saturating_add(config.standby) as u64;
+    in_range("media.workers and media.standby_workers", all, 1, WORKERS_MAX as u64)?;
     in_range("media.flows_per_worker", config.flows_per_worker.into(), 2, FLOWS_MAX.into())?;
     in_range("media.gather_us", config.gather_us.into(), 0, GATHER_US_MAX.into())?;
     in_range("media.spin_us", config.spin_us.into(), 0, SPIN_US_MAX.into())?;
@@ -215,6 +247,28 @@ mod tests {
     }
 
     #[test]
+    fn who_stands_by_has_no_ports_and_a_core_that_is_left() {
+        let mut config = config();
+        (config.workers, config.standby) = (2, 2);
+        let plan = |config: &Config| Topology::plan(config, &[0, 1, 2, 3]).unwrap();
+        let cores =
+            |plan: &Topology| -> Vec<_> { plan.placements.iter().map(|p| p.core).collect() };
+        let planned = plan(&config);
+        assert_eq!(cores(&planned), [Some(1), Some(2), Some(3), Some(1)]);
+        let standby: Vec<bool> = planned.placements.iter().map(|p| p.standby).collect();
+        assert_eq!(standby, [false, false, true, true]);
+        let counts: Vec<u16> = planned.placements.iter().map(|p| p.pairs.count).collect();
+        assert_eq!(counts, [250, 250, 0, 0]);
+        assert_eq!((planned.serving().count(), planned.pairs()), (2, 500));
+        assert_eq!((planned.sockets_max(), planned.sockets_ever()), (256, 512));
+        config.flows_per_worker = 4096;
+        let planned = plan(&config);
+        assert_eq!(planned.sockets_ever(), planned.sockets_max(), "no more ports than before");
+        config.cores = vec![3, 2];
+        assert_eq!(cores(&plan(&config)), [Some(3), Some(2), Some(1), Some(3)]);
+    }
+
+    #[test]
     fn named_cores_must_exist() {
         let mut config = config();
         config.cores = vec![1, 9];
@@ -227,9 +281,10 @@ mod tests {
     #[test]
     fn numbers_outside_their_limits_are_refused_by_name() {
         type Spoil = fn(&mut Config);
-        let table: [(&str, Spoil); 11] = [
+        let table: [(&str, Spoil); 12] = [
             ("media.workers", |c| c.workers = 0),
             ("media.workers", |c| c.workers = WORKERS_MAX + 1),
+            ("media.standby_workers", |c| c.standby = WORKERS_MAX),
             ("media.flows_per_worker", |c| c.flows_per_worker = FLOWS_MAX + 1),
             ("media.gather_us", |c| c.gather_us = GATHER_US_MAX + 1),
             ("media.spin_us", |c| c.spin_us = SPIN_US_MAX + 1),

@@ -18,6 +18,7 @@ use abi::{Counter, Event, FlowId, Histogram, Host, WorkerState};
 use zeroize::Zeroize;
 
 use crate::clock;
+use crate::commons::Commons;
 use crate::flows::Flows;
 use crate::gathering::Gathering;
 use crate::io::{Backend, Batch, Dscp, Received, Wait};
@@ -36,7 +37,11 @@ pub struct Worker {
     pub(crate) host: Host,
     pub(crate) io: Backend,
     pub(crate) flows: Flows,
+    /// How many flows there may be, once it serves.
+    pub(crate) flows_max: u32,
     pub(crate) ports: Ports,
+    pub(crate) commons: Arc<Commons>,
+    pub(crate) state: WorkerState,
     pub(crate) tally: Tally,
     /// Events that found the ring full. No command is begun before they have left, so they are at
     /// most the answers to one, and the ends of what flows are saying meanwhile. Reserved for that.
@@ -79,6 +84,9 @@ impl Signal {
 pub struct Parts {
     pub host: Host,
     pub ports: Ports,
+    pub commons: Arc<Commons>,
+    /// It takes no flows until it is told to.
+    pub standby: bool,
     pub signal: Arc<Signal>,
     pub flows: u32,
     pub gather_us: u32,
@@ -89,11 +97,19 @@ pub struct Parts {
 
 impl Worker {
     pub fn new(parts: Parts, io: Backend) -> Worker {
+        let state = if parts.standby { WorkerState::Standby } else { WorkerState::Running };
+        let mut host = parts.host;
+        // Before any guest can see the region.
+        host.set_state(state);
         Worker {
-            host: parts.host,
+            host,
             io,
-            flows: Flows::new(parts.flows),
+            // Its slots alone would be tens of megabytes.
+            flows: Flows::new(if parts.standby { 0 } else { parts.flows }),
+            flows_max: parts.flows,
             ports: parts.ports,
+            commons: parts.commons,
+            state,
             tally: Tally::new(),
             unsent: VecDeque::with_capacity(ANSWERS_MAX + ENDS_MAX * parts.flows as usize),
             events_waiting: false,
@@ -116,7 +132,6 @@ impl Worker {
     /// # Errors
     /// Those of a broken ring.
     pub fn run(mut self) -> io::Result<()> {
-        self.host.set_state(WorkerState::Running);
         let mut now_ns = clock::now_ns();
         let mut outcome = Ok(());
         while outcome.is_ok() && !self.signal.stop.load(Ordering::Acquire) {
@@ -256,13 +271,15 @@ impl Worker {
 
     /// One housekeeping step. Many flows are visited in slices, one per step; the more slices, the
     /// sooner the next step, so that a full sweep takes at most [`SWEEP_NS`].
-    fn keep_house(&mut self, now_ns: u64) -> io::Result<()> {
+    pub(crate) fn keep_house(&mut self, now_ns: u64) -> io::Result<()> {
         if self.signal.restore.swap(false, Ordering::AcqRel) {
             self.host.restore();
             self.unsent.clear();
             let _ = self.signal.restored.try_send(());
         }
         self.sweep(now_ns);
+        self.settle(now_ns);
+        self.tally.set(Counter::PairsOwned, self.ports.owned() as u64);
         self.tally.set(Counter::BusyNs, clock::thread_cpu_ns());
         self.tally.publish(&self.host.counters);
         self.host.heartbeat(now_ns);

@@ -51,10 +51,13 @@ fn attempts() -> Vec<Attempt> {
     let (rw, executable) = ((c::PROT_READ | c::PROT_WRITE) as u64, c::PROT_EXEC as u64);
     let fresh = (c::MAP_PRIVATE | c::MAP_ANONYMOUS) as u64;
     let parent = u64::from(std::os::unix::process::parent_id());
+    let any_core = path(c"\xff\xff\xff\xff\xff\xff\xff");
     let create = (c::O_WRONLY | c::O_CREAT) as u64;
     vec![
         attempt("a media socket", c::SYS_socket, [inet, datagram, 0, 0], Allowed),
         attempt("memory", c::SYS_mmap, [0, 4096, rw, fresh], Allowed),
+        attempt("its own core", c::SYS_sched_setaffinity, [0, 8, any_core, 0], Allowed),
+        attempt("another's core", c::SYS_sched_setaffinity, [parent, 8, any_core, 0], Denied),
         attempt("reading a file", c::SYS_openat, [at, path(c"/etc/passwd"), 0, 0], Denied),
         attempt("writing a file", c::SYS_openat, [at, path(c"/dev/null"), create, 0o600], Denied),
         attempt("removing a file", c::SYS_unlinkat, [at, path(c"/tmp/no-such-file"), 0, 0], Denied),

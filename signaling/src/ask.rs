@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use abi::Duty;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
@@ -12,6 +13,7 @@ use crate::call::plan::explain_call;
 use crate::drain::Drained;
 use crate::driver::Shard;
 use crate::feed::LiveCall;
+use crate::media::{Ordered, WorkerReport};
 use crate::report::{self, GatewayReport, TrunkReport};
 use crate::route::{Explanation, Query};
 use crate::trunk::{TrunkId, UnknownCaller};
@@ -45,6 +47,10 @@ pub enum Ask {
     },
     /// Who knocked without belonging to a trunk, the latest first.
     UnknownCallers(Reply<Vec<UnknownCaller>>),
+    /// Every worker of the data plane.
+    Workers(Reply<Vec<WorkerReport>>),
+    /// A worker, or the first that stands by, is to do this. The answer is the worker's.
+    Order { worker: Option<u32>, duty: Duty, reply: Reply<Ordered> },
     /// Take this source out of that list; `false` when it is not in it.
     ForgetCaller { source: IpAddr, reply: Reply<bool> },
 }
@@ -104,7 +110,7 @@ impl Asks {
 /// Answers one question.
 pub fn answer(shard: &mut Shard, now: Instant, ask: Ask) {
     match ask {
-        Ask::Calls(reply) => give(reply, shard.calls.list()),
+        Ask::Calls(reply) => give(reply, shard.calls.list(&shard.world.media)),
         Ask::HangUp { call, reply } => {
             let view = shard.plan.view();
             let mut desk = shard.world.desk(now, &view);
@@ -141,6 +147,8 @@ pub fn answer(shard: &mut Shard, now: Instant, ask: Ask) {
             callers.sort_by_key(|caller| std::cmp::Reverse(caller.last));
             give(reply, callers);
         }
+        Ask::Workers(reply) => give(reply, shard.world.media.reports()),
+        Ask::Order { worker, duty, reply } => shard.world.media.order(worker, duty, reply),
         Ask::ForgetCaller { source, reply } => {
             give(reply, shard.gate.unknown_mut().forget(source));
         }

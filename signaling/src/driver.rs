@@ -373,6 +373,7 @@ impl Shard {
     fn lose_data_plane(&mut self) {
         tracing::error!(calls = self.calls.len(), "the data plane is gone; its calls end");
         self.attached = false;
+        self.world.media.abandon_orders();
         self.world.media = Media::detached();
         self.calls.forget_flows();
         self.stop_calls("the data plane is gone");

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use abi::FlowSnapshot;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
@@ -40,9 +41,55 @@ pub struct LiveCall {
     pub state: &'static str,
     pub from_trunk_id: Option<TrunkId>,
     pub to_trunk_id: Option<TrunkId>,
+    /// How its media is, where a list was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub media: Option<LiveMedia>,
     /// Its record so far. Numbers are in it in full.
     #[serde(flatten)]
     pub record: Record,
+}
+
+/// A call's media now.
+#[derive(Clone, Copy, PartialEq, Serialize, Debug)]
+pub struct LiveMedia {
+    /// The worker that carries it.
+    pub worker: u32,
+    pub from_caller: Option<LiveWay>,
+    pub from_callee: Option<LiveWay>,
+}
+
+/// What arrives from one side.
+#[derive(Clone, Copy, PartialEq, Serialize, Debug)]
+pub struct LiveWay {
+    pub packets: u64,
+    pub lost: u64,
+    /// Interarrival jitter (RFC 3550 §6.4.1); absent while the clock rate is unknown.
+    pub jitter_ms: Option<f64>,
+    /// By its RTCP; absent without.
+    pub rtt_ms: Option<f64>,
+    /// Estimated listening quality (ITU-T G.107); absent in the first seconds.
+    pub mos: Option<f64>,
+}
+
+impl From<FlowSnapshot> for LiveWay {
+    fn from(flow: FlowSnapshot) -> Self {
+        let known = |value: u64| (value > 0).then_some(value as f64);
+        Self {
+            packets: flow.packets_in,
+            lost: flow.lost,
+            jitter_ms: known(flow.rate_hz).map(|hz| flow.jitter as f64 * 1_000.0 / hz),
+            rtt_ms: known(flow.rtt_us).map(|us| us / 1_000.0),
+            mos: known(flow.mos).map(|hundredths| hundredths / 100.0),
+        }
+    }
+}
+
+impl LiveMedia {
+    /// The worse quality of both ways, as far as it is known.
+    pub fn mos(&self) -> Option<f64> {
+        let both = [self.from_caller, self.from_callee].into_iter().flatten();
+        both.filter_map(|way| way.mos).min_by(f64::total_cmp)
+    }
 }
 
 /// How far a call is.

@@ -20,10 +20,13 @@ use std::time::{Duration, Instant};
 
 use abi::handover;
 use abi::{
-    AttachError, Close, Command, Counter, Dial, Event, Family, FlowId, Guest, Open, Play,
-    PromptName, Reason, Update,
+    AttachError, Close, Command, Counter, Dial, Event, Family, FlowId, FlowSnapshot, Guest, Open,
+    Play, PromptName, Reason, Update,
 };
 use zeroize::Zeroize;
+
+mod workers;
+pub use workers::{HistogramReport, OrderError, Ordered, WorkerReport};
 
 /// Commands that may wait for room in one worker's ring: only releases wait, never keys.
 const BACKLOG_MAX: usize = 65_536;
@@ -70,7 +73,10 @@ pub enum Notice {
 /// Why media cannot be had for a call.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum MediaError {
-    #[error("every flow slot of every worker is in use; raise [media] flows")]
+    #[error(
+        "every flow slot of every worker that takes calls is in use; raise [media] flows, or \
+             see trunkline workers"
+    )]
     NoSlots,
     #[error("the worker's command ring is full; the data plane is overloaded or stopped")]
     RingFull,
@@ -86,6 +92,7 @@ pub struct Media {
     audit: Audit,
     /// Ends of flows that the data plane could not tell.
     missed: VecDeque<Notice>,
+    orders: workers::Orders,
 }
 
 /// Whom a flow belongs to.
@@ -120,6 +127,10 @@ struct Worker {
     /// The lowest is taken first: the data plane looks at all slots up to the highest in use.
     free: BTreeSet<u32>,
     backlog: VecDeque<Command>,
+    /// It was told to drain and has not answered.
+    leaves: bool,
+    /// It was told to serve and has not answered.
+    called: bool,
 }
 
 /// What the media watcher waits on: one event doorbell a worker, and the link's end.
@@ -164,6 +175,8 @@ impl Media {
             free: BTreeSet::new(),
             backlog: VecDeque::new(),
             guest,
+            leaves: false,
+            called: false,
         };
         for slot in 0..worker.guest.flows.capacity() {
             let found = worker.guest.flows.snapshot(slot);
@@ -197,6 +210,7 @@ impl Media {
             .workers
             .iter_mut()
             .enumerate()
+            .filter(|(_, w)| w.takes_flows())
             .max_by_key(|(_, w)| w.free.len())
             .ok_or(MediaError::NoSlots)?;
         if worker.free.len() < 2 {
@@ -383,6 +397,14 @@ impl Media {
         let owner = |flow| self.owners.get(&(index, flow)).map(|owner| owner.token);
         let notice = event.decode().ok()?;
         match notice {
+            abi::Notice::Updated { token, flow: FlowId::NONE } => {
+                self.ordered(token, Ok(()));
+                None
+            }
+            abi::Notice::Refused { token, flow: FlowId::NONE, reason } => {
+                self.ordered(token, Err(reason));
+                None
+            }
             abi::Notice::Opened { flow, local_rtp, local_rtcp, .. } => {
                 Some(Notice::Opened { token: owner(flow)?, flow, rtp: local_rtp, rtcp: local_rtcp })
             }
@@ -421,8 +443,18 @@ impl Media {
 
     /// Packets that a flow of `pair` has accepted; `None` when the flow is gone.
     pub fn packets(&self, pair: &Pair, flow: FlowId) -> Option<u64> {
+        self.snapshot(pair, flow).map(|found| found.packets_in)
+    }
+
+    /// A flow of `pair` as the data plane shows it; `None` when it is gone.
+    pub fn snapshot(&self, pair: &Pair, flow: FlowId) -> Option<FlowSnapshot> {
         let found = self.workers.get(pair.worker)?.guest.flows.snapshot(flow.index)?;
-        (found.id == flow).then_some(found.packets_in)
+        (found.id == flow).then_some(found)
+    }
+
+    /// Number of the worker that carries a call.
+    pub fn worker(&self, pair: &Pair) -> Option<u32> {
+        self.workers.get(pair.worker).map(|worker| worker.guest.worker())
     }
 
     /// Flows that can be leased now.
@@ -447,6 +479,7 @@ impl Media {
             last_serial: 0,
             audit: Audit::default(),
             missed: VecDeque::new(),
+            orders: workers::Orders::new(),
         }
     }
 }

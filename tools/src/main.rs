@@ -13,6 +13,7 @@ mod log;
 mod supervisor;
 #[cfg(test)]
 mod tidy;
+mod top;
 mod worker_cpu;
 
 /// Relaying never allocates; everything around it does, on both processes.
@@ -44,6 +45,8 @@ enum Command {
     Routes(command::routes::Arguments),
     Presets(command::presets::Arguments),
     Calls(command::calls::Arguments),
+    Workers(command::workers::Arguments),
+    Top(command::top::Arguments),
     Tokens(command::tokens::Arguments),
     Audit(command::audit::Arguments),
     Backup(command::backup::Arguments),
@@ -65,6 +68,8 @@ fn main() -> ExitCode {
         Command::Routes(arguments) => command::routes::run(&arguments),
         Command::Presets(arguments) => command::presets::run(&arguments),
         Command::Calls(arguments) => command::calls::run(&arguments),
+        Command::Workers(arguments) => command::workers::run(&arguments),
+        Command::Top(arguments) => command::top::run(&arguments),
         Command::Tokens(arguments) => command::tokens::run(&arguments),
         Command::Audit(arguments) => command::audit::run(&arguments),
         Command::Backup(arguments) => command::backup::run(&arguments),

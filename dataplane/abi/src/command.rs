@@ -12,6 +12,11 @@
 //! | PLAY | say a prompt to where this flow sends, instead of what comes | UPDATED, REFUSED; later PLAYED |
 //! | STOP | end the prompt; digits go on | UPDATED, REFUSED; PLAYED of what was stopped |
 //! | DIAL | send one digit to where this flow sends, after those before it | UPDATED, REFUSED; later DIALLED |
+//! | PIN | the worker runs on this core from now on | UPDATED, REFUSED |
+//! | DRAIN | the worker takes no new flows; those that are open go on | UPDATED, REFUSED |
+//! | SERVE | the worker takes flows, on this core if one is named | UPDATED, REFUSED |
+//!
+//! The last three are about the worker itself and name no flow.
 
 use bytemuck::{Pod, Zeroable};
 use zeroize::Zeroize;
@@ -22,8 +27,8 @@ use crate::format::{BadFormat, FormatSlot, PAYLOADS_MAX, PayloadMap};
 use crate::key::{BadKey, KeySlot};
 use crate::learning::{BadLearning, LearningSlot};
 use crate::request::{
-    Close, DIGIT_MAX, DIGIT_MS_MAX, DIGIT_MS_MIN, Dial, Family, Open, PROMPT_NAME_MAX, Play,
-    PromptName, Request, Stop, Update,
+    CORES_MAX, Close, DIGIT_MAX, DIGIT_MS_MAX, DIGIT_MS_MIN, Dial, Duty, Family, Open, Order,
+    PROMPT_NAME_MAX, Play, PromptName, Request, Stop, Update,
 };
 use crate::ring::Slot;
 
@@ -35,6 +40,9 @@ pub mod kind {
     pub const PLAY: u32 = 4;
     pub const STOP: u32 = 5;
     pub const DIAL: u32 = 6;
+    pub const PIN: u32 = 7;
+    pub const DRAIN: u32 = 8;
+    pub const SERVE: u32 = 9;
 }
 
 /// Bits of [`Command::flags`].
@@ -55,6 +63,8 @@ pub mod flag {
     pub const DETECT_TONES: u32 = 64;
     /// A prompt begins again at its end, until stopped.
     pub const LOOP: u32 = 128;
+    /// The field `core` counts.
+    pub const ON_CORE: u32 = 256;
     /// Every flag of UPDATE.
     pub const UPDATE: u32 = RTCP_MUX_IN
         | RTCP_MUX_OUT
@@ -99,7 +109,8 @@ pub struct Command {
     pub digit: u8,
     /// 0 any, 4 IPv4, 6 IPv6.
     pub family: u8,
-    pub pad_small: u32,
+    /// Number of a core, as the kernel counts them.
+    pub core: u32,
     pub pad: [u64; 19],
 }
 
@@ -191,20 +202,31 @@ impl Command {
         }
     }
 
+    /// Says what the worker itself is to do.
+    #[must_use]
+    pub fn order(order: &Order) -> Self {
+        let (kind, core) = match order.duty {
+            Duty::Pin { core } => (kind::PIN, Some(core)),
+            Duty::Drain => (kind::DRAIN, None),
+            Duty::Serve { core } => (kind::SERVE, core),
+        };
+        Self {
+            kind,
+            flags: flags([(core.is_some(), flag::ON_CORE)]),
+            token: order.token,
+            core: core.unwrap_or(0),
+            ..Self::zeroed()
+        }
+    }
+
     /// Validates every field. Nothing of a command is used before this has said `Ok`.
     pub fn decode(&self) -> Result<Request, Fault> {
-        let flow = self.flow.some().ok_or(Fault::Flow)?;
-        if self.pad != [0; 19] || self.pad_small != 0 {
+        if self.pad != [0; 19] {
             return Err(Fault::Unused);
         }
         let request = match self.kind {
-            kind::OPEN => Request::Open(self.decode_open(flow)?),
-            kind::UPDATE => Request::Update(self.decode_update(flow)?),
-            kind::CLOSE => Request::Close(Close { token: self.token, flow }),
-            kind::PLAY => Request::Play(self.decode_play(flow)?),
-            kind::STOP => Request::Stop(Stop { token: self.token, flow }),
-            kind::DIAL => Request::Dial(self.decode_dial(flow)?),
-            _ => return Err(Fault::Kind),
+            kind::PIN | kind::DRAIN | kind::SERVE => Request::Order(self.decode_order()?),
+            _ => self.decode_of_flow(self.flow.some().ok_or(Fault::Flow)?)?,
         };
         // What the kind uses was validated above; building the command again shows whether
         // anything else was set.
@@ -212,6 +234,32 @@ impl Command {
         let same = canonical == *self;
         canonical.zeroize();
         if same { Ok(request) } else { Err(Fault::Unused) }
+    }
+
+    fn decode_of_flow(&self, flow: FlowId) -> Result<Request, Fault> {
+        Ok(match self.kind {
+            kind::OPEN => Request::Open(self.decode_open(flow)?),
+            kind::UPDATE => Request::Update(self.decode_update(flow)?),
+            kind::CLOSE => Request::Close(Close { token: self.token, flow }),
+            kind::PLAY => Request::Play(self.decode_play(flow)?),
+            kind::STOP => Request::Stop(Stop { token: self.token, flow }),
+            kind::DIAL => Request::Dial(self.decode_dial(flow)?),
+            _ => return Err(Fault::Kind),
+        })
+    }
+
+    fn decode_order(&self) -> Result<Order, Fault> {
+        self.allow_flags(flag::ON_CORE)?;
+        if self.core >= CORES_MAX {
+            return Err(Fault::Core);
+        }
+        let core = self.has(flag::ON_CORE).then_some(self.core);
+        let duty = match self.kind {
+            kind::PIN => Duty::Pin { core: core.ok_or(Fault::Core)? },
+            kind::DRAIN => Duty::Drain,
+            _ => Duty::Serve { core },
+        };
+        Ok(Order { token: self.token, duty })
     }
 
     fn decode_open(&self, flow: FlowId) -> Result<Open, Fault> {
@@ -298,6 +346,7 @@ impl From<&Request> for Command {
             Request::Play(play) => Self::play(play),
             Request::Stop(stop) => Self::stop(stop),
             Request::Dial(dial) => Self::dial(dial),
+            Request::Order(order) => Self::order(order),
         }
     }
 }
@@ -325,6 +374,8 @@ pub enum Fault {
     Prompt,
     #[error("no digit, or one of a length that no receiver understands")]
     Digit,
+    #[error("core that no machine has, or none where one is needed")]
+    Core,
     #[error("flags or fields that contradict each other")]
     Contradiction,
     #[error("field that the command kind does not use is not zero")]

@@ -71,6 +71,8 @@ counters! {
         "Packets that came by sockets although XDP takes frames from the driver.";
     FlowsOpen "flows_open" Level "flows" "Flows open now.";
     PortsOpen "ports_open" Level "ports" "Local ports leased now.";
+    PairsOwned "pairs_owned" Level "pairs"
+        "Pairs of ports that the worker may lease, those that are leased included.";
     OpensRefused "opens_refused" Total "commands" "OPEN commands refused.";
     SourcesLearned "sources_learned" Total "sources" "Times that a flow learned where its media comes from.";
     DigitsHeard "digits_heard" Total "digits" "Digits reported to signaling.";

@@ -62,7 +62,7 @@ impl Event {
         Self { local_rtp, local_rtcp, ..Self::bare(kind::OPENED, token, flow) }
     }
 
-    /// The configuration is in force.
+    /// The configuration is in force; of a worker's order, with [`FlowId::NONE`]: it is carried out.
     #[must_use]
     pub fn updated(token: u64, flow: FlowId) -> Self {
         Self::bare(kind::UPDATED, token, flow)
@@ -249,11 +249,17 @@ pub enum Reason {
     NoPrompt,
     /// The flow's format cannot carry that.
     NoFormat,
+    /// The worker takes no new flows.
+    Draining,
+    /// No other worker would take flows.
+    LastWorker,
+    /// The kernel does not let the worker run there.
+    NoCore,
 }
 
 impl Reason {
     /// Every reason, in the order of their codes.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Stale,
         Self::NoPorts,
         Self::NoDescriptors,
@@ -262,6 +268,9 @@ impl Reason {
         Self::Capacity,
         Self::NoPrompt,
         Self::NoFormat,
+        Self::Draining,
+        Self::LastWorker,
+        Self::NoCore,
     ];
 
     /// Value of [`Event::reason`].
@@ -276,6 +285,9 @@ impl Reason {
             Self::Capacity => 6,
             Self::NoPrompt => 7,
             Self::NoFormat => 8,
+            Self::Draining => 9,
+            Self::LastWorker => 10,
+            Self::NoCore => 11,
         }
     }
 
@@ -301,6 +313,14 @@ impl fmt::Display for Reason {
             Self::Capacity => "the worker has no room for that; add a worker",
             Self::NoPrompt => "no such prompt; put the WAV file into `prompts` of [media], restart",
             Self::NoFormat => "what the flow sends carries neither prompts nor that digit",
+            Self::Draining => "the worker takes no new calls; use another one or resume it",
+            Self::LastWorker => {
+                "no other worker takes calls, so this one cannot be drained; add one first"
+            }
+            Self::NoCore => {
+                "the kernel does not let the worker run on that core; name one that is online and \
+                 in the service's cpuset"
+            }
         })
     }
 }
@@ -355,7 +375,7 @@ mod tests {
             for bad in [
                 Event { kind: 0, ..event },
                 Event { kind: 11, ..event },
-                Event { reason: 9, ..event },
+                Event { reason: 12, ..event },
                 Event { detail: 3, ..event },
                 Event { digit: 16, ..event },
                 Event { pad: 1, ..event },
@@ -374,6 +394,6 @@ mod tests {
             assert!(reason.to_string().len() > 20);
         }
         assert_eq!(Reason::from_code(0), None);
-        assert_eq!(Reason::from_code(9), None);
+        assert_eq!(Reason::from_code(12), None);
     }
 }

@@ -79,12 +79,15 @@ pub(crate) struct Header {
     // From here on the host writes while it runs.
     pub state: u64,
     pub heartbeat_ns: u64,
-    pub live_pad: [u64; 14],
+    /// The core that the worker is pinned to, plus 1; 0 when the scheduler places it.
+    pub core: u64,
+    pub live_pad: [u64; 13],
 }
 
 pub(crate) const HEADER_WORDS: usize = size_of::<Header>() / WORD;
 pub(crate) const STATE: usize = core::mem::offset_of!(Header, state) / WORD;
 pub(crate) const HEARTBEAT: usize = core::mem::offset_of!(Header, heartbeat_ns) / WORD;
+pub(crate) const CORE: usize = core::mem::offset_of!(Header, core) / WORD;
 
 /// Word ranges of a region's parts.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -166,7 +169,7 @@ const TYPES: &[Described] = &[
         duration_ms,
         digit,
         family,
-        pad_small,
+        core,
         pad,
     }),
     fields!(Event {
@@ -233,6 +236,7 @@ const TYPES: &[Described] = &[
         fixed_pad,
         state,
         heartbeat_ns,
+        core,
         live_pad,
     }),
 ];

@@ -63,6 +63,7 @@ pub use learning::Learning;
 #[cfg(not(loom))]
 pub use region::{AttachError, Guest, Host, RegionError, Shape, WorkerState};
 pub use request::{
-    Close, DIGIT_MS_MAX, DIGIT_MS_MIN, Dial, Family, Open, Play, PromptName, Request, Stop, Update,
+    CORES_MAX, Close, DIGIT_MS_MAX, DIGIT_MS_MIN, Dial, Duty, Family, Open, Order, Play,
+    PromptName, Request, Stop, Update,
 };
 pub use ring::{Consumer, Full, Producer};

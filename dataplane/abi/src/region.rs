@@ -16,7 +16,7 @@ use crate::counter::{Counter, CounterReader, CounterWriter};
 use crate::event::Event;
 use crate::flow::{FlowReader, FlowWriter};
 use crate::histogram::{HistogramReader, HistogramWriter};
-use crate::layout::{HEARTBEAT, Header, LAYOUT_HASH, MAGIC, STATE, Sections, VERSION};
+use crate::layout::{CORE, HEARTBEAT, Header, LAYOUT_HASH, MAGIC, STATE, Sections, VERSION};
 use crate::memory::{Words, sync::Ordering};
 use crate::ring::{Consumer, Producer};
 
@@ -74,6 +74,8 @@ pub enum WorkerState {
     /// Takes no new flows; those that are open go on.
     Draining,
     Stopped,
+    /// Has no flows and takes none until it is told to serve.
+    Standby,
 }
 
 impl WorkerState {
@@ -83,6 +85,7 @@ impl WorkerState {
             Self::Running => 2,
             Self::Draining => 3,
             Self::Stopped => 4,
+            Self::Standby => 5,
         }
     }
 
@@ -92,6 +95,7 @@ impl WorkerState {
             2 => Some(Self::Running),
             3 => Some(Self::Draining),
             4 => Some(Self::Stopped),
+            5 => Some(Self::Standby),
             _ => None,
         }
     }
@@ -183,6 +187,14 @@ impl Host {
         self.private.state = state.code();
         if let Some(word) = self.header.get(STATE) {
             word.store(self.private.state, Ordering::Release);
+        }
+    }
+
+    /// Tells the guest which core the worker is pinned to; `None`: the scheduler places it.
+    pub fn set_core(&mut self, core: Option<u32>) {
+        self.private.core = core.map_or(0, |core| u64::from(core) + 1);
+        if let Some(word) = self.header.get(CORE) {
+            word.store(self.private.core, Ordering::Release);
         }
     }
 
@@ -286,6 +298,13 @@ impl Guest {
     #[must_use]
     pub fn state(&self) -> Option<WorkerState> {
         WorkerState::from_code(self.header.get(STATE)?.load(Ordering::Acquire))
+    }
+
+    /// The core that the worker is pinned to; `None` when the scheduler places it.
+    #[must_use]
+    pub fn core(&self) -> Option<u32> {
+        let word = self.header.get(CORE)?.load(Ordering::Acquire);
+        u32::try_from(word.checked_sub(1)?).ok()
     }
 
     /// CLOCK_MONOTONIC nanoseconds of the worker's last heartbeat; 0 for none yet.

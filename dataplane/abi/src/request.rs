@@ -18,6 +18,7 @@ pub enum Request {
     Play(Play),
     Stop(Stop),
     Dial(Dial),
+    Order(Order),
 }
 
 impl Request {
@@ -31,10 +32,12 @@ impl Request {
             Self::Play(play) => play.token,
             Self::Stop(stop) => stop.token,
             Self::Dial(dial) => dial.token,
+            Self::Order(order) => order.token,
         }
     }
 
-    /// The flow that the command is about. Its index is not yet compared with the table.
+    /// The flow that the command is about, [`FlowId::NONE`] when it is about the worker. Its index is
+    /// not yet compared with the table.
     #[must_use]
     pub fn flow(&self) -> FlowId {
         match self {
@@ -44,6 +47,7 @@ impl Request {
             Self::Play(play) => play.flow,
             Self::Stop(stop) => stop.flow,
             Self::Dial(dial) => dial.flow,
+            Self::Order(_) => FlowId::NONE,
         }
     }
 }
@@ -257,6 +261,24 @@ impl Family {
     }
 }
 
+/// What the worker itself is to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Order {
+    pub token: u64,
+    pub duty: Duty,
+}
+
+/// A state that a worker should be in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Duty {
+    /// It runs on this core, below [`CORES_MAX`].
+    Pin { core: u32 },
+    /// It takes no new flows. Those that are open go on, and after the last one it stands by.
+    Drain,
+    /// It takes flows, on this core if one is named.
+    Serve { core: Option<u32> },
+}
+
 /// Octets of a prompt's name.
 pub const PROMPT_NAME_MAX: usize = 32;
 /// The last event code that is a digit (RFC 4733 §3.2).
@@ -266,3 +288,5 @@ pub const DIGIT_MS_MIN: u16 = 40;
 /// Longest digit that is sent: no service asks for a longer press, and one event of a clock of 8 kHz
 /// can still say it in one segment (RFC 4733 §2.5.1.3). A faster clock ends it earlier.
 pub const DIGIT_MS_MAX: u16 = 6000;
+/// Cores that can be named: those of the kernel's smallest affinity mask.
+pub const CORES_MAX: u32 = 1024;

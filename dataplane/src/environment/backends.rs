@@ -152,7 +152,7 @@ pub fn reserved_ports(kind: BackendKind, topology: &Topology) -> Option<Finding>
     let read = |file: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/{file}")).ok();
     let (range, reserved) = (read("ip_local_port_range")?, read("ip_local_reserved_ports")?);
     let first = topology.placements.first()?.pairs.first_even;
-    let last = topology.placements.last()?.pairs.iter().last()? | 1;
+    let last = topology.serving().last()?.pairs.iter().last()? | 1;
     let exposed = exposed(&range, &reserved, first, last)?;
     Some(Finding::warn(
         "ports",

@@ -68,6 +68,8 @@ fn usual(arch: TargetArch) -> Result<BpfProgram, BackendError> {
     let commands: Result<_, _> =
         descriptor_flags.map(|command| rule([equal(1, command as u64)?])).collect();
     calls.insert(libc::SYS_fcntl, commands?);
+    // A thread may choose its own core, no other's.
+    calls.insert(libc::SYS_sched_setaffinity, vec![rule([equal(0, 0)?])?]);
     // abort(3) of ourselves, never a signal to others.
     let own = u64::from(std::process::id());
     calls.insert(libc::SYS_tgkill, vec![rule([equal(0, own)?])?]);

@@ -228,8 +228,8 @@ impl Packet {
     /// Whether a port could be opened now.
     ///
     /// # Errors
-    /// "In use" when another flow or another program has it, "not available" when it is no port of
-    /// this worker.
+    /// "In use" when another flow or another program has it, "not available" when it is no media
+    /// port of ours.
     pub fn check(&self, address: SocketAddr) -> io::Result<()> {
         let at = Endpoint::from(address);
         let number = self.number(at.ip).ok_or(io::ErrorKind::AddrNotAvailable)?;

@@ -36,7 +36,9 @@ impl Rig {
         };
         let parts = Parts {
             host,
-            ports: Ports::new(&[], PortPairs { first_even: 20_000, count: 0 }),
+            ports: Ports::new(&[], PortPairs { first_even: 20_000, count: 0 }, 0),
+            commons: Arc::new(Commons::new(0, 0, 1)),
+            standby: false,
             signal: Arc::new(signal),
             flows,
             gather_us: 0,

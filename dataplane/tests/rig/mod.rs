@@ -26,7 +26,9 @@ pub use wire::home;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Rig {
-    worker: Option<Worker>,
+    workers: Vec<Worker>,
+    /// The worker that is spoken to.
+    at: usize,
     pub local: IpAddr,
     config: Config,
     stop: Stop,
@@ -79,6 +81,7 @@ pub fn config(local: IpAddr, flows: u32, ports: RangeInclusive<u16>) -> Config {
         networks: vec![vec![local]],
         ports,
         workers: 1,
+        standby: 0,
         cores: vec![],
         flows_per_worker: flows,
         gather_us: 200,
@@ -126,7 +129,8 @@ impl Rig {
     /// Drives a data plane that another process runs.
     pub fn attached(config: Config) -> Rig {
         Rig {
-            worker: Some(attach(&config.socket)),
+            workers: attach(&config.socket),
+            at: 0,
             local: config.networks[0][0],
             config,
             stop: Stop::new().unwrap(),
@@ -137,18 +141,24 @@ impl Rig {
     }
 
     pub fn guest(&mut self) -> &mut Guest {
-        &mut self.worker.as_mut().unwrap().guest
+        &mut self.workers[self.at].guest
     }
 
     /// Loses the guest, as its death would.
     pub fn abandon(&mut self) {
-        self.worker = None;
+        self.workers.clear();
         self.events.clear();
     }
 
     /// A new guest after [`Rig::abandon`].
     pub fn reattach(&mut self) {
-        self.worker = Some(attach(&self.config.socket));
+        self.workers = attach(&self.config.socket);
+    }
+
+    /// Speaks to another worker from now on. What the last one told was read.
+    pub fn turn_to(&mut self, worker: usize) {
+        assert!(self.events.is_empty(), "unread: {:?}", self.events);
+        self.at = worker;
     }
 
     pub fn socket(&self) -> &PathBuf {
@@ -161,7 +171,7 @@ impl Rig {
     }
 
     pub fn ring(&self) {
-        abi::doorbell::ring(&self.worker.as_ref().unwrap().command_bell).unwrap();
+        abi::doorbell::ring(&self.workers[self.at].command_bell).unwrap();
     }
 
     /// The next event, those first that came while an answer was awaited.
@@ -196,7 +206,7 @@ impl Rig {
     fn next_event(&mut self) -> Notice {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let worker = self.worker.as_mut().unwrap();
+            let worker = &mut self.workers[self.at];
             abi::doorbell::silence(&worker.event_bell).unwrap();
             if let Some(event) = worker.guest.events.pop() {
                 return event.decode().unwrap();
@@ -210,6 +220,11 @@ impl Rig {
 
     pub fn token(&mut self) -> u64 {
         self.tokens += 1;
+        self.tokens
+    }
+
+    /// The last one that [`Rig::token`] gave.
+    pub fn last_token(&self) -> u64 {
         self.tokens
     }
 
@@ -270,11 +285,11 @@ impl Rig {
     }
 
     pub fn histogram(&self, histogram: abi::Histogram) -> Vec<u64> {
-        self.worker.as_ref().unwrap().guest.histograms.counts(histogram).to_vec()
+        self.workers[self.at].guest.histograms.counts(histogram).to_vec()
     }
 
     pub fn counter(&self, counter: Counter) -> u64 {
-        self.worker.as_ref().unwrap().guest.counters.get(counter)
+        self.workers[self.at].guest.counters.get(counter)
     }
 
     /// Waits until a counter reaches `value`; it may not go beyond.
@@ -287,13 +302,8 @@ impl Rig {
     }
 
     pub fn snapshot(&self, flow: FlowId) -> Option<FlowSnapshot> {
-        self.worker
-            .as_ref()
-            .unwrap()
-            .guest
-            .flows
-            .snapshot(flow.index)
-            .filter(|snapshot| snapshot.id == flow)
+        let flows = &self.workers[self.at].guest.flows;
+        flows.snapshot(flow.index).filter(|snapshot| snapshot.id == flow)
     }
 
     /// Packets that were received are exactly those that got a verdict.
@@ -322,11 +332,11 @@ impl Drop for Rig {
     }
 }
 
-fn attach(socket: &Path) -> Worker {
+fn attach(socket: &Path) -> Vec<Worker> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match handover::connect(socket) {
-            Ok(mut workers) => return workers.remove(0),
+            Ok(workers) => return workers,
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }
         std::thread::sleep(Duration::from_millis(5));

@@ -14,6 +14,7 @@ use super::params::{Name, Params};
 use super::problem::Problem;
 use super::{Api, Endpoint, PREFIX, page};
 use crate::ask::Ask;
+use crate::feed::LiveCall;
 use crate::store::Role;
 use crate::store::audit::Deed;
 
@@ -37,6 +38,7 @@ struct Wanted {
     after: Option<String>,
     #[serde(default, deserialize_with = "page::whole")]
     trunk: Option<usize>,
+    sort: Option<String>,
 }
 
 async fn list(State(api): State<Api>, Params(wanted): Params<Wanted>) -> Result<Response, Problem> {
@@ -45,6 +47,14 @@ async fn list(State(api): State<Api>, Params(wanted): Params<Wanted>) -> Result<
     if let Some(trunk) = wanted.trunk {
         let id = u32::try_from(trunk).ok().map(crate::trunk::TrunkId);
         calls.retain(|call| id.is_some() && (call.from_trunk_id == id || call.to_trunk_id == id));
+    }
+    match wanted.sort.as_deref() {
+        None | Some("id") => {}
+        Some("mos") => return worst(calls, &wanted, limit),
+        Some(other) => {
+            let detail = format!("calls are not sorted by {other}");
+            return Err(Problem::malformed(detail, "sort by id or mos"));
+        }
     }
     calls.sort_by(|a, b| a.record.id.cmp(&b.record.id));
     let total = calls.len();
@@ -56,6 +66,21 @@ async fn list(State(api): State<Api>, Params(wanted): Params<Wanted>) -> Result<
     let next = calls.last().filter(|_| more).map(|last| last.record.id.clone());
     let items: Vec<Value> = calls.iter().map(|call| json!(call)).collect();
     Ok(page::answer(&format!("{PREFIX}/calls"), items, total, next))
+}
+
+/// The calls that sound worst, those whose quality is not known yet last. There is no next page: the
+/// order changes under it.
+fn worst(mut calls: Vec<LiveCall>, wanted: &Wanted, limit: usize) -> Result<Response, Problem> {
+    if wanted.after.is_some() {
+        let detail = "there is no next page of calls by quality";
+        return Err(Problem::malformed(detail, "leave out after, or sort by id"));
+    }
+    let mos = |call: &LiveCall| call.media.and_then(|media| media.mos()).unwrap_or(f64::INFINITY);
+    calls.sort_by(|a, b| mos(a).total_cmp(&mos(b)).then_with(|| a.record.id.cmp(&b.record.id)));
+    let total = calls.len();
+    calls.truncate(limit);
+    let items: Vec<Value> = calls.iter().map(|call| json!(call)).collect();
+    Ok(page::answer(&format!("{PREFIX}/calls"), items, total, None))
 }
 
 async fn hang_up(
@@ -74,8 +99,9 @@ async fn hang_up(
     Ok(StatusCode::NO_CONTENT)
 }
 
-const PARAMETERS: [Parameter; 3] = [
+const PARAMETERS: [Parameter; 4] = [
     page::LIMIT,
     Parameter::query("after", Shape::Text(64), "\"next\" of the page before"),
+    Parameter::query("sort", Shape::Word(&["id", "mos"]), "mos: those that sound worst first"),
     Parameter::query("trunk", Shape::Number(1, u32::MAX as u64), "Only calls of this trunk, by id"),
 ];

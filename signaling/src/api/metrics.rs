@@ -20,6 +20,8 @@ use crate::store::Role;
 use crate::trunk::Status;
 use crate::trunk::tally::{self, DELAY_BOUNDS_MS};
 
+pub(super) mod workers;
+
 /// Content type of OpenMetrics.
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -37,9 +39,11 @@ pub(super) fn endpoint() -> Endpoint {
 async fn scrape(State(api): State<Api>) -> Result<Response, Problem> {
     let calls = api.gateway.asks.ask(Ask::Calls).await?.len();
     let reports = api.gateway.asks.ask(|reply| Ask::Trunks { which: None, reply }).await?;
+    let workers = api.gateway.asks.ask(Ask::Workers).await?;
+    let workers = workers.into_iter().map(workers::Row::new).collect();
     let refused = api.refused.load(std::sync::atomic::Ordering::Relaxed);
     let trunks = reports.into_iter().map(Row::new).collect();
-    let scraped = Scraped { trunks, calls, refused };
+    let scraped = Scraped { trunks, workers, calls, refused };
     match scraped.text() {
         Ok(text) => Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response()),
         Err(error) => Err(Problem::new(
@@ -57,6 +61,8 @@ async fn scrape(State(api): State<Api>) -> Result<Response, Problem> {
 pub struct Scraped {
     /// Each trunk.
     pub trunks: Vec<Row>,
+    /// Each worker of the data plane.
+    pub workers: Vec<workers::Row>,
     /// Live calls.
     pub calls: usize,
     /// Requests without a valid token.
@@ -97,10 +103,10 @@ impl Row {
 }
 
 /// One gauge with all its rows; a row without a value is left out.
-fn gauge<'a, L: EncodeLabelSet>(
+fn gauge<L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
-    name: &'a str,
-    help: &'a str,
+    name: &str,
+    help: &str,
     rows: impl Iterator<Item = (L, Option<f64>)>,
 ) -> fmt::Result {
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -113,10 +119,10 @@ fn gauge<'a, L: EncodeLabelSet>(
 }
 
 /// The same for a counter.
-fn counter<'a, L: EncodeLabelSet>(
+fn counter<L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
-    name: &'a str,
-    help: &'a str,
+    name: &str,
+    help: &str,
     rows: impl Iterator<Item = (L, u64)>,
 ) -> fmt::Result {
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
@@ -246,6 +252,7 @@ impl Collector for Scraped {
         self.encode_calls(e)?;
         self.encode_attempts(e)?;
         self.encode_day(e)?;
-        self.encode_delays(e)
+        self.encode_delays(e)?;
+        workers::encode(e, &self.workers)
     }
 }

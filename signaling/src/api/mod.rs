@@ -44,6 +44,7 @@ mod tokens;
 mod trunk_test;
 mod trunks;
 mod unknown;
+mod workers;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -147,6 +148,7 @@ fn endpoints() -> Vec<Endpoint> {
         route_test::endpoints(),
         deleted::endpoints(),
         calls::endpoints(),
+        workers::endpoints(),
         cdrs::endpoints(),
         unknown::endpoints(),
         events::endpoints(),

@@ -8,7 +8,7 @@ use utoipa::openapi::schema::{
 use utoipa::openapi::{Ref, RefOr, Schema};
 
 use super::fields::{Field, GROUP, ROUTE, Shape, TRUNK};
-use super::{presets, route_test, trunk_test};
+use super::{presets, route_test, trunk_test, workers};
 
 /// All schemas by name.
 pub fn all() -> Vec<(String, RefOr<Schema>)> {
@@ -32,6 +32,7 @@ pub fn all() -> Vec<(String, RefOr<Schema>)> {
         ("AuditPage", "AuditEntry"),
         ("PresetPage", "Preset"),
         ("CallPage", "Call"),
+        ("WorkerPage", "Worker"),
         ("StatusPage", "Status"),
         ("CdrPage", "Cdr"),
         ("UnknownCallerPage", "UnknownCaller"),
@@ -190,11 +191,17 @@ fn others() -> Vec<(&'static str, RefOr<Schema>)> {
         .property("at", time().description(Some("RFC 3339; now, when absent")))
         .required("from_trunk")
         .required("called");
+    let core = || ObjectBuilder::new().property("core", shape(workers::CORE));
+    let added = ObjectBuilder::new().property("id", shape(Shape::Number(0, u32::MAX.into())));
     let any = || RefOr::T(Schema::from(ObjectBuilder::new()));
     vec![
         ("Problem", problem()),
         ("Call", any()),
         ("Status", any()),
+        ("Worker", any()),
+        ("WorkerMove", RefOr::T(core().required("core").into())),
+        ("WorkerAdd", RefOr::T(core().into())),
+        ("WorkerAdded", RefOr::T(added.into())),
         ("TestInput", RefOr::T(test.into())),
         ("TestReport", any()),
         ("RouteTestInput", RefOr::T(question.into())),

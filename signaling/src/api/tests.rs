@@ -11,3 +11,4 @@ mod operations;
 mod resources;
 mod rig;
 mod trials;
+mod workers;

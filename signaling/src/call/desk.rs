@@ -301,8 +301,9 @@ impl Desk<'_> {
     pub fn tell(&self, state: &'static str, trunks: [Option<TrunkId>; 2], record: &Record) {
         let [from_trunk_id, to_trunk_id] = trunks;
         self.feed.tell(|| {
-            let call = LiveCall { state, from_trunk_id, to_trunk_id, record: record.clone() };
-            News::Call(CallNews { step: record.step(), call })
+            let (step, record) = (record.step(), record.clone());
+            let call = LiveCall { state, from_trunk_id, to_trunk_id, media: None, record };
+            News::Call(CallNews { step, call })
         });
     }
 

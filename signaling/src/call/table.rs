@@ -17,8 +17,8 @@ use super::plan::plan;
 use super::{Common, Desk, Happening, Party, State, headers, negotiate, timers};
 use crate::admission::{Bound, Full, Slot};
 use crate::cdr::Record;
-use crate::feed::{LiveCall, Step};
-use crate::media::{Notice, Token};
+use crate::feed::{LiveCall, LiveMedia, LiveWay, Step};
+use crate::media::{Media, Notice, Token};
 use crate::route::{Query, entry};
 use crate::trunk::tones::AudioTones;
 use crate::trunk::{IncomingCallPolicy, Trunk, TrunkId};
@@ -423,11 +423,18 @@ impl Calls {
     }
 
     /// Every live call as it stands.
-    pub fn list(&self) -> Vec<LiveCall> {
+    pub fn list(&self, media: &Media) -> Vec<LiveCall> {
         let live = self.live.values().map(|(common, state)| {
             let [from_trunk_id, to_trunk_id] = common.trunks();
             let record = common.cdr.clone();
-            LiveCall { state: state.name(), from_trunk_id, to_trunk_id, record }
+            let pair = common.pair();
+            let way = |flow| media.snapshot(pair, flow).map(LiveWay::from);
+            let media = media.worker(pair).map(|worker| LiveMedia {
+                worker,
+                from_caller: way(pair.forward),
+                from_callee: way(pair.backward),
+            });
+            LiveCall { state: state.name(), from_trunk_id, to_trunk_id, media, record }
         });
         live.collect()
     }

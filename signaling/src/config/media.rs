@@ -19,6 +19,8 @@ pub struct Media {
     pub ports: RangeInclusive<u16>,
     /// Worker threads.
     pub workers: u16,
+    /// Worker threads beside them that stand by: they have no calls until an operator adds them.
+    pub standby_workers: u16,
     /// Cores that workers are pinned to, one each; empty pins none.
     pub cores: Vec<usize>,
     /// How long a wake-up may wait for more packets, in microseconds.
@@ -66,9 +68,15 @@ pub(super) fn read(mut section: Section<'_, '_>, sip: &Sip) -> Media {
         let found = section.integer(key, range).map(|n| n.value);
         found.and_then(|n| u32::try_from(n).ok())
     };
+    let standby_given = number("standby_workers", 0..WORKERS_MAX);
     let gather_us = number("gather_us", 0..GATHER_US_MAX + 1);
     let spin_us = number("spin_us", 0..SPIN_US_MAX + 1);
     let flows = number("flows", 2..FLOWS_MAX + 1);
+    if let Some(more) = standby_given.map(u64::from).filter(|more| more + workers > WORKERS_MAX) {
+        let problem = format!("{workers} workers and {more} that stand by");
+        let remedy = format!("keep them at {WORKERS_MAX} together");
+        section.error("standby_workers", problem, remedy);
+    }
     let backend = match section.word("backend", &BACKENDS).map(|w| w.value) {
         Some(1) => MediaBackend::Packet,
         Some(2) => MediaBackend::Uring,
@@ -97,6 +105,7 @@ pub(super) fn read(mut section: Section<'_, '_>, sip: &Sip) -> Media {
         ports,
         workers: u16::try_from(workers).unwrap_or(u16::MAX),
         cores,
+        standby_workers: standby_workers(standby_given, workers),
         gather_us: gather_us.unwrap_or(GATHER_US_DEFAULT),
         spin_us: spin_us.unwrap_or(0),
         backend,
@@ -191,6 +200,14 @@ fn workers(section: &mut Section<'_, '_>) -> (u64, Vec<usize>) {
     (workers.unwrap_or(cores.len().max(1) as u64), cores)
 }
 
+/// As given, else one: an idle thread and some memory, so that a worker can be added without a
+/// restart.
+fn standby_workers(given: Option<u32>, workers: u64) -> u16 {
+    let room = WORKERS_MAX.saturating_sub(workers);
+    let wanted = given.map_or(STANDBY_DEFAULT.min(room), u64::from);
+    u16::try_from(wanted).unwrap_or(u16::MAX)
+}
+
 /// A number, or one of the names of RFC 2474, RFC 2597, RFC 3246, RFC 5865 and RFC 8622.
 fn dscp(section: &mut Section<'_, '_>) -> u8 {
     let Some(value) = section.value("dscp") else { return DSCP_DEFAULT };
@@ -232,8 +249,10 @@ fn ports(section: &mut Section<'_, '_>) -> RangeInclusive<u16> {
     })
 }
 
-/// Worker threads at most, as in the data plane.
+/// Worker threads at most, those that stand by included, as in the data plane.
 pub const WORKERS_MAX: u64 = 64;
+/// Workers that stand by, unless the file says otherwise.
+pub const STANDBY_DEFAULT: u64 = 1;
 /// Core numbers stay below this.
 pub const CORES_MAX: u64 = 1024;
 /// Media addresses at most, as in the data plane.

@@ -58,7 +58,7 @@ fn a_whole_configuration() {
     let text = format!(
         "{SIP}advertise = \"gw.example.com\"\n\
          [media]\naddress = \"192.0.2.1\"\nadvertise = \"203.0.113.5\"\nports = \"20000-20999\"\n\
-         workers = 2\ncores = [2, 3]\ngather_us = 100\nspin_us = 50\nflows = 1_000\n\
+         workers = 2\nstandby_workers = 3\ncores = [2, 3]\ngather_us = 100\nspin_us = 50\nflows = 1_000\n\
          backend = \"mmsg\"\ndscp = \"cs3\"\nprompts = \"prompts\"\nuser = \"media\"\n\
          [run]\ndirectory = \"run\"\norphan_grace = 60\n[cdr]\nfile = \"/var/log/cdr.jsonl\"\n\
          mask = true\n[log]\nlevel = \"debug\"\nformat = \"json\"\n\
@@ -79,6 +79,7 @@ fn a_whole_configuration() {
     assert_eq!(config.sip.tls_key.as_deref(), Some(Path::new("/etc/trunkline/gw.key")));
     assert_eq!(config.media.ports, 20_000..=20_999);
     assert_eq!((config.media.workers, config.media.cores.as_slice()), (2, [2, 3].as_slice()));
+    assert_eq!(config.media.standby_workers, 3);
     let media = &config.media;
     assert_eq!((media.gather_us, media.spin_us, media.flows), (100, 50, 1_000));
     assert_eq!(media.addresses, [IpAddr::from([192, 0, 2, 1])]);
@@ -133,6 +134,7 @@ fn defaults_are_those_of_the_specification() {
     assert!(media.advertise.is_empty() && media.prompts.is_none() && media.user.is_none());
     assert_eq!((media.gather_us, media.spin_us, media.dscp), (200, 0, 46));
     assert_eq!((media.backend, media.flows), (MediaBackend::Auto, 5_000));
+    assert_eq!((media.workers, media.standby_workers), (1, 1));
     assert_eq!(config.run.directory, Path::new(RUN_DIRECTORY_DEFAULT));
     assert_eq!(config.cdr.file, Path::new("/run/trunkline/cdr.jsonl"));
     assert_eq!((config.log.level.as_str(), config.log.format), ("info", LogFormat::Text));
@@ -209,6 +211,7 @@ fn media_numbers_and_names() {
         ("gather_us = 1001\n", "1001 is out of range"),
         ("flows = 65537\n", "65537 is out of range"),
         ("workers = 65\n", "65 is out of range"),
+        ("workers = 60\nstandby_workers = 5\n", "60 workers and 5 that stand by"),
         ("backend = \"dpdk\"\n", "is not a value of this field"),
         ("user = \"root\"\n", "other than root"),
         ("prompts = \"\"\n", "the path is empty"),

@@ -45,6 +45,7 @@ pub fn plan(config: &signaling::config::Config) -> dataplane::Config {
         networks: vec![media.addresses.clone()],
         ports: media.ports.clone(),
         workers: usize::from(media.workers),
+        standby: usize::from(media.standby_workers),
         cores: media.cores.clone(),
         flows_per_worker: media.flows,
         gather_us: media.gather_us,

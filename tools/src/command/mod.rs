@@ -15,9 +15,11 @@ pub mod presets;
 pub mod routes;
 pub mod signaling;
 pub mod tokens;
+pub mod top;
 pub mod transfer;
 pub mod trunks;
 pub mod up;
+pub mod workers;
 
 /// Where the gateway's configuration file is.
 #[derive(clap::Args)]

@@ -35,3 +35,4 @@ mod spray;
 mod stored;
 mod survival;
 mod trials;
+mod workers;

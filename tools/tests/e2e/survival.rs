@@ -42,7 +42,8 @@ fn killing_signaling_loses_no_packet() {
     assert!(gateway.stop());
 }
 
-fn sequence_numbers(wire: &[Datagram], place: &Place, receiver: Ipv4Addr) -> Vec<u16> {
+/// RTP sequence numbers of what the gateway sends to a receiver, as they left.
+pub fn sequence_numbers(wire: &[Datagram], place: &Place, receiver: Ipv4Addr) -> Vec<u16> {
     wire.iter()
         .filter(|d| d.source.0 == place.gateway && d.destination.0 == receiver)
         .filter(|d| d.payload.len() >= 172 && d.payload[0] == 0x80 && d.payload[1] & 0x7f == 8)

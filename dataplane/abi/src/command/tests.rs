@@ -41,7 +41,7 @@ fn prompt(name: &str) -> PromptName {
     PromptName::new(name).unwrap()
 }
 
-fn samples() -> [Request; 8] {
+fn samples() -> [Request; 12] {
     [
         Request::Open(Open {
             token: 1,
@@ -58,6 +58,10 @@ fn samples() -> [Request; 8] {
         Request::Play(Play { token: 3, flow: FLOW, prompt: prompt("busy-1.de"), looped: true }),
         Request::Stop(Stop { token: 4, flow: FLOW }),
         Request::Dial(Dial { token: 5, flow: FLOW, digit: 11, duration_ms: 100 }),
+        Request::Order(Order { token: 6, duty: Duty::Pin { core: 3 } }),
+        Request::Order(Order { token: 7, duty: Duty::Drain }),
+        Request::Order(Order { token: 8, duty: Duty::Serve { core: None } }),
+        Request::Order(Order { token: 9, duty: Duty::Serve { core: Some(0) } }),
     ]
 }
 
@@ -66,7 +70,7 @@ fn every_kind_survives_the_round_trip() {
     for request in samples() {
         let command = Command::from(&request);
         assert_eq!(command.decode(), Ok(request.clone()));
-        assert_eq!((request.token(), request.flow()), (command.token, FLOW));
+        assert_eq!((request.token(), request.flow()), (command.token, command.flow));
     }
 }
 
@@ -77,12 +81,13 @@ fn each_fault_is_named() {
     let close = Command::from(&samples()[3]);
     let play = Command::from(&samples()[5]);
     let dial = Command::from(&samples()[7]);
+    let [pin, drain, _, serve] = [8, 9, 10, 11].map(|at| Command::from(&samples()[at]));
     let bad_key = KeySlot { suite: 9, ..KeySlot::NONE };
     let bad_address = Address { family: 4, ..Address::NONE };
     let cases = [
         (Command::zeroed(), Fault::Flow),
         (Command { kind: 0, ..update }, Fault::Kind),
-        (Command { kind: 7, ..update }, Fault::Kind),
+        (Command { kind: 10, ..update }, Fault::Kind),
         (Command { flags: 256, ..update }, Fault::Flags),
         (Command { flags: update.flags | flag::LOOP, ..update }, Fault::Flags),
         (Command { flags: flag::RELAY, ..open }, Fault::Flags),
@@ -95,7 +100,13 @@ fn each_fault_is_named() {
         (Command { protect: bad_key, ..update }, Fault::Key),
         (Command { destination_rtp: Address::NONE, ..update }, Fault::Incomplete),
         (Command { pad: [1; 19], ..update }, Fault::Unused),
-        (Command { pad_small: 1, ..close }, Fault::Unused),
+        (Command { core: 1, ..close }, Fault::Unused),
+        (Command { core: CORES_MAX, ..pin }, Fault::Core),
+        (Command { flags: 0, ..pin }, Fault::Core),
+        (Command { flags: 0, core: 1, ..serve }, Fault::Unused),
+        (Command { core: 1, ..drain }, Fault::Unused),
+        (Command { flags: flag::ON_CORE | flag::LOOP, ..serve }, Fault::Flags),
+        (Command { flow: FLOW, ..drain }, Fault::Unused),
         (Command { flags: update.flags | flag::AWAIT_DESTINATION, ..update }, Fault::Contradiction),
         (Command { flags: update.flags | flag::UDPTL, ..update }, Fault::Contradiction),
         (Command { events_received: FormatSlot::NONE, ..update }, Fault::Contradiction),
@@ -143,7 +154,7 @@ fn every_changed_byte_is_either_understood_exactly_or_refused() {
 
 proptest! {
     #[test]
-    fn random_bytes_never_panic(words in prop::collection::vec(any::<u64>(), 64), kind in 0..8_u32) {
+    fn random_bytes_never_panic(words in prop::collection::vec(any::<u64>(), 64), kind in 0..11_u32) {
         let mut command: Command = *bytemuck::from_bytes(bytemuck::cast_slice(&words));
         judge(&command);
         command.kind = kind;

@@ -45,7 +45,13 @@ fn both_sides_see_the_same_region() {
     let mut guest = attach(&host).unwrap();
     assert_eq!((guest.worker(), guest.host_pid()), (5, std::process::id()));
     assert_eq!((guest.state(), guest.heartbeat_ns()), (Some(WorkerState::Starting), 0));
-    for state in [WorkerState::Running, WorkerState::Draining, WorkerState::Stopped] {
+    for core in [Some(0), Some(1023), None] {
+        host.set_core(core);
+        assert_eq!(guest.core(), core);
+    }
+    for state in
+        [WorkerState::Running, WorkerState::Draining, WorkerState::Stopped, WorkerState::Standby]
+    {
         host.set_state(state);
         assert_eq!(guest.state(), Some(state));
     }

@@ -32,6 +32,7 @@ pub struct Ground {
 /// What one worker gets of it.
 pub struct Share {
     pub worker: usize,
+    /// Those of all workers: which of them are this one's changes while it runs.
     pub pairs: PortPairs,
     pub ground: Arc<Ground>,
     pub hops: Hops,
@@ -77,15 +78,19 @@ pub fn lay(topology: &Topology) -> io::Result<Vec<Share>> {
     let steering = maps.attach().map_err(at("attach the sk_lookup program"))?;
     let (keeper, views) = Keeper::start(workers).map_err(at("open rtnetlink"))?;
     let dscp = topology.dscp;
+    let all = PortPairs {
+        first_even: first_port(topology),
+        count: u16::try_from(topology.pairs()).unwrap_or(u16::MAX),
+    };
     let ground = Ground { steering, others, dscp, _keeper: keeper, _claims: claims };
     let ground = Arc::new(ground);
-    let shares = sockets.into_iter().zip(views).zip(&topology.placements).enumerate();
+    let shares = sockets.into_iter().zip(views).enumerate();
     shares
-        .map(|(worker, ((fan_in, hops), placement))| {
+        .map(|(worker, (fan_in, hops))| {
             let mut fan_in = fan_in.into_iter();
             Ok(Share {
                 worker,
-                pairs: placement.pairs,
+                pairs: all,
                 ground: Arc::clone(&ground),
                 hops,
                 fan_in: [fan_in.next().flatten(), fan_in.next().flatten()],
@@ -97,10 +102,14 @@ pub fn lay(topology: &Topology) -> io::Result<Vec<Share>> {
         .collect()
 }
 
+fn first_port(topology: &Topology) -> u16 {
+    topology.placements.first().map_or(0, |placement| placement.pairs.first_even)
+}
+
 /// Names that only one data plane of a network namespace can have: no port is bound that would keep a
 /// second one from the same ports by mistake.
 fn claim(topology: &Topology, addresses: &[IpAddr]) -> io::Result<Vec<UnixDatagram>> {
-    let first = topology.placements.first().map_or(0, |placement| placement.pairs.first_even);
+    let first = first_port(topology);
     let mut names: Vec<String> =
         addresses.iter().map(|address| format!("trunkline-media/{address}/{first}")).collect();
     names.sort_unstable();
@@ -119,10 +128,11 @@ pub fn lay_with_lanes(topology: &Topology) -> io::Result<Vec<Share>> {
     let steering = &first.ground.steering;
     let ip = |ip: &u128| Endpoint { ip: *ip, port: 0 }.socket_addr().ip();
     let addresses: Vec<IpAddr> = steering.addresses().iter().map(ip).collect();
-    let workers = shares.len() as u32;
-    let plane = Plane::lay(&addresses, &topology.interfaces, workers, steering.ports());
+    // Who stands by has no queue: a frame would wait there for a worker without flows.
+    let workers = topology.serving().count();
+    let plane = Plane::lay(&addresses, &topology.interfaces, workers as u32, steering.ports());
     let plane = Arc::new(plane.map_err(io::Error::other)?);
-    for (share, worker) in shares.iter_mut().zip(0..) {
+    for (share, worker) in shares.iter_mut().zip(0..).take(workers) {
         share.lane = Some(Lane { worker, plane: Arc::clone(&plane) });
     }
     Ok(shares)

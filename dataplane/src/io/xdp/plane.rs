@@ -11,7 +11,7 @@ use super::xsk::{self, Queue, Xsk};
 use crate::io::bpf::{Link as Attachment, Map, MapKind, MapSpec, Program, ProgramKind, XdpMode};
 use crate::io::frame::Mac;
 use crate::io::neighbour::{Kernel, Link};
-use crate::limits::QUEUES_MAX;
+use crate::limits::{QUEUES_MAX, WORKERS_MAX};
 
 /// The interfaces under XDP.
 pub struct Plane {
@@ -56,7 +56,7 @@ pub enum XdpError {
 impl Plane {
     /// Attaches a program to each interface that has one of our addresses, or to those `named` only.
     /// `addresses` are ours in the order of their numbers, `ports` says which of their ports are
-    /// open.
+    /// open, `workers` is how many share the queues.
     ///
     /// # Errors
     /// [`XdpError`]; nothing stays attached then.
@@ -68,7 +68,7 @@ impl Plane {
     ) -> Result<Plane, XdpError> {
         let wires = sites(addresses, named)?
             .into_iter()
-            .map(|site| Wire::raise(site, workers, ports))
+            .map(|site| Wire::raise(site, ports))
             .collect::<Result<Vec<Wire>, _>>()?;
         let sentry = Sentry::start(&wires).map_err(|cause| XdpError::Refused {
             name: "xdp-sentry".to_owned(),
@@ -150,7 +150,7 @@ fn sites(addresses: &[IpAddr], named: &[String]) -> Result<Vec<Site>, XdpError> 
 }
 
 impl Wire {
-    fn raise(site: Site, workers: u32, ports: &Map) -> Result<Wire, XdpError> {
+    fn raise(site: Site, ports: &Map) -> Result<Wire, XdpError> {
         let Site { link, addresses } = site;
         let (ifindex, name) = (link.ifindex, link.name().to_owned());
         let refused = |what| {
@@ -162,7 +162,7 @@ impl Wire {
             kind: MapKind::Xskmap,
             key: 4,
             value: 4,
-            entries: workers * QUEUES_MAX,
+            entries: WORKERS_MAX as u32 * QUEUES_MAX,
             mapped: false,
             name: "tl_xsks",
         };

@@ -125,7 +125,7 @@ fn so_many_clients_listen_at_most() {
 fn metrics_tell_of_each_trunk_what_the_report_says() {
     use std::collections::BTreeMap;
 
-    use super::super::metrics::{Row, Scraped};
+    use super::super::metrics::{Row, Scraped, workers};
     use crate::admission::Used;
     use crate::report::{TargetReport, TrunkReport};
     use crate::trunk::tally::{Counts, Delays, Report};
@@ -160,11 +160,17 @@ fn metrics_tell_of_each_trunk_what_the_report_says() {
         inbound: None,
         outbound: Some(outbound),
     };
-    let text = Scraped { trunks: vec![Row::new(report)], calls: 3, refused: 1 }.text().unwrap();
+    let workers = vec![workers::Row::new(worker())];
+    let scraped = Scraped { trunks: vec![Row::new(report)], workers, calls: 3, refused: 1 };
+    let text = scraped.text().unwrap();
     let of = r#"trunk_id="7",trunk="a \"b\"""#;
     for line in [
         String::from("trunkline_calls{} 3.0"),
         String::from("trunkline_api_refused_total{} 1"),
+        String::from("trunkline_worker_state{worker=\"0\",state=\"running\"} 1.0"),
+        String::from("trunkline_worker_core{worker=\"0\"} 3.0"),
+        String::from("trunkline_worker_rx_packets_total{worker=\"0\"} 5"),
+        String::from("trunkline_worker_busy_seconds_total{worker=\"0\"} 0.0"),
         format!("trunkline_trunk_registered{{{of}}} 1.0"),
         format!("trunkline_trunk_probe_rtt_seconds{{{of}}} 0.012"),
         format!("trunkline_trunk_calls{{{of},direction=\"outbound\"}} 2.0"),

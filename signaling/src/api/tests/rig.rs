@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
+use abi::{Duty, Reason};
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -14,6 +15,7 @@ use super::super::{Api, Begin, Gateway};
 use crate::ask::{Ask, asks};
 use crate::drain::Drained;
 use crate::feed::Feed;
+use crate::media::{OrderError, WorkerReport};
 use crate::plan::{LivePlan, Plan};
 use crate::probe::{Refused, Update};
 use crate::route::{Explanation, Outcome, Step};
@@ -66,15 +68,25 @@ pub struct Shard {
     pub unknown: Arc<Mutex<Vec<UnknownCaller>>>,
     /// Routing decisions that were asked for.
     pub explained: Arc<Mutex<Vec<Explained>>>,
+    /// What workers were told.
+    pub ordered: Arc<Mutex<Vec<Told>>>,
 }
+
+/// A worker, or any that stands by, and what it is to do.
+pub type Told = (Option<u32>, Duty);
 
 /// Trunk, called and caller number, time.
 pub type Explained = (TrunkId, String, String, Option<jiff::Timestamp>);
 
 impl Shard {
     fn start(questions: crossbeam::channel::Receiver<Ask>) -> Self {
-        let shard =
-            Self { hung_up: Arc::default(), unknown: Arc::default(), explained: Arc::default() };
+        let shard = Self {
+            hung_up: Arc::default(),
+            unknown: Arc::default(),
+            explained: Arc::default(),
+            ordered: Arc::default(),
+        };
+        let ordered = Arc::clone(&shard.ordered);
         let (hung_up, unknown) = (Arc::clone(&shard.hung_up), Arc::clone(&shard.unknown));
         let explained = Arc::clone(&shard.explained);
         std::thread::spawn(move || {
@@ -101,6 +113,21 @@ impl Shard {
                         explained.lock().unwrap().push((from, called, caller, at));
                         drop(reply.send(Explanation { steps: vec![step], outcome }));
                     }
+                    Ask::Workers(reply) => drop(reply.send(vec![worker()])),
+                    Ask::Order { worker, duty, reply } => {
+                        ordered.lock().unwrap().push((worker, duty));
+                        let end = match worker {
+                            Some(id @ 1..) => Err(OrderError::NoSuchWorker(id)),
+                            None if duty == (Duty::Serve { core: None }) => {
+                                Err(OrderError::NoneStandsBy)
+                            }
+                            _ if duty == Duty::Drain => {
+                                Err(OrderError::Refused(Reason::LastWorker))
+                            }
+                            _ => Ok(worker.unwrap_or(1)),
+                        };
+                        let _gave_up = reply.send(end);
+                    }
                     Ask::UnknownCallers(reply) => {
                         drop(reply.send(unknown.lock().unwrap().clone()));
                     }
@@ -114,6 +141,20 @@ impl Shard {
             }
         });
         shard
+    }
+}
+
+/// A worker of a data plane.
+pub fn worker() -> WorkerReport {
+    WorkerReport {
+        id: 0,
+        state: "running",
+        core: Some(3),
+        flows: 2,
+        flows_max: 64,
+        at_ns: 7,
+        counters: [("rx_packets", 5)].into(),
+        histograms: std::collections::BTreeMap::new(),
     }
 }
 

@@ -26,7 +26,7 @@ fn each_step_of_a_call_is_told_once() {
     assert_eq!(steps(&mut heard), [(Step::Began, "leasing"), (Step::Rang, "inviting")]);
     rig.accept(Pbx, id, &invite);
     assert_eq!(steps(&mut heard), [(Step::Answered, "answering")]);
-    let live = rig.calls.list();
+    let live = rig.calls.list(&rig.gateway.media);
     assert_eq!((live.len(), live[0].state), (1, "talking"));
     assert_eq!((live[0].from_trunk_id, live[0].to_trunk_id), (Some(CARRIER), Some(PBX)));
     let json = serde_json::to_value(&live[0]).unwrap();
@@ -34,7 +34,7 @@ fn each_step_of_a_call_is_told_once() {
     assert!(json["answer"].is_string() && json["end"].is_null());
     rig.hang_up(Carrier);
     assert_eq!(steps(&mut heard), [(Step::Ended, "ending")]);
-    assert!(rig.calls.list().is_empty());
+    assert!(rig.calls.list(&rig.gateway.media).is_empty());
     rig.finish_one(200);
 }
 
@@ -51,7 +51,7 @@ fn a_refused_attempt_is_told_as_ended() {
 fn an_operator_ends_a_call_by_its_id() {
     let mut rig = Rig::new("news-hang-up");
     rig.talk(Pbx);
-    let id = rig.calls.list()[0].record.id.clone();
+    let id = rig.calls.list(&rig.gateway.media)[0].record.id.clone();
     assert!(!rig.end_call("no such call"));
     assert!(rig.end_call(&id));
     rig.turn();
@@ -69,7 +69,7 @@ fn places_are_free_again_as_soon_as_the_parties_are_done() {
     // The callee does not answer its BYE: that is no reason to keep the next call out.
     rig.cut = Some(Carrier);
     rig.hang_up(Pbx);
-    assert_eq!(rig.calls.list().len(), 1, "the BYE is still on its way");
+    assert_eq!(rig.calls.list(&rig.gateway.media).len(), 1, "the BYE is still on its way");
     assert_eq!(rig.gateway.admission.used(CARRIER).all(), 0);
     assert_eq!(rig.gateway.admission.used(PBX).all(), 0);
     rig.cut = None;
