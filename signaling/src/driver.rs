@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, select};
 use jiff::Timestamp;
-use sip::endpoint::{Endpoint, Event, Hop, Input, Output, ServerId};
-use sip::wire::{HeaderName, Message, Method, Request, StatusCode};
+use sip::endpoint::{Endpoint, Event, Hop, Input, Output};
+use sip::wire::{Message, Method};
 
 use crate::admission::Admission;
 use crate::ask::{self, Ask};
@@ -232,6 +232,7 @@ impl Shard {
         let is_known = |trunk: TrunkId| view.table.get(trunk).is_some();
         self.world.admission.retain(is_known);
         self.world.tallies.retain(is_known);
+        self.world.index.proofs.retain(is_known);
         let mut desk = self.world.desk(now, view);
         self.calls.stop_those(&mut desk, "the trunk was deleted", |trunk| !is_known(trunk));
         let names = self.net.names();
@@ -347,7 +348,7 @@ impl Shard {
                 self.calls.invite(&mut desk, trunk, hop, transaction, request);
             }
             Event::Request { transaction, hop, request } => {
-                answer_outside(&mut desk, transaction, hop, &request);
+                headers::answer_outside(&mut desk, transaction, hop, &request);
             }
             event => self.calls.sip(&mut desk, event),
         }
@@ -403,21 +404,5 @@ impl Shard {
                 None
             }
         }
-    }
-}
-
-/// Requests outside calls: OPTIONS tells what we can and whether calls are taken, everything else is
-/// not served here.
-fn answer_outside(desk: &mut Desk<'_>, transaction: ServerId, hop: Hop, request: &Request) {
-    let allow = (HeaderName::Allow, bytes::Bytes::from_static(headers::ALLOW.as_bytes()));
-    if request.method == Method::Options {
-        if TrunkId::from_tag(hop.tag).is_some_and(|trunk| desk.health.is_draining(trunk)) {
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            return desk.refuse(transaction, status, "no new calls are taken");
-        }
-        let accept = (HeaderName::Accept, bytes::Bytes::from_static(headers::SDP.as_bytes()));
-        desk.answer(transaction, StatusCode::OK, vec![allow, accept], None);
-    } else {
-        desk.answer(transaction, StatusCode::METHOD_NOT_ALLOWED, vec![allow], None);
     }
 }

@@ -109,6 +109,9 @@ pub const TRUNK: &[Field] = &[
     field("diversion", Word(DIVERSIONS), "none", "How diversions are told"),
     field("inbound_username", Text(128), "none", "Whom its digest answers name"),
     field("inbound_password", Secret(256), "none", "Secret of its digest answers"),
+    field("inbound_md5", Flag, "false", "Its digest answers may use MD5"),
+    field("auth_realm", Text(253), "any", "The one realm whose challenges are answered"),
+    field("100rel", Word(RELIABILITIES), "supported", "PRACK of provisional responses (RFC 3262)"),
     field("session_timer", Word(TIMERS), "accept", "RFC 4028"),
     field("session_expires", Number(90, 86_400), "1800", "Seconds asked for and granted at most"),
     field("session_min_se", Number(90, 86_400), "90", "Seconds granted at least"),
@@ -165,6 +168,7 @@ const SENDMEDIA: &[&str] = &["RFC2833", "INFO", "SHORTINFO", "INBAND", "SAME"];
 const DTMF: &[&str] = &["rfc2833", "info", "shortinfo", "inband", "auto"];
 const CALLER_IDS: &[&str] = &["pass", "trunk", "deny_foreign"];
 const DIVERSIONS: &[&str] = &["none", "diversion", "history-info"];
+const RELIABILITIES: &[&str] = &["supported", "required", "off"];
 const TIMERS: &[&str] = &["accept", "require", "refuse"];
 const FORMATS: &[&str] = &["as_is", "e164_plus", "e164_bare", "national"];
 const STRATEGIES: &[&str] = &["priority", "weighted", "round_robin", "least_loaded"];

@@ -16,6 +16,7 @@ use sdp::{Audio, Codec, Direction};
 use sip::endpoint::ServerId;
 use sip::wire::{HeaderName, Method, StatusCode};
 
+use super::inviting::NO_PRACK;
 use super::leasing::Asked;
 use super::negotiate::{self, Agreed, Ports};
 use super::{Common, Desk, Happening, Party, State, headers};
@@ -183,6 +184,7 @@ impl Announcing {
             | Happening::Stop { .. } => self.end(common, desk),
             Happening::Cancelled => self.left(common, desk, "cancelled by the caller"),
             Happening::AckMissing => self.left(common, desk, "the answer was not acknowledged"),
+            Happening::PrackMissing => self.left(common, desk, NO_PRACK),
             Happening::Request { party: Party::Caller, transaction, request }
                 if request.method == Method::Bye =>
             {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use sdp::{Audio, Description};
 use sip::wire::{Method, Request};
 
+use super::inviting::NO_PRACK;
 use super::negotiate::{self, Offered, Ports};
 use super::talking::Talking;
 use super::{Common, Desk, Happening, Party, State, headers};
@@ -61,6 +62,10 @@ impl Answering {
             Happening::Deadline => {
                 self.acknowledge_callee(common, desk);
                 common.hang_up_both(desk, 503, "the data plane did not answer")
+            }
+            Happening::PrackMissing => {
+                self.acknowledge_callee(common, desk);
+                common.hang_up_both(desk, 504, NO_PRACK)
             }
             Happening::AckMissing => {
                 self.acknowledge_callee(common, desk);

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use sip::digest::Credentials;
-use sip::digest::server::{Refusal, Verifier, covers};
+use sip::digest::server::{Peer, Refusal, Verifier, covers};
 use sip::endpoint::Hop;
 use sip::wire::{HeaderName, Request};
 
@@ -24,23 +24,24 @@ pub enum Proof {
 pub struct Challenges(Option<Verifier>);
 
 impl Challenges {
-    /// Looks at what `request`, which came by `hop`, proves.
+    /// Looks at what `request`, which came by `hop`, proves; by MD5 only where its trunk says so.
     pub fn examine(
         &mut self,
         desk: &mut Desk<'_>,
         hop: Hop,
         request: &Request,
         credentials: &Credentials,
+        md5: bool,
     ) -> Proof {
         let verifier = self.0.get_or_insert_with(|| {
             let mut secret = [0; 32];
             (desk.entropy)(&mut secret);
-            // Many gateways know nothing better (RFC 8760 §2.5).
-            Verifier::new(secret).allow_md5()
+            Verifier::new(secret)
         });
         let now_s = u64::try_from(desk.wall.as_second()).unwrap_or_default();
         // Datagrams of one peer may come from any of its ports, connections from a new one each.
         let source = format!("{} {}", hop.transport.as_str(), hop.remote.ip().to_canonical());
+        let peer = Peer { source: &source, md5 };
         let realm = &desk.settings.host;
         let mut outcome = Refusal::Malformed;
         let mut answers = request.headers.all(&HeaderName::Authorization).peekable();
@@ -48,7 +49,7 @@ impl Challenges {
         for value in answers {
             // An answer for another number is one that was made for another call.
             let verdict = match covers(value, &request.uri) {
-                true => verifier.verify(now_s, &request.method, value, credentials, &source),
+                true => verifier.verify(now_s, &request.method, value, credentials, peer),
                 false => Err(Refusal::WrongCredentials),
             };
             match verdict {
@@ -60,7 +61,7 @@ impl Challenges {
         if is_answered && !may_try {
             return Proof::Wrong(outcome);
         }
-        let challenges = verifier.challenge(now_s, realm, &source, outcome.is_stale());
+        let challenges = verifier.challenge(now_s, realm, peer, outcome.is_stale());
         let named = challenges.into_iter().map(|value| (HeaderName::WwwAuthenticate, value));
         Proof::Wanted(named.collect())
     }

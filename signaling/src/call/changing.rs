@@ -11,7 +11,7 @@
 //! Whoever asked is answered when the data plane does what the answer says, as in the beginning of
 //! a call. One change runs at a time; others are told to wait (491, RFC 3261 §14.2).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sdp::{Audio, Description, Direction};
@@ -39,7 +39,7 @@ pub enum Change {
     /// Our 200 offered; the ACK answers.
     Offering { party: Party, ours: Offered },
     /// The other side is told of what happened; nobody waits for it.
-    Telling { party: Party, client: ClientId, ours: Offered },
+    Telling { party: Party, client: ClientId, ours: Offered, said: Direction },
     /// We refresh the dialog; by UPDATE nothing is offered.
     Refreshing { party: Party, client: ClientId, ours: Option<Offered> },
 }
@@ -52,10 +52,22 @@ pub enum Outcome {
     Done(Option<(Party, Option<timers::Agreed>)>),
     /// A refresh of ours is to be tried again.
     Again(Party),
+    /// It collided with a request of the side that it was sent to (491): to be tried again once the
+    /// side's pause is over.
+    Glare(Party, Glare),
     /// The dialog is gone: the call ends.
     Lost(Party),
     /// The data plane took no command: the call is being stopped.
     Stopped,
+}
+
+/// What collided.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Glare {
+    /// A refresh.
+    Refresh,
+    /// Telling the side what the other one does now.
+    Telling(Direction),
 }
 
 impl Change {
@@ -152,6 +164,12 @@ impl Change {
             Self::Telling { party, .. } | Self::Refreshing { party, .. } if is_gone => {
                 Outcome::Lost(party)
             }
+            Self::Telling { party, said, .. } if is_glare(response) => {
+                Outcome::Glare(party, Glare::Telling(said))
+            }
+            Self::Refreshing { party, .. } if is_glare(response) => {
+                Outcome::Glare(party, Glare::Refresh)
+            }
             Self::Telling { party, ours, .. } => {
                 take_answer(common, desk, party, Some(&ours), dialog, response);
                 Outcome::Done(None)
@@ -211,14 +229,24 @@ impl Change {
             if Some(after) == before {
                 return Outcome::Done(None);
             }
-            let other = party.other();
-            let ours = renegotiate::offer(common.leg(other), None, after, common.origin());
-            let asked = ours.ok().and_then(|ours| {
-                let client = desk.reinvite(common, other, Vec::new(), ours.body.clone())?;
-                Some(Self::Telling { party: other, client, ours })
-            });
-            asked.map_or(Outcome::Done(None), Outcome::Goes)
+            Self::tell(common, desk, party.other(), after)
         })
+    }
+
+    /// Tells `party` what the other side does now.
+    pub fn tell(
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+        party: Party,
+        said: Direction,
+    ) -> Outcome {
+        let ours = renegotiate::offer(common.leg(party), None, said, common.origin());
+        let Ok(ours) = ours else { return Outcome::Done(None) };
+        match desk.reinvite(common, party, Vec::new(), ours.body.clone()) {
+            Some(client) => Outcome::Goes(Self::Telling { party, client, ours, said }),
+            // An INVITE runs there already.
+            None => Outcome::Glare(party, Glare::Telling(said)),
+        }
     }
 
     /// Refreshes a dialog: by UPDATE where the peer knows it, else by an INVITE that offers what
@@ -309,6 +337,27 @@ fn offer(common: &mut Common, desk: &mut Desk<'_>, asker: Asker) -> Result<Outco
     asker.accept(desk, Some(ours.body.clone()));
     Ok(Outcome::Goes(Change::Offering { party, ours }))
 }
+
+fn is_glare(response: &Response) -> bool {
+    response.status == StatusCode::REQUEST_PENDING
+}
+
+/// How long a side is left alone after a collision: who made its Call-ID waits longer, so that one of
+/// both comes first (RFC 3261 §14.1). We made that of the callee.
+pub fn pause(party: Party, entropy: &mut dyn FnMut(&mut [u8])) -> Duration {
+    let mut random = [0; 2];
+    entropy(&mut random);
+    let (least, most) = match party {
+        Party::Callee => OWNER_PAUSE,
+        Party::Caller => OTHER_PAUSE,
+    };
+    let steps = u64::from(u16::from_be_bytes(random)) % (most - least + 1);
+    Duration::from_millis((least + steps) * 10)
+}
+
+/// 2.1 to 4 s and 0 to 2 s, in units of 10 ms (RFC 3261 §14.1).
+const OWNER_PAUSE: (u64, u64) = (210, 400);
+const OTHER_PAUSE: (u64, u64) = (0, 200);
 
 /// The other side agreed, or did not. A hold that it does not want to know of is kept all the same.
 fn other_answered(

@@ -19,6 +19,7 @@ use crate::cdr::{Record, Way};
 use crate::media::{MediaError, Pair, Token};
 use crate::secret::Pii;
 use crate::trunk::digits::{DigitRules, DtmfMode};
+use crate::trunk::reliable::Acknowledged;
 use crate::trunk::{Host, Trunk, TrunkId, Vantage};
 
 /// The two sides of a call.
@@ -56,6 +57,8 @@ pub struct Leg {
     pub timer: Option<timers::Agreed>,
     /// The peer takes UPDATE (RFC 3311).
     pub updates: bool,
+    /// Which provisional responses of ours the caller acknowledges (RFC 3262).
+    pub acknowledged: Acknowledged,
 }
 
 impl Leg {
@@ -76,6 +79,7 @@ impl Leg {
             standing: None,
             timer: None,
             updates: false,
+            acknowledged: Acknowledged::None,
         }
     }
 

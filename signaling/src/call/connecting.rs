@@ -5,7 +5,7 @@ use sip::endpoint::ServerId;
 use sip::wire::{Method, StatusCode};
 
 use super::answering::Answering;
-use super::inviting::Told;
+use super::inviting::{NO_PRACK, Told};
 use super::talking::Talking;
 use super::{Common, Desk, Happening, Party, State, headers};
 
@@ -47,6 +47,9 @@ impl Connecting {
             Happening::Deadline => {
                 let reason = "the data plane did not answer";
                 self.give_up(common, desk, StatusCode::SERVICE_UNAVAILABLE, reason)
+            }
+            Happening::PrackMissing => {
+                self.give_up(common, desk, StatusCode::SERVER_TIMEOUT, NO_PRACK)
             }
             Happening::Cancelled => {
                 let status = StatusCode::REQUEST_TERMINATED;

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use sip::digest::Credentials;
 use sip::endpoint::{ClientId, DialogId, Endpoint, Hop, Misuse, ServerId};
 use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
 
@@ -99,6 +98,23 @@ impl Desk<'_> {
         }
     }
 
+    /// Answers an INVITE provisionally so that its caller must acknowledge it (RFC 3262).
+    fn answer_reliably(
+        &mut self,
+        transaction: ServerId,
+        status: StatusCode,
+        extra: Vec<(HeaderName, Bytes)>,
+        body: Option<(&str, Bytes)>,
+    ) -> Option<DialogId> {
+        match self.endpoint.respond_reliably(self.now, transaction, status, extra, body) {
+            Ok(dialog) => dialog,
+            Err(misuse) => {
+                tracing::debug!(%misuse, status = status.code(), "response not sent");
+                None
+            }
+        }
+    }
+
     /// Answers the caller's INVITE, with a session description or without.
     pub fn respond(
         &mut self,
@@ -111,8 +127,13 @@ impl Desk<'_> {
         if status.is_success() {
             extra.extend(timers::answer_headers(common.caller.timer));
         }
+        let reliable = status.is_provisional() && common.caller.acknowledged.covers(body.is_some());
         let body = body.map(|b| (headers::SDP, b));
-        let dialog = self.answer(transaction, status, extra, body)?;
+        let dialog = if reliable {
+            self.answer_reliably(transaction, status, extra, body)?
+        } else {
+            self.answer(transaction, status, extra, body)?
+        };
         self.own_dialog(common, dialog, Party::Caller);
         Some(dialog)
     }
@@ -122,43 +143,12 @@ impl Desk<'_> {
         &mut self,
         common: &mut Common,
         hop: Hop,
-        request: Request,
+        mut request: Request,
     ) -> Result<ClientId, Misuse> {
+        self.prove_beforehand(common.callee.trunk, &mut request);
         let client = self.endpoint.request(self.now, hop, request)?;
         self.own_client(common, client);
         Ok(client)
-    }
-
-    /// Answers a 401 or 407 of the callee's trunk with that trunk's credentials, when it has any.
-    pub fn answer_challenge(
-        &mut self,
-        common: &mut Common,
-        client: ClientId,
-        response: &Response,
-        body: &[u8],
-        nonce_count: u8,
-    ) -> Option<ClientId> {
-        let trunk = self.trunks.get(common.callee.trunk)?;
-        let user = trunk.username.clone()?;
-        let password = trunk.password.as_ref()?.expose();
-        let credentials = Credentials::new(user, password.clone());
-        let uri = headers::callee_uri(trunk, &common.called).ok()?.to_string();
-        let mut random = [0_u8; 16];
-        (self.entropy)(&mut random);
-        let cnonce: String = random.iter().map(|b| format!("{b:02x}")).collect();
-        let answer = sip::digest::client::answer(
-            &response.headers,
-            &credentials,
-            &Method::Invite,
-            &uri,
-            body,
-            &cnonce,
-            u32::from(nonce_count.min(1)),
-            &|_| true,
-        )?;
-        let client = self.endpoint.reissue(self.now, client, vec![answer]).ok()?;
-        self.own_client(common, client);
-        Some(client)
     }
 
     /// Asks the callee again, for the interval of the session timer that its 422 names.
@@ -239,6 +229,7 @@ impl Desk<'_> {
     }
 
     pub fn cancel(&mut self, client: ClientId) {
+        let client = self.index.proofs.newest(client);
         if let Err(misuse) = self.endpoint.cancel(self.now, client) {
             tracing::debug!(%misuse, "CANCEL not sent");
         }
@@ -319,8 +310,10 @@ impl Desk<'_> {
 
     /// Forgets a request that has its final answer.
     pub fn disown_client(&mut self, common: &mut Common, client: ClientId) {
-        common.clients.retain(|own| *own != client);
-        self.index.clients.remove(&client);
+        for client in self.index.proofs.forget(client).into_iter().chain([client]) {
+            common.clients.retain(|own| *own != client);
+            self.index.clients.remove(&client);
+        }
     }
 
     pub fn own_dialog(&mut self, common: &mut Common, dialog: DialogId, party: Party) {

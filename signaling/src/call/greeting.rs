@@ -15,6 +15,7 @@ use sip::wire::{Method, StatusCode};
 use super::announcing::{self, LIMIT};
 use super::hunt::Target;
 use super::hunting::Hunting;
+use super::inviting::NO_PRACK;
 use super::{Common, Desk, Happening, Party, State, headers};
 use crate::trunk::tones::{AudioTones, Greeting as Wanted};
 
@@ -98,6 +99,9 @@ impl Greeting {
             Happening::Cancelled => {
                 let status = StatusCode::REQUEST_TERMINATED;
                 self.give_up(common, desk, status, "cancelled by the caller")
+            }
+            Happening::PrackMissing => {
+                self.give_up(common, desk, StatusCode::SERVER_TIMEOUT, NO_PRACK)
             }
             Happening::AckMissing => {
                 common.caller.dialog = None;

@@ -2,17 +2,18 @@
 //! callee's INVITE is built anew, from an allow-list, never copied.
 
 use bytes::Bytes;
-use sip::endpoint::ServerId;
+use sip::endpoint::{Hop, ServerId};
 use sip::wire::{HeaderName, Headers, Method, NameAddr, Request, StatusCode, Uri};
 
 use super::identity::Unshowable;
 use super::negotiate::{Offered, Unusable};
 use super::{Common, Desk, identity, timers};
-use crate::trunk::Trunk;
+use crate::trunk::reliable::TAG;
 use crate::trunk::timer::TimerPolicy;
+use crate::trunk::{Trunk, TrunkId};
 
 /// Methods that a call of this gateway understands.
-pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO";
+pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, PRACK";
 /// The one body type that a call of this gateway understands.
 pub const SDP: &str = "application/sdp";
 /// Max-Forwards of a request that came without one (RFC 3261 §16.6).
@@ -95,6 +96,9 @@ pub fn callee_invite(
         headers.push(name, value);
     }
     if let Some(offered) = offered {
+        if let Some((name, value)) = trunk.reliability.header() {
+            headers.push(name, value);
+        }
         headers.push(HeaderName::ContentType, SDP);
         request.body = offered.body.clone();
     }
@@ -134,7 +138,10 @@ pub fn capabilities() -> Vec<(HeaderName, Bytes)> {
 /// The extensions that a request demands and its trunk does not have (RFC 3261 §8.2.2.3).
 pub fn unsupported(request: &Request, trunk: &Trunk) -> Option<Bytes> {
     let has_timer = trunk.timer.policy != TimerPolicy::Refuse;
-    let known = |token: &Bytes| token.eq_ignore_ascii_case(b"timer") && has_timer;
+    let known = |token: &Bytes| {
+        token.eq_ignore_ascii_case(b"timer") && has_timer
+            || token.eq_ignore_ascii_case(TAG.as_bytes()) && trunk.reliability.is_known()
+    };
     let demanded = request.headers.list(&HeaderName::Require).unwrap_or_default();
     let foreign: Vec<Bytes> = demanded.into_iter().filter(|token| !known(token)).collect();
     (!foreign.is_empty()).then(|| Bytes::from(foreign.join(&b", "[..])))
@@ -148,6 +155,13 @@ pub fn answer_in_dialog(desk: &mut Desk<'_>, transaction: ServerId, request: &Re
         Method::Bye | Method::Options => {
             desk.answer(transaction, StatusCode::OK, allow(), None);
         }
+        Method::Prack if request.body.is_empty() => {
+            desk.answer(transaction, StatusCode::OK, Vec::new(), None);
+        }
+        // Media was described by the response that it acknowledges; that stands (RFC 3262 §5).
+        Method::Prack => {
+            desk.answer(transaction, StatusCode::NOT_ACCEPTABLE_HERE, Vec::new(), None);
+        }
         // Before the call is answered its media has one offer under way (RFC 3311 §5.2); when it is
         // over nothing changes any more.
         Method::Invite | Method::Update => {
@@ -157,6 +171,38 @@ pub fn answer_in_dialog(desk: &mut Desk<'_>, transaction: ServerId, request: &Re
             desk.answer(transaction, StatusCode::METHOD_NOT_ALLOWED, allow(), None);
         }
     }
+}
+
+/// Answers a request outside of calls: OPTIONS tells what we can and whether calls are taken,
+/// everything else is not served here.
+pub fn answer_outside(desk: &mut Desk<'_>, transaction: ServerId, hop: Hop, request: &Request) {
+    let allow = (HeaderName::Allow, Bytes::from_static(ALLOW.as_bytes()));
+    if request.method != Method::Options {
+        desk.answer(transaction, StatusCode::METHOD_NOT_ALLOWED, vec![allow], None);
+        return;
+    }
+    let trunk = TrunkId::from_tag(hop.tag).and_then(|id| desk.trunks.get(id));
+    if let Some(demanded) = trunk.and_then(|trunk| unsupported(request, trunk)) {
+        let extra = vec![(HeaderName::Unsupported, demanded)];
+        desk.answer(transaction, StatusCode::BAD_EXTENSION, extra, None);
+    } else if trunk.is_some_and(|trunk| desk.health.is_draining(trunk.id)) {
+        desk.refuse(transaction, StatusCode::SERVICE_UNAVAILABLE, "no new calls are taken");
+    } else {
+        let accept = (HeaderName::Accept, Bytes::from_static(SDP.as_bytes()));
+        desk.answer(transaction, StatusCode::OK, vec![allow, accept], None);
+    }
+}
+
+/// Whether the sender of an INVITE takes a session description (RFC 3261 §20.1): without Accept it
+/// does.
+pub fn takes_sdp(headers: &Headers) -> bool {
+    let accepted = headers.list(&HeaderName::Accept).unwrap_or_default();
+    let is_meant = |range: &Bytes| {
+        let end = range.iter().position(|b| *b == b';').unwrap_or(range.len());
+        let range = range.get(..end).unwrap_or_default().trim_ascii();
+        [SDP, "application/*", "*/*"].iter().any(|ours| range.eq_ignore_ascii_case(ours.as_bytes()))
+    };
+    headers.get(&HeaderName::Accept).is_none() || accepted.iter().any(is_meant)
 }
 
 /// Why a session description cannot be served, as a header (RFC 3261 §20.43).

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sdp::{Audio, Security};
-use sip::endpoint::{Cause, ClientId, DialogId, ServerId};
+use sip::endpoint::{Cause, ClientId, DialogId, Hop, ServerId};
 use sip::wire::{HeaderName, Method, Response, StatusCode};
 
 use super::announcing::Why;
@@ -20,6 +20,8 @@ use crate::trunk::SecureRtp;
 /// Keys of the callee that one call may bring: its context in the data plane outlives each, and so
 /// many are kept there, as many as there are suites.
 const KEYS_MAX: usize = sdp::Suite::ALL.len();
+/// Why a caller that knows `100rel` and does not keep to it is given up.
+pub const NO_PRACK: &str = "the caller never acknowledged a provisional response";
 /// How often a callee's challenge is answered in one attempt.
 const CREDENTIAL_TRIES: u8 = 2;
 
@@ -36,6 +38,8 @@ pub struct Inviting {
     /// What the callee agreed to last.
     far: Option<Agreed>,
     tries: u8,
+    /// It was asked once more for a longer interval of the session timer.
+    is_longer: bool,
 }
 
 /// What the caller is answered, and the connection that belongs to it.
@@ -55,7 +59,9 @@ impl Inviting {
         desk: &mut Desk<'_>,
     ) -> State {
         let (sent, has_rung) = (desk.now, false);
-        let state = Self { hunting, target, client, sent, has_rung, offered, far: None, tries: 0 };
+        let (far, tries, is_longer) = (None, 0, false);
+        let state =
+            Self { hunting, target, client, sent, has_rung, offered, far, tries, is_longer };
         state.set_limit(common, desk);
         State::Inviting(Box::new(state))
     }
@@ -75,7 +81,7 @@ impl Inviting {
                 } else if response.status.is_success() {
                     self.answered(common, desk, dialog, &response)
                 } else {
-                    self.failed(common, desk, &response)
+                    self.failed(common, desk, hop, &response)
                 }
             }
             Happening::Failed { client, cause } if client == self.client => {
@@ -94,6 +100,9 @@ impl Inviting {
             Happening::Cancelled => {
                 let status = StatusCode::REQUEST_TERMINATED;
                 self.give_up(common, desk, status, "cancelled by the caller")
+            }
+            Happening::PrackMissing => {
+                self.give_up(common, desk, StatusCode::SERVER_TIMEOUT, NO_PRACK)
             }
             Happening::Deadline => self.overdue(common, desk),
             Happening::Stop { reason } => {
@@ -271,14 +280,14 @@ impl Inviting {
         mut self: Box<Self>,
         common: &mut Common,
         desk: &mut Desk<'_>,
+        hop: Hop,
         response: &Response,
     ) -> State {
         let status = response.status;
         if matches!(status.code(), 401 | 407) && self.tries < CREDENTIAL_TRIES {
             self.tries += 1;
-            let body = self.offered.as_ref().map(|o| o.body.clone()).unwrap_or_default();
-            let (client, tries) = (self.client, self.tries);
-            if let Some(client) = desk.answer_challenge(common, client, response, &body, tries) {
+            let trunk = common.callee.trunk;
+            if let Some(client) = desk.prove(common, trunk, self.client, hop, response) {
                 (self.client, self.sent) = (client, desk.now);
                 self.set_limit(common, desk);
                 return State::Inviting(self);
@@ -287,8 +296,8 @@ impl Inviting {
         if status == StatusCode::NOT_ACCEPTABLE_HERE && self.offer_plainly(common, desk) {
             return State::Inviting(self);
         }
-        if status == StatusCode::SESSION_INTERVAL_TOO_SMALL && self.tries == 0 {
-            self.tries += 1;
+        if status == StatusCode::SESSION_INTERVAL_TOO_SMALL && !self.is_longer {
+            self.is_longer = true;
             if let Some(client) = desk.ask_longer(common, self.client, response) {
                 self.client = client;
                 return State::Inviting(self);

@@ -29,6 +29,7 @@ mod inviting;
 mod leasing;
 mod negotiate;
 pub mod plan;
+mod proving;
 mod renegotiate;
 mod table;
 mod talking;
@@ -102,6 +103,8 @@ pub enum Happening {
     Ack { party: Party, request: Request },
     /// A 2xx of ours was never acknowledged.
     AckMissing,
+    /// A reliable provisional response of ours was never acknowledged: the caller was refused.
+    PrackMissing,
     /// A request inside one of the call's dialogs.
     Request { party: Party, transaction: ServerId, request: Request },
     /// The deadline that the state set has come.

@@ -14,12 +14,14 @@ use super::hunt::{Hunt, Target};
 use super::identity::Caller;
 use super::leasing::{Asked, Leasing};
 use super::plan::plan;
+use super::proving::Proofs;
 use super::{Common, Desk, Happening, Party, State, headers, negotiate, timers};
 use crate::admission::{Bound, Full, Slot};
 use crate::cdr::Record;
 use crate::feed::{LiveCall, LiveMedia, LiveWay, Step};
 use crate::media::{Media, Notice, Token};
 use crate::route::{Query, entry};
+use crate::trunk::reliable;
 use crate::trunk::tones::AudioTones;
 use crate::trunk::{IncomingCallPolicy, Trunk, TrunkId};
 
@@ -31,6 +33,8 @@ pub struct Index {
     pub servers: HashMap<ServerId, Token>,
     pub deadlines: Deadlines,
     pub stopping: Vec<(Token, &'static str)>,
+    /// What trunks challenged us with.
+    pub proofs: Proofs,
     /// What is remembered of failover groups between calls.
     pub hunts: crate::group::Memory,
 }
@@ -151,6 +155,7 @@ impl Calls {
         let mut near = Leg::new(caller, hop, None);
         near.policy = asked.policy.clone();
         near.vantage.asked(hop.remote.ip(), &asked.invite);
+        near.acknowledged = caller.reliability.toward(&asked.invite.headers);
         let nobody = Leg::new(caller, hop, None);
         let mut common = Common::new(self.last, near, nobody, pair, cdr, String::new());
         common.is_alone = true;
@@ -185,7 +190,7 @@ impl Calls {
             let reason = "the trunk has no inbound credentials to ask for";
             return Err(Unproven::Refused(Refused::new(StatusCode::FORBIDDEN, reason)));
         };
-        match self.challenges.examine(desk, hop, request, credentials) {
+        match self.challenges.examine(desk, hop, request, credentials, caller.inbound_md5) {
             Proof::Given => Ok(()),
             Proof::Wanted(challenges) => Err(Unproven::Challenged(challenges)),
             Proof::Wrong(why) => {
@@ -232,12 +237,7 @@ impl Calls {
         request: &Request,
         cdr: &mut Record,
     ) -> Result<Admitted, Refused> {
-        if let Some(demanded) = headers::unsupported(request, caller) {
-            let mut refused =
-                Refused::new(StatusCode::BAD_EXTENSION, "Require asks for an extension");
-            refused.extra.push((HeaderName::Unsupported, demanded));
-            return Err(refused);
-        }
+        check_extensions(caller, request)?;
         let unknown =
             |reason: &str| Refused::new(StatusCode::NOT_FOUND, reason).told(Why::UnknownNumber);
         let called = called.ok_or_else(|| unknown("no number in the Request-URI"))?;
@@ -319,6 +319,7 @@ impl Calls {
         let far = Leg::new(callee, target.hop, Some(far_slot));
         near.policy = asked.policy.clone();
         near.vantage.asked(hop.remote.ip(), &asked.invite);
+        near.acknowledged = caller.reliability.toward(&asked.invite.headers);
         near.agree(
             &asked.invite.headers,
             timers::answer(&asked.invite.headers, &caller.timer).ok(),
@@ -342,6 +343,10 @@ impl Calls {
     pub fn sip(&mut self, desk: &mut Desk<'_>, event: Event) {
         match event {
             Event::Response { transaction, dialog, hop, response } => {
+                if self.proves(desk, transaction, dialog, hop, &response) {
+                    return;
+                }
+                let transaction = desk.index.proofs.first(transaction);
                 let Some(token) = desk.index.clients.get(&transaction).copied() else {
                     return end_stray(desk, dialog, &response);
                 };
@@ -349,6 +354,7 @@ impl Calls {
                 self.happen(desk, token, happening);
             }
             Event::Failed { transaction, cause } => {
+                let transaction = desk.index.proofs.first(transaction);
                 let Some(token) = desk.index.clients.get(&transaction).copied() else { return };
                 self.happen(desk, token, Happening::Failed { client: transaction, cause });
             }
@@ -359,6 +365,10 @@ impl Calls {
             Event::Ack { dialog, request } => {
                 let Some((token, party)) = desk.index.dialogs.get(&dialog).copied() else { return };
                 self.happen(desk, token, Happening::Ack { party, request });
+            }
+            Event::PrackMissing { transaction } => {
+                let Some(token) = desk.index.servers.get(&transaction).copied() else { return };
+                self.happen(desk, token, Happening::PrackMissing);
             }
             Event::AckMissing { dialog } => {
                 let Some((token, _)) = desk.index.dialogs.get(&dialog).copied() else { return };
@@ -384,6 +394,23 @@ impl Calls {
             }
             Event::Request { .. } => {}
         }
+    }
+
+    /// Answers a challenge inside of a call's dialog; `false` when it is not answered, or is none.
+    fn proves(
+        &mut self,
+        desk: &mut Desk<'_>,
+        client: ClientId,
+        dialog: Option<DialogId>,
+        hop: Hop,
+        response: &Response,
+    ) -> bool {
+        let Some(dialog) = dialog else { return false };
+        let found = desk.index.dialogs.get(&dialog).map(|(token, _)| *token);
+        let Some((common, _)) = found.and_then(|token| self.live.get_mut(&token)) else {
+            return false;
+        };
+        desk.prove_inside(common, dialog, client, hop, response)
     }
 
     /// What the data plane tells of flows.
@@ -529,6 +556,7 @@ impl Calls {
         desk.clear_deadline(common);
         for client in &common.clients {
             desk.index.clients.remove(client);
+            desk.index.proofs.forget(*client);
         }
         for server in &common.servers {
             desk.index.servers.remove(server);
@@ -604,6 +632,26 @@ fn accepts_invite(response: &Response) -> bool {
 fn is_unanswered(state: &State, happening: &Happening) -> bool {
     let nothing_came = matches!(happening, Happening::Failed { cause: Cause::Timeout, .. });
     nothing_came && matches!(state, State::Inviting(_))
+}
+
+/// What the INVITE demands of us, and what its trunk demands of it.
+fn check_extensions(caller: &Trunk, request: &Request) -> Result<(), Refused> {
+    if let Some(demanded) = headers::unsupported(request, caller) {
+        let mut refused = Refused::new(StatusCode::BAD_EXTENSION, "Require asks for an extension");
+        refused.extra.push((HeaderName::Unsupported, demanded));
+        return Err(refused);
+    }
+    if !headers::takes_sdp(&request.headers) {
+        let reason = "Accept leaves no session description";
+        return Err(Refused::new(StatusCode::NOT_ACCEPTABLE, reason));
+    }
+    if caller.reliability.is_missing(&request.headers) {
+        let reason = "the trunk requires 100rel, and its INVITE does not know it";
+        let mut refused = Refused::new(StatusCode::EXTENSION_REQUIRED, reason);
+        refused.extra.push((HeaderName::Require, reliable::TAG.into()));
+        return Err(refused);
+    }
+    Ok(())
 }
 
 fn check_capacity(desk: &Desk<'_>, trunk: &Trunk, bound: Bound) -> Result<(), Refused> {

@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
+use sdp::Direction;
 use sip::endpoint::ServerId;
 use sip::wire::{Method, Request, StatusCode};
 
-use super::changing::{Change, Outcome};
+use super::changing::{Change, Glare, Outcome, pause};
 use super::timers::{Due, Running};
 use super::{Common, Desk, Happening, Party, State, dtmf, headers};
 
@@ -15,6 +16,8 @@ pub struct Talking {
     timers: [Option<Running>; 2],
     /// When both directions must have spoken.
     silence: Option<Instant>,
+    /// Whom to tell what the other side does now, and when: it did not want to hear it at once.
+    later: Option<(Instant, Party, Direction)>,
 }
 
 impl Talking {
@@ -25,7 +28,8 @@ impl Talking {
         let silence = patience.and_then(|patience| desk.now.checked_add(patience));
         let start = |party| common.leg(party).timer.and_then(|t| Running::start(t, desk.now));
         let timers = [Party::Caller, Party::Callee].map(start);
-        State::Talking(Box::new(Self { change: None, timers, silence })).wake(common, desk)
+        State::Talking(Box::new(Self { change: None, timers, silence, later: None }))
+            .wake(common, desk)
     }
 
     pub fn on(
@@ -170,6 +174,16 @@ impl Talking {
                     timer.failed(now);
                 }
             }
+            Outcome::Glare(party, glare) => {
+                let (now, pause) = (desk.now, pause(party, desk.entropy));
+                match (glare, self.timer(party)) {
+                    (Glare::Telling(said), _) => {
+                        self.later = now.checked_add(pause).map(|at| (at, party, said));
+                    }
+                    (Glare::Refresh, Some(timer)) => timer.retry(now, pause),
+                    (Glare::Refresh, None) => {}
+                }
+            }
             Outcome::Lost(party) => {
                 self.end(desk);
                 let reason = match party {
@@ -207,6 +221,13 @@ impl Talking {
                 Some(Due::Refresh) => return self.refresh(common, desk, party),
                 None => {}
             }
+        }
+        if let Some((_, party, said)) = self.later.take_if(|(at, ..)| *at <= now) {
+            let outcome = match self.change {
+                Some(_) => Outcome::Glare(party, Glare::Telling(said)),
+                None => Change::tell(common, desk, party, said),
+            };
+            return self.after(common, desk, outcome);
         }
         if self.silence.take_if(|at| *at <= now).is_some() {
             return self.unless_silent(common, desk);
@@ -246,7 +267,8 @@ impl Talking {
     fn next(&self) -> Option<Instant> {
         let timers = self.timers.iter().flatten().map(Running::next);
         let limit = self.change.as_ref().and_then(Change::limit);
-        timers.chain(limit).chain(self.silence).min()
+        let later = self.later.map(|(at, ..)| at);
+        timers.chain(limit).chain(self.silence).chain(later).min()
     }
 }
 

@@ -157,7 +157,12 @@ impl Running {
 
     /// A refresh of ours was refused in a way that may pass.
     pub fn failed(&mut self, now: Instant) {
-        self.refresh = now.checked_add(RETRY);
+        self.retry(now, RETRY);
+    }
+
+    /// A refresh of ours is to be tried again after `pause`.
+    pub fn retry(&mut self, now: Instant, pause: Duration) {
+        self.refresh = now.checked_add(pause);
     }
 }
 

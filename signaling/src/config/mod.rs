@@ -19,6 +19,7 @@ mod named;
 mod numbering;
 mod object;
 mod paths;
+mod proof;
 mod route;
 mod rules;
 mod section;

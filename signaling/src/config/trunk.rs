@@ -10,13 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sdp::Codec;
-use sip::digest::Credentials;
 use sip::endpoint::Transport;
 
 use super::error::Place;
 use super::section::{At, Section, alternatives};
 use super::sections::Sip;
-use super::{Environment, digits, group, identity, numbering, upkeep};
+use super::{Environment, digits, group, identity, numbering, proof, upkeep};
 use crate::group::Group;
 use crate::secret::Secret;
 use crate::trunk::{
@@ -64,7 +63,9 @@ pub(super) fn read(
         host: host(&mut section),
         outbound_proxy: outbound_proxy(&mut section, security.transport),
         identity: identity::read(&mut section, &numbers),
-        inbound_credentials: inbound_credentials(&mut section, policy, environment),
+        inbound_credentials: proof::inbound_credentials(&mut section, policy, environment),
+        inbound_md5: proof::inbound_md5(&mut section, policy),
+        auth_realm: proof::auth_realm(&mut section),
         numbers,
         username,
         password,
@@ -93,6 +94,7 @@ pub(super) fn read(
         audio_tones,
         greeting: upkeep::greeting(&mut section, audio_tones),
         timer: upkeep::timer(&mut section),
+        reliability: upkeep::reliability(&mut section),
         keepalive: upkeep::keepalive(&mut section, security.transport, register || nat != Nat::No),
         external_address: upkeep::external_address(&mut section, security.transport),
         nat,
@@ -103,6 +105,11 @@ pub(super) fn read(
         hunting: group::own_hunting(&mut section),
         numbering: numbering::read(&mut section),
     };
+    parsed(trunk, section)
+}
+
+/// The trunk with the places of the fields that rules between fields speak of.
+fn parsed(trunk: Trunk, section: Section<'_, '_>) -> Parsed {
     let mut places: HashMap<_, _> =
         RULED.into_iter().map(|key| (key, section.place_of(key))).collect();
     places.insert("", Place { line: section.line(), value: None });
@@ -319,39 +326,8 @@ fn credentials(
     (username, password)
 }
 
-/// What a peer proves where `incoming_call_policy` is `challenge`: a credential of its own, because
-/// the one that we answer with is known to the peer's side of things.
-fn inbound_credentials(
-    section: &mut Section<'_, '_>,
-    policy: IncomingCallPolicy,
-    environment: Option<Environment<'_>>,
-) -> Option<Credentials> {
-    let username = user(section, "inbound_username");
-    let keys = ["inbound_password", "inbound_password_file"];
-    let password = secret(section, keys, environment);
-    let is_asked = policy == IncomingCallPolicy::Challenge;
-    match (username, password) {
-        (Some(username), Some(password)) if is_asked => {
-            Some(Credentials::new(username, password.expose().as_str()))
-        }
-        (None, None) if !is_asked => None,
-        _ if is_asked => {
-            let problem = "a challenge needs the credential that answers it";
-            let remedy = "set inbound_username, and inbound_password or inbound_password_file";
-            section.error("incoming_call_policy", problem, remedy);
-            None
-        }
-        _ => {
-            let problem = "nothing asks for the inbound credential";
-            let remedy = "write incoming_call_policy = \"challenge\", or remove it";
-            section.error("inbound_username", problem, remedy);
-            None
-        }
-    }
-}
-
 /// A secret that stands in the first field, or in the file that the second one names.
-fn secret(
+pub(super) fn secret(
     section: &mut Section<'_, '_>,
     [key, file_key]: [&'static str; 2],
     environment: Option<Environment<'_>>,
@@ -451,7 +427,7 @@ fn registration_token() -> Secret<String> {
     Secret::new(token)
 }
 
-fn user(section: &mut Section<'_, '_>, key: &'static str) -> Option<String> {
+pub(super) fn user(section: &mut Section<'_, '_>, key: &'static str) -> Option<String> {
     let text = section.string(key)?.value;
     if text.is_empty() {
         return None;

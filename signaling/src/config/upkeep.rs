@@ -8,6 +8,7 @@ use sip::endpoint::Transport;
 
 use super::section::{At, Section};
 use crate::trunk::Host;
+use crate::trunk::reliable::Reliability;
 use crate::trunk::timer::{INTERVAL_S, INTERVAL_S_MAX, MIN_S, TimerPolicy, TimerRules};
 use crate::trunk::tones::{AudioTones, Greeting};
 
@@ -75,6 +76,15 @@ pub(super) fn external_address(
         _ => {}
     }
     host.filter(|_| is_on && transport != Transport::Tls)
+}
+
+/// Whether provisional responses are acknowledged (RFC 3262).
+pub(super) fn reliability(section: &mut Section<'_, '_>) -> Reliability {
+    match section.word("100rel", &["supported", "required", "off"]).map(|word| word.value) {
+        Some(1) => Reliability::Required,
+        Some(2) => Reliability::Off,
+        _ => Reliability::Supported,
+    }
 }
 
 /// Session timers (RFC 4028).

@@ -184,8 +184,8 @@ pub(super) fn credentials(
 ) -> Option<(HeaderName, Bytes)> {
     let cnonce = kit.token();
     let credentials = trunk.credentials()?;
-    let any_realm = |_: &str| true;
-    client::answer(&response.headers, &credentials, method, uri, body, &cnonce, 1, &any_realm)
+    let own = |realm: &str| trunk.allows_realm(realm);
+    client::answer(&response.headers, &credentials, method, uri, body, &cnonce, 1, &own)
 }
 
 /// A request to the trunk's domain. `account` names whom it is about.

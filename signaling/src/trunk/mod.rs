@@ -13,6 +13,7 @@ pub mod nat;
 pub mod number;
 pub mod registration;
 pub mod registrations;
+pub mod reliable;
 pub mod source;
 pub mod status;
 pub mod table;
@@ -133,6 +134,10 @@ pub struct Trunk {
     pub tls: Option<TlsSettings>,
     /// What [`IncomingCallPolicy::Challenge`] demands of the peer.
     pub inbound_credentials: Option<Credentials>,
+    /// MD5 is offered to the peer too: it knows nothing better (RFC 8760 §2.5).
+    pub inbound_md5: bool,
+    /// The one realm whose challenges are answered; `None`: any that the trunk's own addresses name.
+    pub auth_realm: Option<String>,
     /// Who calls: what the trunk is told, and what it is believed.
     pub identity: identity::IdentityRules,
     /// User part of From toward the trunk.
@@ -147,6 +152,8 @@ pub struct Trunk {
     pub digits: digits::DigitRules,
     /// Session timers of its calls.
     pub timer: timer::TimerRules,
+    /// Whether provisional responses are acknowledged (`100rel`).
+    pub reliability: reliable::Reliability,
     /// How often its way is kept open (`keepalive`); `None` when off.
     pub keepalive: Option<Duration>,
     /// Repair of addresses (`sip_alg`): what we call ourselves in Via, Contact and session
@@ -262,6 +269,11 @@ impl Trunk {
     pub fn credentials(&self) -> Option<Credentials> {
         let (username, password) = (self.username.as_ref()?, self.password.as_ref()?);
         Some(Credentials::new(username.as_str(), password.expose().as_str()))
+    }
+
+    /// Whether a challenge of this realm is the trunk's.
+    pub fn allows_realm(&self, realm: &str) -> bool {
+        self.auth_realm.as_ref().is_none_or(|own| own == realm)
     }
 
     /// Whether `user`, the user part of a Request-URI, is one of this trunk's numbers.

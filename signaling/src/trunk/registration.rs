@@ -349,6 +349,7 @@ impl Registration {
         connection: u64,
         entropy: Entropy<'_>,
     ) {
+        self.account.accepted(response);
         let granted = self.account.granted(response).unwrap_or(self.expires).min(EXPIRES_MAX);
         let lifetime = Duration::from_secs(granted.into());
         // 80 %, give or take a tenth of it, but not in the last seconds.
@@ -414,6 +415,7 @@ impl Registration {
         self.state = State::Waiting(now + REFUSED_PAUSE);
         self.back_off = Duration::ZERO;
         self.bound = false;
+        self.account.forget_challenge();
         self.end_round();
         self.service_route.clear();
         self.stand(now, standing, reason.to_owned());

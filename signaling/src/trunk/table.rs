@@ -122,6 +122,11 @@ impl TrunkTable {
         !self.claims(source).is_empty()
     }
 
+    /// Whether this trunk claims the source address, alone or with others.
+    pub fn is_of(&self, id: TrunkId, source: IpAddr) -> bool {
+        self.claims(source).iter().any(|(claims, _)| *claims == id)
+    }
+
     /// Trunks that claim `source`, each with the prefix length of its closest claim.
     pub(super) fn claims(&self, source: IpAddr) -> Vec<(TrunkId, u8)> {
         let source = source.to_canonical();

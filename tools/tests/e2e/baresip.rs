@@ -25,6 +25,25 @@ pub struct Baresip {
 impl Baresip {
     /// Answers every call, plays a tone and records what it hears.
     pub fn start(place: &Place) -> Self {
+        let account = format!(
+            "<sip:{CALLED}@{};transport=tls>;regint=0;mediaenc=srtp-mand;answermode=auto;\
+             audio_codecs=PCMA/8000/1\n",
+            place.pbx
+        );
+        // For TLS baresip listens one port above the one for UDP and TCP.
+        Self::start_as(place, &account, PORT - 1)
+    }
+
+    /// The same by TCP, with plain media.
+    pub fn start_over_tcp(place: &Place) -> Self {
+        let account = format!(
+            "<sip:{CALLED}@{};transport=tcp>;regint=0;answermode=auto;audio_codecs=PCMA/8000/1\n",
+            place.pbx
+        );
+        Self::start_as(place, &account, PORT)
+    }
+
+    fn start_as(place: &Place, account: &str, port: u16) -> Self {
         let directory = place.file("baresip");
         fs::create_dir(&directory).unwrap();
         let key = fs::read_to_string(place.file("pbx.key")).unwrap();
@@ -32,9 +51,9 @@ impl Baresip {
         let file = |name: &str, content: &[u8]| fs::write(directory.join(name), content).unwrap();
         file("identity.pem", (key + &certificate).as_bytes());
         file("tone.wav", &wav(30));
-        file("config", config(place).as_bytes());
+        file("config", config(place, port).as_bytes());
         file("contacts", b"");
-        file("accounts", account(place).as_bytes());
+        file("accounts", account.as_bytes());
         let mut child = Command::new("baresip")
             .arg("-f")
             .arg(&directory)
@@ -50,6 +69,11 @@ impl Baresip {
 
     pub fn call(&mut self, place: &Place, number: &str) {
         self.type_in(&format!("/dial sip:{number}@{}:5061", place.gateway));
+    }
+
+    /// It takes the transport of its account.
+    pub fn call_over_tcp(&mut self, place: &Place, number: &str) {
+        self.type_in(&format!("/dial sip:{number}@{}:5060", place.gateway));
     }
 
     pub fn hang_up(&mut self) {
@@ -93,29 +117,19 @@ impl Drop for Baresip {
     }
 }
 
-fn account(place: &Place) -> String {
-    format!(
-        "<sip:{CALLED}@{};transport=tls>;regint=0;mediaenc=srtp-mand;answermode=auto;\
-         audio_codecs=PCMA/8000/1\n",
-        place.pbx
-    )
-}
-
-/// baresip listens for TLS one port above the one for UDP.
-fn config(place: &Place) -> String {
+fn config(place: &Place, port: u16) -> String {
     let directory = place.file("baresip").display().to_string();
     let ca = place.file("ca.pem").display().to_string();
     let modules = ["g711", "srtp", "aubridge", "aufile", "sndfile", "stdio"];
     let modules: String = modules.iter().map(|m| format!("module {m}.so\n")).collect();
     format!(
-        "net_interface {address}\nsip_listen {address}:{below}\n\
+        "net_interface {address}\nsip_listen {address}:{port}\n\
          sip_certificate {directory}/identity.pem\nsip_cafile {ca}\n\
          audio_source aufile,{directory}/tone.wav\naudio_player aubridge,nowhere\n\
          audio_alert aubridge,nowhere\nrtp_ports {MEDIA_PORT}-{last}\n\
          module_path /usr/lib/baresip/modules\n{modules}snd_path {directory}\n\
          module_tmp account.so\nmodule_app menu.so\n",
         address = place.pbx,
-        below = PORT - 1,
         last = MEDIA_PORT + 10,
     )
 }

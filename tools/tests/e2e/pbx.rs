@@ -47,7 +47,14 @@ impl Pbx {
     }
 
     pub fn call(&mut self, place: &Place, number: &str) {
-        let uri = format!("sip:{number}@{}:5061;transport=tls", place.gateway);
+        self.call_at(&format!("sip:{number}@{}:5061;transport=tls", place.gateway));
+    }
+
+    pub fn call_over_tcp(&mut self, place: &Place, number: &str) {
+        self.call_at(&format!("sip:{number}@{}:5060;transport=tcp", place.gateway));
+    }
+
+    fn call_at(&mut self, uri: &str) {
         self.tell(&format!(r#"{{"do": "call", "uri": "{uri}"}}"#));
     }
 

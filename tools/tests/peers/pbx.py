@@ -135,6 +135,7 @@ def arguments():
     parser.add_argument("--timer", type=int, default=0, help="demands session timers so long")
     parser.add_argument("--user", help="answers challenges as this user")
     parser.add_argument("--password", default="")
+    parser.add_argument("--tcp", action="store_true", help="TCP instead of TLS")
     parser.add_argument("--plain", action="store_true", help="no SRTP: what must be refused")
     return parser.parse_args()
 
@@ -164,7 +165,8 @@ def start(options):
     tls.verifyClient = True
     tls.requireClientCert = True
     tls.method = pj.PJSIP_TLSV1_2_METHOD
-    endpoint.transportCreate(pj.PJSIP_TRANSPORT_TLS, transport)
+    kind = pj.PJSIP_TRANSPORT_TCP if options.tcp else pj.PJSIP_TRANSPORT_TLS
+    endpoint.transportCreate(kind, transport)
     endpoint.libStart()
     for codec in endpoint.codecEnum2():
         wanted = codec.codecId.startswith(("PCMA", "PCMU"))
@@ -174,7 +176,8 @@ def start(options):
 
 def account(options):
     config = pj.AccountConfig()
-    config.idUri = f"sip:pbx@{options.address}:{options.port};transport=tls"
+    transport = "tcp" if options.tcp else "tls"
+    config.idUri = f"sip:pbx@{options.address}:{options.port};transport={transport}"
     if options.user:
         credential = pj.AuthCredInfo("digest", "*", options.user, 0, options.password)
         config.sipConfig.authCreds.append(credential)

@@ -1,5 +1,7 @@
 //! Answers to challenges: what a trunk that we register with or call through gets.
 
+use std::fmt;
+
 use bytes::Bytes;
 
 use super::Credentials;
@@ -7,6 +9,16 @@ use super::algorithm::Algorithm;
 use super::fields::{Fields, Writer, escape};
 use super::response::{Covered, Protection, response};
 use crate::wire::{HeaderName, Headers, Method};
+
+/// What an answer proves the knowledge of the password for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub method: &'a Method,
+    /// The Request-URI as it will be written.
+    pub uri: &'a str,
+    /// Covered where the challenge wants `auth-int`.
+    pub body: &'a [u8],
+}
 
 /// Answers the strongest challenge of a 401 or 407 whose realm `realm_allowed` accepts, with the
 /// header to add to the repeated request.
@@ -25,35 +37,9 @@ pub fn answer(
     nc: u32,
     realm_allowed: &dyn Fn(&str) -> bool,
 ) -> Option<(HeaderName, Bytes)> {
-    let all = challenges.iter().filter_map(|(name, value)| {
-        let reply = match name {
-            HeaderName::WwwAuthenticate => HeaderName::Authorization,
-            HeaderName::ProxyAuthenticate => HeaderName::ProxyAuthorization,
-            _ => return None,
-        };
-        Some((reply, Challenge::parse(value)?))
-    });
-    let allowed = all.filter(|(_, c)| std::str::from_utf8(&c.realm).is_ok_and(realm_allowed));
-    // The first of the strongest: a server lists its preference first (RFC 8760 §2.4).
-    let (reply, challenge) = allowed
-        .reduce(|best, next| if next.1.algorithm > best.1.algorithm { next } else { best })?;
-    let count = format!("{nc:08x}");
-    let protection = match challenge.qop {
-        Qop::None => Protection::None,
-        Qop::Auth => Protection::Auth { nc: count.as_bytes() },
-        Qop::AuthInt => Protection::AuthInt { nc: count.as_bytes(), body },
-    };
-    let uri = escape(uri);
-    let covered = Covered {
-        algorithm: challenge.algorithm,
-        realm: &challenge.realm,
-        nonce: &challenge.nonce,
-        method: method.as_str(),
-        uri: &uri,
-        protection,
-        cnonce: cnonce.as_bytes(),
-    };
-    Some((reply, write(&challenge, &covered, credentials)))
+    let mut challenge = Challenge::strongest(challenges, cnonce, realm_allowed)?;
+    challenge.answered = nc.saturating_sub(1);
+    Some(challenge.answer(&Asked { method, uri, body }, credentials))
 }
 
 /// True when a challenge says that only the nonce was too old: the same password may be tried again
@@ -66,7 +52,11 @@ pub fn is_stale(challenges: &Headers) -> bool {
     all.any(|(_, value)| Challenge::parse(value).is_some_and(|challenge| challenge.stale))
 }
 
-struct Challenge {
+/// A challenge that can be answered, more than once: each answer counts (RFC 7616 §3.4, `nc`), so
+/// that later requests need not be refused before they prove anything (RFC 3261 §22.2).
+#[derive(Clone)]
+pub struct Challenge {
+    reply: HeaderName,
     algorithm: Algorithm,
     /// The algorithm was named: then it is named back.
     named: bool,
@@ -75,6 +65,9 @@ struct Challenge {
     opaque: Option<Bytes>,
     qop: Qop,
     stale: bool,
+    cnonce: String,
+    /// How often the nonce was answered.
+    answered: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -85,6 +78,68 @@ enum Qop {
 }
 
 impl Challenge {
+    /// The strongest challenge of a 401 or 407 whose realm `realm_allowed` accepts; `cnonce` is
+    /// fresh random text of token characters.
+    pub fn strongest(
+        challenges: &Headers,
+        cnonce: &str,
+        realm_allowed: &dyn Fn(&str) -> bool,
+    ) -> Option<Self> {
+        let all = challenges.iter().filter_map(|(name, value)| {
+            let reply = match name {
+                HeaderName::WwwAuthenticate => HeaderName::Authorization,
+                HeaderName::ProxyAuthenticate => HeaderName::ProxyAuthorization,
+                _ => return None,
+            };
+            let cnonce = cnonce.to_owned();
+            Some(Self { reply, cnonce, ..Self::parse(value)? })
+        });
+        let allowed = all.filter(|c| std::str::from_utf8(&c.realm).is_ok_and(realm_allowed));
+        // The first of the strongest: a server lists its preference first (RFC 8760 §2.4).
+        allowed.reduce(|best, next| if next.algorithm > best.algorithm { next } else { best })
+    }
+
+    /// The next answer, with the header that carries it.
+    pub fn answer(&mut self, asked: &Asked<'_>, credentials: &Credentials) -> (HeaderName, Bytes) {
+        self.answered = self.answered.saturating_add(1);
+        let count = format!("{:08x}", self.answered);
+        let protection = match self.qop {
+            Qop::None => Protection::None,
+            Qop::Auth => Protection::Auth { nc: count.as_bytes() },
+            Qop::AuthInt => Protection::AuthInt { nc: count.as_bytes(), body: asked.body },
+        };
+        let uri = escape(asked.uri);
+        let covered = Covered {
+            algorithm: self.algorithm,
+            realm: &self.realm,
+            nonce: &self.nonce,
+            method: asked.method.as_str(),
+            uri: &uri,
+            protection,
+            cnonce: self.cnonce.as_bytes(),
+        };
+        (self.reply.clone(), write(self, &covered, credentials))
+    }
+
+    /// Whether its nonce may be answered again: without a `qop` there is no count, and a server that
+    /// refuses replays takes such a nonce once.
+    pub fn is_reusable(&self) -> bool {
+        self.qop != Qop::None
+    }
+
+    /// Takes the nonce that a 2xx names for the next request (`nextnonce`, RFC 7616 §3.5).
+    pub fn renew(&mut self, accepted: &Headers) {
+        let name = match self.reply {
+            HeaderName::ProxyAuthorization => HeaderName::from("Proxy-Authentication-Info"),
+            _ => HeaderName::AuthenticationInfo,
+        };
+        // The header has no scheme in front of its list (RFC 7615 §3).
+        let fields = accepted.get(&name).and_then(|value| Fields::parse_list(value));
+        if let Some(next) = fields.as_ref().and_then(|fields| fields.get("nextnonce")) {
+            (self.nonce, self.answered) = (next.clone(), 0);
+        }
+    }
+
     /// `None` for another scheme, an unknown algorithm, or a `qop` list that holds nothing known.
     fn parse(value: &[u8]) -> Option<Self> {
         let fields = Fields::parse(value)?;
@@ -97,6 +152,9 @@ impl Challenge {
             Some(_) => return None,
         };
         Some(Self {
+            reply: HeaderName::Authorization,
+            cnonce: String::new(),
+            answered: 0,
             algorithm,
             named: named.is_some(),
             realm: fields.get("realm")?.clone(),
@@ -105,6 +163,12 @@ impl Challenge {
             qop,
             stale: fields.get("stale").is_some_and(|stale| stale.eq_ignore_ascii_case(b"true")),
         })
+    }
+}
+
+impl fmt::Debug for Challenge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Challenge").field("answered", &self.answered).finish_non_exhaustive()
     }
 }
 

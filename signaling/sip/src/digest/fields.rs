@@ -15,8 +15,13 @@ impl Fields {
         if !scheme.eq_ignore_ascii_case(SCHEME) || !rest.first()?.is_ascii_whitespace() {
             return None;
         }
+        Self::parse_list(rest)
+    }
+
+    /// The list alone, as it stands in Authentication-Info.
+    pub fn parse_list(text: &[u8]) -> Option<Self> {
         let mut fields = Self(Vec::with_capacity(12));
-        let mut rest = rest.trim_ascii_start();
+        let mut rest = text.trim_ascii();
         while !rest.is_empty() {
             let (name, value, tail) = next_field(rest)?;
             if fields.0.len() >= FIELDS_MAX || fields.get_bytes(name).is_some() {

@@ -7,6 +7,7 @@
 mod algorithm;
 pub mod client;
 mod fields;
+pub mod fuzz;
 mod response;
 pub mod server;
 #[cfg(test)]

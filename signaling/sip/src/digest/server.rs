@@ -25,11 +25,32 @@ use crate::wire::{Method, Uri};
 /// Makes and checks challenges for one process.
 pub struct Verifier {
     secret: Zeroizing<[u8; 32]>,
-    md5: bool,
     counter: u64,
     used: BTreeMap<Issue, Window>,
     /// Nonces issued up to here are expired whatever their age.
     floor: Option<Issue>,
+}
+
+/// Who is challenged.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer<'a> {
+    /// Its address and transport in the caller's own way: a nonce works from there only.
+    pub source: &'a str,
+    /// Offers and accepts MD5 too, for a peer that knows nothing better (RFC 8760 §2.5).
+    pub md5: bool,
+}
+
+impl<'a> From<&'a str> for Peer<'a> {
+    /// A peer that knows SHA-256.
+    fn from(source: &'a str) -> Self {
+        Self { source, md5: false }
+    }
+}
+
+impl Peer<'_> {
+    fn offered(&self) -> &'static [Algorithm] {
+        if self.md5 { &[Algorithm::SHA_256, Algorithm::MD5] } else { &[Algorithm::SHA_256] }
+    }
 }
 
 /// When a nonce was issued: seconds, then a number that is never given twice.
@@ -63,34 +84,21 @@ impl Refusal {
 impl Verifier {
     /// `secret` must be random and drawn at each start: the table of used counts lives as long.
     pub fn new(secret: [u8; 32]) -> Self {
-        Self {
-            secret: Zeroizing::new(secret),
-            md5: false,
-            counter: 0,
-            used: BTreeMap::new(),
-            floor: None,
-        }
-    }
-
-    /// Offers and accepts MD5 too, for peers that know nothing better (RFC 8760 §2.5).
-    #[must_use]
-    pub const fn allow_md5(mut self) -> Self {
-        self.md5 = true;
-        self
+        Self { secret: Zeroizing::new(secret), counter: 0, used: BTreeMap::new(), floor: None }
     }
 
     /// The values of the WWW- or Proxy-Authenticate headers to send, preferred algorithm first.
-    /// `source` names the peer's address and transport in the caller's own way.
-    pub fn challenge(
+    pub fn challenge<'p>(
         &mut self,
         now_unix_s: u64,
         realm: &str,
-        source: &str,
+        peer: impl Into<Peer<'p>>,
         stale: bool,
     ) -> Vec<Bytes> {
+        let peer = peer.into();
         self.counter += 1;
         let realm = escape(realm);
-        let nonce = self.nonce((now_unix_s, self.counter), &realm, source);
+        let nonce = self.nonce((now_unix_s, self.counter), &realm, peer.source);
         let write = |algorithm: &Algorithm| {
             let mut out = Writer::new();
             out.quoted("realm", &realm);
@@ -102,25 +110,26 @@ impl Verifier {
             }
             out.finish()
         };
-        self.offered().iter().map(write).collect()
+        peer.offered().iter().map(write).collect()
     }
 
     /// Checks one Authorization or Proxy-Authorization value. `Ok` uses up its count: the same
     /// value is refused from then on.
-    pub fn verify(
+    pub fn verify<'p>(
         &mut self,
         now_unix_s: u64,
         method: &Method,
         value: &[u8],
         credentials: &Credentials,
-        source: &str,
+        peer: impl Into<Peer<'p>>,
     ) -> Result<(), Refusal> {
+        let peer = peer.into();
         let answer = Answer::parse(value)?;
-        if !self.offered().contains(&answer.algorithm) {
+        if !peer.offered().contains(&answer.algorithm) {
             return Err(Refusal::NotOffered);
         }
         let issue = answer.issue().ok_or(Refusal::ForeignNonce)?;
-        let ours = self.nonce(issue, &answer.realm, source);
+        let ours = self.nonce(issue, &answer.realm, peer.source);
         if !bool::from(ours.as_bytes().ct_eq(&answer.nonce)) {
             return Err(Refusal::ForeignNonce);
         }
@@ -141,10 +150,6 @@ impl Verifier {
     /// Nonces of which counts are remembered, at most `NONCES_MAX`.
     pub fn remembered(&self) -> usize {
         self.used.len()
-    }
-
-    fn offered(&self) -> &'static [Algorithm] {
-        if self.md5 { &[Algorithm::SHA_256, Algorithm::MD5] } else { &[Algorithm::SHA_256] }
     }
 
     fn nonce(&self, issue: Issue, realm: &[u8], source: &str) -> String {
@@ -306,7 +311,7 @@ impl Window {
 
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Verifier").field("md5", &self.md5).finish_non_exhaustive()
+        f.debug_struct("Verifier").finish_non_exhaustive()
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::algorithm::{Algorithm, Hash, hex};
 use super::response::{Covered, Protection, response};
-use super::server::{NONCE_LIFETIME_S, NONCES_MAX, Refusal, Verifier, claimed_user, covers};
+use super::server::{NONCE_LIFETIME_S, NONCES_MAX, Peer, Refusal, Verifier, claimed_user, covers};
 use super::{Credentials, client};
 use crate::wire::{HeaderName, Headers, Method, Uri};
 
@@ -298,14 +298,15 @@ fn a_right_answer_is_accepted_once() {
 
 #[test]
 fn the_challenge_as_it_is_written() {
-    let written = |server: &mut Verifier, stale| -> Vec<String> {
-        let values = server.challenge(NOW, "biloxi.com", PEER, stale);
+    let written = |md5, stale| -> Vec<String> {
+        let peer = Peer { source: PEER, md5 };
+        let values = verifier().challenge(NOW, "biloxi.com", peer, stale);
         values.iter().map(|v| String::from_utf8(v.to_vec()).unwrap()).collect()
     };
-    let sha_only = written(&mut verifier(), true);
+    let sha_only = written(false, true);
     assert_eq!(sha_only.len(), 1);
     insta::assert_snapshot!(sha_only[0], @r#"Digest realm="biloxi.com", nonce="000000006ab13b8000000000000000012ac845ced030a8280bc8e45a5d873fc5", algorithm=SHA-256, qop="auth", stale=true"#);
-    let both = written(&mut verifier().allow_md5(), false);
+    let both = written(true, false);
     assert!(both[0].contains("algorithm=SHA-256") && both[1].contains("algorithm=MD5"));
     assert!(both.iter().all(|value| !value.contains("stale")));
 }
@@ -437,11 +438,13 @@ fn the_algorithm_cannot_be_downgraded() {
     for answer in md5_answer(&mut strict) {
         assert_eq!(verify(&mut strict, NOW, &answer, PEER), Err(Refusal::NotOffered));
     }
-    let mut lenient = verifier().allow_md5();
-    let [named, _] = md5_answer(&mut lenient);
-    assert_eq!(verify(&mut lenient, NOW, &named, PEER), Ok(()), "control: opted in");
-    let [_, unnamed] = md5_answer(&mut lenient);
-    assert_eq!(verify(&mut lenient, NOW, &unnamed, PEER), Ok(()), "control: opted in");
+    let mut lenient = verifier();
+    let weak = Peer { source: PEER, md5: true };
+    for answer in [0, 1] {
+        let value = md5_answer(&mut lenient)[answer].clone();
+        let taken = lenient.verify(NOW, &Method::Invite, value.as_bytes(), &bob(), weak);
+        assert_eq!(taken, Ok(()), "control: opted in");
+    }
 }
 
 /// A peer that knows no `qop` has no count, so its nonce serves once.
@@ -508,4 +511,64 @@ fn damaged_answers_are_refused() {
 fn hexadecimal_digits() {
     assert_eq!(hex(&[0, 1, 0x9f, 0xff]), "00019fff");
     assert_eq!(Hash::Md5.hex(&[b""]).as_str(), "d41d8cd98f00b204e9800998ecf8427e");
+}
+
+// One challenge, answered more than once.
+
+fn text(answer: (HeaderName, bytes::Bytes)) -> String {
+    String::from_utf8(answer.1.to_vec()).unwrap()
+}
+
+#[test]
+fn each_answer_to_one_challenge_counts() {
+    let mut server = verifier();
+    let challenges = challenge(&mut server, NOW, PEER);
+    let mut known = client::Challenge::strongest(&challenges, "c0", &|_| true).unwrap();
+    let asked = client::Asked { method: &Method::Invite, uri: URI, body: b"" };
+    for nth in 1..=20_u32 {
+        let answer = text(known.answer(&asked, &bob()));
+        assert!(answer.contains(&format!("nc={nth:08x}")), "{answer}");
+        assert_eq!(verify(&mut server, NOW, &answer, PEER), Ok(()), "{nth}");
+    }
+    assert!(known.is_reusable());
+    let unprotected = challenged_by(&["Digest realm=\"r\", nonce=\"n\""]);
+    let once = client::Challenge::strongest(&unprotected, "c0", &|_| true).unwrap();
+    assert!(!once.is_reusable(), "without a qop nothing counts");
+}
+
+#[test]
+fn the_next_nonce_begins_anew() {
+    for (asks, name) in [
+        (HeaderName::WwwAuthenticate, "Authentication-Info"),
+        (HeaderName::ProxyAuthenticate, "Proxy-Authentication-Info"),
+    ] {
+        let mut challenges = Headers::new();
+        challenges.push(asks, "Digest realm=\"r\", nonce=\"first\", qop=\"auth\"");
+        let mut known = client::Challenge::strongest(&challenges, "c0", &|_| true).unwrap();
+        let asked = client::Asked { method: &Method::Register, uri: URI, body: b"" };
+        known.answer(&asked, &bob());
+        let mut accepted = Headers::new();
+        accepted.push(HeaderName::from(name), "nextnonce=\"second\", qop=auth, nc=00000001");
+        known.renew(&accepted);
+        let answer = text(known.answer(&asked, &bob()));
+        assert!(answer.contains("nonce=\"second\"") && answer.contains("nc=00000001"), "{answer}");
+        let mut other = Headers::new();
+        other.push(HeaderName::from(name), "rspauth=\"x\"");
+        known.renew(&other);
+        assert!(text(known.answer(&asked, &bob())).contains("nonce=\"second\""));
+    }
+}
+
+/// Where a challenge wants it, the body is covered: another body has another answer.
+#[test]
+fn auth_int_covers_the_body() {
+    let challenges = challenged_by(&["Digest realm=\"r\", nonce=\"n\", qop=\"auth-int\""]);
+    let answer = |body: &[u8]| {
+        let mut known = client::Challenge::strongest(&challenges, "c0", &|_| true).unwrap();
+        let asked = client::Asked { method: &Method::Invite, uri: URI, body };
+        text(known.answer(&asked, &bob()))
+    };
+    assert!(answer(b"v=0").contains("qop=auth-int"));
+    assert_eq!(answer(b"v=0"), answer(b"v=0"));
+    assert_ne!(answer(b"v=0"), answer(b"v=1"));
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::dialogs::{Entry, Invite, ToAck};
+use super::prack::Heeded;
 use super::schedule::{Alarm, Armed, Owner};
 use super::{Cause, ClientId, DialogId, Endpoint, Event, Hop, build};
 use crate::dialog::Dialog;
@@ -23,11 +24,13 @@ pub(super) struct Client {
     pub(super) hop: Hop,
     /// The dialog inside of which the request was sent.
     pub(super) dialog: Option<DialogId>,
-    /// A CANCEL: ours, no event tells of it.
+    /// A CANCEL or PRACK: ours, no event tells of it.
     internal: bool,
     pub(super) cancel: Cancel,
     /// One for each To-tag that answered the INVITE.
     pub(super) forks: Vec<Fork>,
+    /// RSeq of the last reliable provisional response that was acknowledged, for each dialog.
+    pub(super) reliable: Heeded,
     /// The ACK for the failure; the same bytes for each repetition of it.
     failure_ack: Option<Bytes>,
     /// The class of the final response that the user was told.
@@ -95,7 +98,7 @@ impl Client {
     }
 
     fn key(&self) -> (Bytes, bool) {
-        (self.branch.clone(), self.internal)
+        (self.branch.clone(), self.request.method == Method::Cancel)
     }
 }
 
@@ -138,13 +141,14 @@ impl Endpoint {
         let client = Client {
             machine,
             bytes: request.to_bytes(),
-            internal: request.method == Method::Cancel,
+            internal: matches!(request.method, Method::Cancel | Method::Prack),
             request,
             branch,
             hop,
             dialog,
             cancel: Cancel::No,
             forks: Vec::new(),
+            reliable: Heeded::default(),
             failure_ack: None,
             outcome: None,
             over: false,
@@ -257,7 +261,7 @@ impl Endpoint {
                 self.remove_client(id);
             }
             Alarm::Forget => self.remove_client(id),
-            Alarm::CancelUnanswered | Alarm::Repeat | Alarm::AckMissing => {}
+            _ => {}
         }
     }
 
@@ -278,18 +282,19 @@ impl Endpoint {
         let Some(client) = self.clients.get(&id) else { return };
         let class = Class::from(heard.response.status);
         let dialog = match (client.internal, client.is_invite(), class) {
-            (true, _, _) => return,
-            (false, true, Class::Provisional) => {
+            (true, _, _) if !is_challenge(&heard.response, client) => return,
+            (_, true, Class::Provisional) => {
                 self.send_wanted_cancel(now, id);
-                self.progressed(id, &heard)
+                let told = self.progressed(id, &heard);
+                self.acknowledge_reliably(now, id, told, &heard.response)
             }
-            (false, true, Class::Success) => self.accepted(id, &heard),
-            (false, true, Class::Failure) => {
+            (_, true, Class::Success) => self.accepted(id, &heard),
+            (_, true, Class::Failure) => {
                 self.refused(id);
                 self.dialog_of(id)
             }
-            (false, false, Class::Provisional) => self.dialog_of(id),
-            (false, false, Class::Success | Class::Failure) => {
+            (_, false, Class::Provisional) => self.dialog_of(id),
+            (_, false, Class::Success | Class::Failure) => {
                 self.completed(id, &heard, class);
                 self.dialog_of(id)
             }
@@ -467,7 +472,7 @@ impl Endpoint {
         // An answer for which there was no dialog any more.
         self.fail_client(id, Cause::Timeout);
         let Some(client) = self.clients.get(&id) else { return };
-        let reissuable = client.outcome == Some(Class::Failure) && !client.internal;
+        let reissuable = client.outcome == Some(Class::Failure);
         if reissuable && client.hop.transport.is_reliable() {
             self.arm_client(id, Alarm::Forget, now + self.config.timers.t4);
         } else {
@@ -491,18 +496,24 @@ impl Client {
 }
 
 /// A response that the user is told of: outside or inside of a dialog.
-enum Told {
+pub(super) enum Told {
     Plain,
     Of(DialogId),
 }
 
 impl Told {
-    fn known(self) -> Option<DialogId> {
+    pub(super) fn known(&self) -> Option<DialogId> {
         match self {
             Told::Plain => None,
-            Told::Of(dialog) => Some(dialog),
+            Told::Of(dialog) => Some(*dialog),
         }
     }
+}
+
+/// A PRACK of ours wants credentials, which only the user has.
+fn is_challenge(response: &Response, client: &Client) -> bool {
+    let asks = [StatusCode::UNAUTHORIZED, StatusCode::PROXY_AUTHENTICATION_REQUIRED];
+    client.request.method == Method::Prack && asks.contains(&response.status)
 }
 
 /// What a dialog is made from can be read.

@@ -39,6 +39,8 @@ pub(super) struct Unacked {
     /// CSeq number that its ACK must have.
     pub(super) number: u32,
     pub(super) interval: Duration,
+    /// The INVITE offered: nothing is missing but the ACK itself.
+    pub(super) is_settled: bool,
 }
 
 pub(super) struct ToAck {
@@ -67,6 +69,14 @@ impl Entry {
     /// An INVITE of the peer runs: its final response or the ACK for that is missing.
     pub(super) fn their_invite_runs(&self) -> bool {
         matches!(self.invite, Some(Invite::Theirs(_))) || self.unacked.is_some()
+    }
+
+    /// The INVITE of the peer that has no final response yet.
+    pub(super) fn their_invite(&self) -> Option<ServerId> {
+        match self.invite {
+            Some(Invite::Theirs(id)) => Some(id),
+            _ => None,
+        }
     }
 
     /// The INVITE that ended was this one.

@@ -59,6 +59,9 @@ pub enum Event {
     Cancelled { transaction: ServerId },
     /// The ACK for our 2xx, once.
     Ack { dialog: DialogId, request: Request },
+    /// No PRACK for our reliable provisional response within 64*T1: the INVITE was refused with 504
+    /// and its dialog is gone (RFC 3262 §3). What was held back behind it was never sent.
+    PrackMissing { transaction: ServerId },
     /// No ACK for our 2xx within 64*T1: end the dialog by BYE (RFC 3261 §13.3.1.4).
     AckMissing { dialog: DialogId },
     /// A response: provisional except 100, each fork's 2xx once, or the final one. `dialog` is the

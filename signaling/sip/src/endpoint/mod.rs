@@ -30,6 +30,8 @@ mod key;
 mod lanes;
 mod mint;
 mod misuse;
+mod prack;
+mod reliable;
 mod schedule;
 mod server;
 #[cfg(test)]

@@ -30,6 +30,10 @@ pub(super) enum Alarm {
     Repeat,
     /// Our 2xx was not acknowledged in time.
     AckMissing,
+    /// Our reliable provisional response is repeated (RFC 3262 §3).
+    RepeatReliable,
+    /// Our reliable provisional response was not acknowledged in time.
+    PrackMissing,
 }
 
 /// Moment and order of setting: timers of one moment fire in the order in which they were set.

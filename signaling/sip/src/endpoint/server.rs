@@ -5,16 +5,17 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::dialogs::{Entry, Invite};
+use super::dialogs::{Entry, Invite, Unacked};
 use super::hop::Hop;
 use super::key::{self, Key};
+use super::reliable::Reliable;
 use super::schedule::{Alarm, Armed, Owner};
 use super::{DialogId, Endpoint, Event, RETRY_AFTER_S, ServerId, build};
 use crate::transaction::{
     Action, Actions, Class, ServerInvite, ServerNonInvite, Timer, server_invite, server_non_invite,
 };
 use crate::wire::{
-    CSeq, Fault, HeaderName, Method, ParseError, Request, Response, StatusCode, Via,
+    CSeq, Fault, HeaderName, Method, ParseError, Request, Response, StatusCode, Uri, Via,
 };
 
 pub(super) struct Server {
@@ -36,7 +37,9 @@ pub(super) struct Server {
     pub(super) reserved: bool,
     key: Key,
     merged: Option<Key>,
-    armed: Armed,
+    /// Provisional responses that want a PRACK; none for most requests.
+    pub(super) reliable: Option<Box<Reliable>>,
+    pub(super) armed: Armed,
 }
 
 enum Machine {
@@ -147,6 +150,10 @@ impl Endpoint {
 
     /// A new request without To-tag.
     fn outside(&mut self, now: Instant, hop: Hop, key: Key, facts: &Facts, request: Request) {
+        if matches!(request.uri, Uri::Other(_)) {
+            let status = StatusCode::UNSUPPORTED_URI_SCHEME;
+            return self.refuse(hop, &request, status, None);
+        }
         let merged = key::merged(facts, hop.tag);
         if self.merged.contains_key(&merged) {
             return self.refuse(hop, &request, StatusCode::LOOP_DETECTED, None);
@@ -176,6 +183,9 @@ impl Endpoint {
         if !self.has_room(true) {
             return self.refuse(hop, &request, StatusCode::SERVICE_UNAVAILABLE, retry_after());
         }
+        if request.method == Method::Invite {
+            self.acknowledged_by_next(dialog, facts.cseq.number, &request);
+        }
         let id = ServerId(self.next_id());
         let pause = self.mint.below(10);
         let Some(entry) = self.dialogs.get_mut(dialog) else { return };
@@ -183,6 +193,10 @@ impl Endpoint {
             return self.refuse(hop, &request, status, pause);
         }
         entry.hop = entry.hop.heard(hop);
+        if request.method == Method::Prack && !self.acknowledged_reliably(dialog, facts, &request) {
+            let status = StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST;
+            return self.refuse(hop, &request, status, None);
+        }
         let event = Event::InDialog { transaction: id, dialog, hop, request: request.clone() };
         let server = self.server(key, hop, facts, request, Some(dialog));
         self.admit(now, id, server, event);
@@ -223,6 +237,7 @@ impl Endpoint {
             reserved: false,
             key,
             merged: None,
+            reliable: None,
             armed: Armed::default(),
         }
     }
@@ -253,6 +268,19 @@ impl Endpoint {
             entry.unacked = None;
             self.schedule.disarm(&mut entry.armed, Alarm::Repeat);
             self.schedule.disarm(&mut entry.armed, Alarm::AckMissing);
+            self.emit(Event::Ack { dialog, request });
+        }
+    }
+
+    /// A re-INVITE says that our 2xx arrived, though its ACK did not yet (RFC 5407 §3.1.4): unless it
+    /// is the answer to our offer that is missing.
+    fn acknowledged_by_next(&mut self, dialog: DialogId, number: u32, invite: &Request) {
+        let Some(entry) = self.dialogs.get_mut(dialog) else { return };
+        let is_next = |unacked: &mut Unacked| unacked.is_settled && number > unacked.number;
+        if entry.unacked.take_if(is_next).is_some() {
+            self.schedule.disarm(&mut entry.armed, Alarm::Repeat);
+            self.schedule.disarm(&mut entry.armed, Alarm::AckMissing);
+            let request = Request::new(Method::Ack, invite.uri.clone());
             self.emit(Event::Ack { dialog, request });
         }
     }
@@ -336,8 +364,11 @@ impl Endpoint {
     pub(super) fn server_alarm(&mut self, now: Instant, id: ServerId, alarm: Alarm) {
         let Some(server) = self.servers.get_mut(&id) else { return };
         server.armed.fired(alarm);
-        if let Alarm::Transaction(timer) = alarm {
-            self.step_server(now, id, Step::Timer(timer), None);
+        match alarm {
+            Alarm::Transaction(timer) => {
+                self.step_server(now, id, Step::Timer(timer), None);
+            }
+            alarm => self.reliable_alarm(now, id, alarm),
         }
     }
 
@@ -408,6 +439,10 @@ impl Entry {
         }
         if request.method != Method::Invite {
             return Ok(());
+        }
+        if self.unacked.is_some() {
+            // Our offer has no answer yet (RFC 5407 §3.1.5).
+            return Err((StatusCode::REQUEST_PENDING, None));
         }
         if self.their_invite_runs() {
             let pause = (HeaderName::RetryAfter, Bytes::from(pause.to_string()));

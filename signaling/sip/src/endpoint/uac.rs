@@ -100,6 +100,12 @@ impl Endpoint {
         Ok(id)
     }
 
+    /// A request that was refused and can be reissued: what credentials have to cover.
+    pub fn refused_request(&self, client: ClientId) -> Option<&Request> {
+        let client = self.clients.get(&client)?;
+        (client.outcome == Some(Class::Failure)).then_some(&client.request)
+    }
+
     /// Cancels an INVITE. The CANCEL waits for a provisional response; the end is told as for any
     /// request: mostly 487, perhaps a 2xx that was faster, `Failed` when nothing comes any more.
     ///
@@ -234,7 +240,7 @@ impl Endpoint {
         }
     }
 
-    fn new_via(&mut self, hop: &Hop) -> (Bytes, String) {
+    pub(super) fn new_via(&mut self, hop: &Hop) -> (Bytes, String) {
         let branch = self.mint.branch();
         let transport = hop.transport.as_str();
         let sent_by = (self.config.via)(hop);
@@ -246,7 +252,7 @@ impl Endpoint {
     }
 
     /// What every request of ours has.
-    fn complete(&self, headers: &mut Headers, hop: &Hop, contact: bool) {
+    pub(super) fn complete(&self, headers: &mut Headers, hop: &Hop, contact: bool) {
         if headers.get(&HeaderName::MaxForwards).is_none() {
             headers.push(HeaderName::MaxForwards, MAX_FORWARDS);
         }

@@ -19,10 +19,43 @@ impl Endpoint {
     /// A 2xx to an INVITE is repeated until its ACK. Returns the dialog of a 1xx (but 100) or 2xx to
     /// an INVITE, and that of a request inside of one.
     ///
+    /// While a reliable provisional response is unacknowledged a 2xx is held back until its PRACK
+    /// (RFC 3262 §3); its dialog is told all the same.
+    ///
     /// # Errors
     /// `UnknownTransaction`, `AlreadyAnswered`; `UnknownDialog` for a 2xx to an INVITE whose dialog
     /// was closed.
     pub fn respond(
+        &mut self,
+        now: Instant,
+        transaction: ServerId,
+        status: StatusCode,
+        headers: Vec<(HeaderName, Bytes)>,
+        body: Option<(&str, Bytes)>,
+    ) -> Result<Option<DialogId>, Misuse> {
+        let server = self.servers.get_mut(&transaction).ok_or(Misuse::UnknownTransaction)?;
+        let dialog = server.dialog;
+        if Class::from(status) != Class::Failure
+            && let Some(reliable) = &mut server.reliable
+        {
+            if reliable.has_answer() {
+                return Err(Misuse::AlreadyAnswered);
+            }
+            if reliable.holds() && status.is_success() {
+                reliable.hold(status, headers, body);
+                return Ok(dialog);
+            }
+        }
+        let acknowledges = server.request.as_ref().is_some_and(|r| r.method == Method::Prack);
+        let answered = self.answer(now, transaction, status, headers, body);
+        if let Some(dialog) = dialog.filter(|_| acknowledges && status.is_final()) {
+            self.release_held(now, dialog);
+        }
+        answered
+    }
+
+    /// `respond` for an answer whose turn it is.
+    pub(super) fn answer(
         &mut self,
         now: Instant,
         transaction: ServerId,
@@ -53,6 +86,9 @@ impl Endpoint {
             server.last = bytes;
             if class != Class::Provisional {
                 server.request = None;
+                server.reliable = None;
+                self.schedule.disarm(&mut server.armed, Alarm::RepeatReliable);
+                self.schedule.disarm(&mut server.armed, Alarm::PrackMissing);
                 if std::mem::take(&mut server.reserved) {
                     self.dialogs.release();
                 }
@@ -119,7 +155,8 @@ impl Endpoint {
             entry.dialog.confirm();
             let timers = self.config.timers;
             let number = request.headers.cseq().map_or(0, |cseq| cseq.number);
-            entry.unacked = Some(Unacked { hop, bytes: sent.clone(), number, interval: timers.t1 });
+            let (bytes, interval, is_settled) = (sent.clone(), timers.t1, !request.body.is_empty());
+            entry.unacked = Some(Unacked { hop, bytes, number, interval, is_settled });
             let owner = Owner::Dialog(dialog.0);
             self.schedule.arm(&mut entry.armed, owner, Alarm::Repeat, now + timers.t1);
             let limit = now + timers.give_up();

@@ -5,8 +5,8 @@ use bytes::Bytes;
 
 use super::error::Fault;
 use super::{
-    CSeq, Frame, Framer, HeaderName, Headers, Host, Message, NameAddr, ParseError, Uri, Via, parse,
-    refusal,
+    CSeq, Frame, Framer, HeaderName, Headers, Host, Message, NameAddr, ParseError, Replaces, Uri,
+    Via, parse, refusal,
 };
 
 /// A datagram: no panic; what is accepted has no line break in any value, every typed reader
@@ -59,9 +59,15 @@ pub fn values(data: &[u8]) {
     if let Ok(host) = Host::parse(data) {
         assert_eq!(Host::parse(host.to_string().as_bytes()).as_ref(), Ok(&host));
     }
+    if let Ok(replaces) = Replaces::parse(&text) {
+        assert_eq!(Replaces::parse(&replaces.to_string().into()).as_ref(), Ok(&replaces));
+    }
     let mut headers = Headers::new();
-    headers.push(HeaderName::from_bytes(text.clone()), text);
+    headers.push(HeaderName::from_bytes(text.clone()), text.clone());
     check_values(&headers);
+    for name in TYPED {
+        headers.set(name, text.clone());
+    }
     read_all(&headers);
 }
 
@@ -99,6 +105,14 @@ fn read_all(headers: &Headers) {
     let _ = (headers.max_forwards(), headers.content_length(), headers.expires());
     let _ = (headers.min_expires(), headers.retry_after(), headers.session_expires());
     let _ = (headers.min_se(), headers.rseq(), headers.rack());
+    let _ = (headers.refer_to(), headers.referred_by(), headers.asserted_identities());
+    let _ = (headers.preferred_identities(), headers.remote_parties(), headers.privacy());
+    let _ = (headers.diversions(), headers.history(), headers.identity(), headers.path());
+    let _ = (headers.service_route(), headers.warnings(), headers.event());
+    let _ = (headers.subscription_state(), headers.replaces(), headers.reasons());
+    if let Ok(Some(wait)) = headers.retry_after_value() {
+        assert_eq!(headers.retry_after(), Ok(Some(wait.seconds)), "two readers of one value");
+    }
     let mut popped = headers.clone();
     while let Ok(via) = popped.pop_via() {
         assert!(popped.len() <= headers.len());
@@ -129,6 +143,22 @@ fn check_written(message: &Message) {
         (again, message) => assert_eq!(again, message),
     }
 }
+
+/// Headers whose values have a grammar of their own.
+const TYPED: [HeaderName; 12] = [
+    HeaderName::ReferTo,
+    HeaderName::Replaces,
+    HeaderName::Reason,
+    HeaderName::PAssertedIdentity,
+    HeaderName::Privacy,
+    HeaderName::HistoryInfo,
+    HeaderName::Identity,
+    HeaderName::RetryAfter,
+    HeaderName::Warning,
+    HeaderName::SubscriptionState,
+    HeaderName::Event,
+    HeaderName::RAck,
+];
 
 /// More than a status line, a tag and the full names of the copied headers.
 const REFUSAL_BYTES_ADDED: usize = 4_096;

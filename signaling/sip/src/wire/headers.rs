@@ -275,7 +275,7 @@ impl Headers {
         Self(Vec::with_capacity(capacity))
     }
 
-    fn elements(&self, name: &HeaderName) -> Result<Vec<Bytes>, ParseError> {
+    pub(super) fn elements(&self, name: &HeaderName) -> Result<Vec<Bytes>, ParseError> {
         let field = name.as_static();
         let mut all = Vec::new();
         for line in self.all(name) {

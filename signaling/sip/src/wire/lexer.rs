@@ -59,7 +59,7 @@ impl Cursor {
     }
 
     /// The longest run of bytes that `keep` accepts.
-    pub fn take_while(&mut self, keep: impl Fn(u8) -> bool) -> Bytes {
+    pub fn take_while(&mut self, mut keep: impl FnMut(u8) -> bool) -> Bytes {
         let rest = self.text.get(self.at..).unwrap_or_default();
         let run = rest.iter().take_while(|b| keep(**b)).count();
         let start = self.at;

@@ -33,6 +33,7 @@ mod name_addr;
 mod params;
 mod parse;
 mod status;
+mod typed;
 mod uri;
 mod via;
 
@@ -48,5 +49,9 @@ pub use name_addr::NameAddr;
 pub use params::Params;
 pub use parse::{parse, refusal};
 pub use status::StatusCode;
+pub use typed::{
+    EventPackage, HistoryEntry, Identity, Privacy, Reason, Replaces, RetryAfter, SubscriptionState,
+    Warning,
+};
 pub use uri::{SipUri, TelUri, Uri};
 pub use via::Via;

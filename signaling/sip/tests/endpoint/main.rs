@@ -11,6 +11,9 @@
 mod limits;
 mod malformed;
 mod network;
+mod prack;
+mod rfc5407;
+mod rivals;
 mod solo;
 mod traces;
 mod transport;

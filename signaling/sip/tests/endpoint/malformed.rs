@@ -37,6 +37,8 @@ impl Busy {
             let endpoint = &mut self.solo.endpoint;
             match event {
                 Event::Request { transaction, .. } | Event::InDialog { transaction, .. } => {
+                    let progress = StatusCode::SESSION_PROGRESS;
+                    let _ = endpoint.respond_reliably(now, transaction, progress, vec![], None);
                     for status in [StatusCode::RINGING, StatusCode::OK] {
                         let _ = endpoint.respond(now, transaction, status, vec![], None);
                     }
@@ -54,7 +56,7 @@ impl Busy {
                     let extra = vec![(HeaderName::Authorization, Bytes::from("x"))];
                     let _ = endpoint.reissue(now, transaction, extra);
                 }
-                Event::Cancelled { .. } | Event::Failed { .. } => {}
+                Event::Cancelled { .. } | Event::PrackMissing { .. } | Event::Failed { .. } => {}
             }
         }
         self.solo.drain();

@@ -269,7 +269,8 @@ fn a_second_invite_waits_for_the_first_and_its_ack() {
     refused(&mut solo, 3);
     solo.respond(id, 200);
     solo.sent();
-    refused(&mut solo, 4);
+    solo.receive(udp(), &incoming("INVITE", "c", 4, &tag, CONTACT));
+    assert_eq!(solo.said(), ["491 INVITE"], "our offer has no answer yet");
     solo.receive(udp(), &incoming("ACK", "c", 2, &tag, ""));
     assert!(matches!(solo.one_event(), Event::Ack { .. }));
     solo.receive(udp(), &incoming("INVITE", "c", 5, &tag, CONTACT));

@@ -7,6 +7,7 @@
     reason = "a test's check functions fail loudly too; the lints exempt only #[test] functions"
 )]
 
+mod authentication;
 mod differential;
 mod framer;
 mod injection;
@@ -14,5 +15,7 @@ mod limits;
 mod malformed;
 mod rfc4475;
 mod rfc5118;
+mod rivals;
 mod seeds;
 mod typed;
+mod values;

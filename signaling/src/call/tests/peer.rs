@@ -153,6 +153,7 @@ impl Peer {
                 let _crossed = self.endpoint.respond(now, transaction, status, vec![], None);
             }
             Event::Ack { request, .. } => self.acks.push(request),
+            Event::PrackMissing { .. } => self.failures += 1,
             Event::AckMissing { dialog } => self.hang_up(now, dialog),
             Event::Response { transaction, dialog, response, .. } => {
                 self.response(now, transaction, dialog, response);
@@ -238,6 +239,19 @@ impl Peer {
         body: Option<String>,
     ) -> Option<DialogId> {
         self.answer_with(now, id, status, vec![], body)
+    }
+
+    pub fn answer_reliably(
+        &mut self,
+        now: Instant,
+        id: ServerId,
+        status: u16,
+        body: Option<String>,
+    ) {
+        let status = StatusCode::new(status).unwrap();
+        let body = body.map(|body| (SDP, Bytes::from(body)));
+        let sent = self.endpoint.respond_reliably(now, id, status, vec![], body);
+        sent.expect("an INVITE can be answered");
     }
 
     pub fn answer_with(

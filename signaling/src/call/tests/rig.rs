@@ -25,7 +25,7 @@ use super::peer::{Peer, message};
 use super::plane::{Plane, SHAPE};
 use crate::admission::Admission;
 use crate::call::plan::explain_call;
-use crate::call::{Calls, Desk, Index, Settings};
+use crate::call::{Calls, Desk, Index, Settings, headers};
 use crate::cdr::Writer;
 use crate::config;
 use crate::feed::Feed;
@@ -372,8 +372,10 @@ impl Rig {
 
     fn event(&mut self, event: Event) {
         match event {
+            Event::Request { transaction, hop, request } if request.method != Method::Invite => {
+                self.act(|_, desk| headers::answer_outside(desk, transaction, hop, &request));
+            }
             Event::Request { transaction, hop, request } => {
-                assert_eq!(request.method, Method::Invite);
                 self.attempts += 1;
                 let from = self.pretend.or(TrunkId::from_tag(hop.tag)).unwrap();
                 self.act(|calls, desk| calls.invite(desk, from, hop, transaction, request));
@@ -460,6 +462,16 @@ impl Rig {
         invites.count()
     }
 
+    /// A message as a peer's software wrote it; the answer goes where it came from.
+    pub fn receive(&mut self, who: Who, bytes: &[u8]) {
+        let mut sent = message(&Bytes::copy_from_slice(bytes));
+        let mut via = sent.headers().via().unwrap();
+        via.params.set_flag("rport");
+        sent.headers_mut().set_top_via(&via).unwrap();
+        self.fly(who, false, sent.to_bytes());
+        self.turn();
+    }
+
     /// The INVITE that reached a peer.
     pub fn invited(&mut self, who: Who) -> (ServerId, Request) {
         self.peer(who).invites.pop_front().expect("the callee was asked")
@@ -468,6 +480,13 @@ impl Rig {
     pub fn answer(&mut self, who: Who, id: ServerId, status: u16, body: Option<String>) {
         let now = self.now;
         self.peer(who).answer(now, id, status, body);
+        self.turn();
+    }
+
+    /// A provisional answer that the gateway must acknowledge.
+    pub fn answer_reliably(&mut self, who: Who, id: ServerId, status: u16, body: Option<String>) {
+        let now = self.now;
+        self.peer(who).answer_reliably(now, id, status, body);
         self.turn();
     }
 

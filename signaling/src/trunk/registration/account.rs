@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use sip::digest::{Credentials, client};
+use sip::digest::Credentials;
+use sip::digest::client::{Asked, Challenge};
 use sip::wire::{HeaderName, Method, Request, Response, Uri};
 
 use super::{Entropy, hex};
@@ -21,6 +22,10 @@ pub(super) struct Account {
     address: String,
     call_id: String,
     credentials: Credentials,
+    /// The one realm whose challenges are answered, where the trunk says so.
+    realm: Option<String>,
+    /// The registrar's last challenge: later REGISTERs answer it before they are asked.
+    challenge: Option<Challenge>,
     /// To tell an edit of the password.
     password: Secret<String>,
     token: String,
@@ -53,6 +58,8 @@ impl Account {
             address: format!("<sip:{username}@{}>", trunk.host),
             call_id: hex(&id),
             credentials: trunk.credentials()?,
+            realm: trunk.auth_realm.clone(),
+            challenge: None,
             password: trunk.password.clone()?,
             token: token.expose().clone(),
             contact_user: number.unwrap_or_else(|| username.clone()),
@@ -62,27 +69,41 @@ impl Account {
 
     /// The answer to a challenge: the strongest that the list holds.
     pub(super) fn answer(
-        &self,
+        &mut self,
         response: &Response,
         entropy: Entropy<'_>,
     ) -> Option<(HeaderName, Bytes)> {
         let mut random = [0; 16];
         entropy(&mut random);
-        client::answer(
-            &response.headers,
-            &self.credentials,
-            &Method::Register,
-            &self.registrar,
-            &[],
-            &hex(&random),
-            1,
-            &|_| true,
-        )
+        let own = |realm: &str| self.realm.as_ref().is_none_or(|own| own == realm);
+        self.challenge = Challenge::strongest(&response.headers, &hex(&random), &own);
+        self.proof()
+    }
+
+    /// The next answer to the challenge that is known.
+    fn proof(&mut self) -> Option<(HeaderName, Bytes)> {
+        let asked = Asked { method: &Method::Register, uri: &self.registrar, body: &[] };
+        let challenge = self.challenge.as_mut()?;
+        let proof = challenge.answer(&asked, &self.credentials);
+        self.challenge.take_if(|challenge| !challenge.is_reusable());
+        Some(proof)
+    }
+
+    /// The registrar accepted: it may name the nonce of the next REGISTER.
+    pub(super) fn accepted(&mut self, response: &Response) {
+        if let Some(challenge) = &mut self.challenge {
+            challenge.renew(&response.headers);
+        }
+    }
+
+    /// The registrar wants to hear nothing of the account: nor of its last nonce.
+    pub(super) fn forget_challenge(&mut self) {
+        self.challenge = None;
     }
 
     /// A REGISTER. `route` is the outbound proxy's, `contact` our URI without user and token.
     pub(super) fn request(
-        &self,
+        &mut self,
         round: &Round,
         route: Option<&str>,
         contact: &str,
@@ -100,6 +121,9 @@ impl Account {
         headers.push(HeaderName::Contact, self.contact(contact, round.outbound)?);
         headers.push(HeaderName::Expires, round.expires.to_string());
         headers.push(HeaderName::Supported, supported(round.outbound));
+        if let Some((name, value)) = self.proof() {
+            request.headers.push(name, value);
+        }
         Some(request)
     }
 
@@ -130,7 +154,8 @@ impl Account {
             let Self { registrar, address, token, contact_user, .. } = account;
             [registrar, address, token, contact_user].map(String::clone)
         };
-        parts(self) == parts(other) && self.password == other.password
+        let secrets = |account: &Self| (account.password.clone(), account.realm.clone());
+        parts(self) == parts(other) && secrets(self) == secrets(other)
     }
 
     fn contact(&self, contact: &str, outbound: bool) -> Option<String> {

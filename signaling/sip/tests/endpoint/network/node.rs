@@ -128,6 +128,8 @@ impl Node {
                 }
             }
             Event::Cancelled { transaction } => self.answer(now, transaction, 487),
+            // The caller has its 504.
+            Event::PrackMissing { .. } => {}
             Event::Ack { dialog, .. } => self.live(now, dialog),
             Event::AckMissing { dialog } => {
                 self.tally.missing_acks += 1;
@@ -219,6 +221,10 @@ impl Node {
     fn answer(&mut self, now: Instant, id: ServerId, status: u16) {
         let status = StatusCode::new(status).unwrap();
         // Cancelled or answered in the meantime: the second answer is refused.
+        if status.is_provisional() && self.dice.below(2) == 0 {
+            let _ = self.endpoint.respond_reliably(now, id, status, vec![], None);
+            return;
+        }
         let _ = self.endpoint.respond(now, id, status, vec![], None);
     }
 
