@@ -55,7 +55,7 @@ pub struct Options {
     /// into namespaces of the bench and come back
     #[arg(long, num_args = 2, value_names = ["LOAD", "DEVICE"])]
     pub interfaces: Option<Vec<String>>,
-    /// Our media backend: auto, packet, uring, mmsg, xdp
+    /// Our media backend: auto, packet, uring, mmsg, xdp, or xdp-tx: the kernel relays what it may
     #[arg(long, default_value = "auto")]
     pub backend: String,
     /// The gateway's binary [default: `trunkline` beside this one]

@@ -32,6 +32,9 @@ pub struct Config {
     pub backend: BackendChoice,
     /// Interfaces that `Xdp` takes frames from; empty: those that carry a media address.
     pub interfaces: Vec<String>,
+    /// Networks, by their index, between which `Xdp` lets the kernel relay plain RTP by itself
+    /// (`XDP_TX`); those that are not named here: never.
+    pub xdp_tx: Vec<bool>,
     /// Differentiated services code point of media packets, 0 to 63 (RFC 2474).
     pub dscp: u8,
     /// Directory of the prompts; none: nothing can be played.
@@ -80,6 +83,7 @@ pub mod tests {
             spin_us: 0,
             backend: BackendChoice::Auto,
             interfaces: Vec::new(),
+            xdp_tx: Vec::new(),
             dscp: DSCP_DEFAULT,
             prompts: None,
             allowed_uid: 0,

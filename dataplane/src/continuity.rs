@@ -146,6 +146,26 @@ impl Continuity {
         self.turn(talker, header, rate_hz, now_ns)
     }
 
+    /// Whether packets of this source of the far end leave numbered as they come.
+    pub fn passes(&self, ssrc: u32) -> bool {
+        let current = &self.current;
+        current.is_of(Talker::Far, ssrc)
+            && self.ssrc == ssrc
+            && current.seq_offset == 0
+            && current.timestamp_offset == 0
+    }
+
+    /// Takes account of packets of the far end that somebody else relayed, up to this one.
+    pub fn skip(&mut self, seq: u16, timestamp: u32, now_ns: u64) {
+        if self.current.talker != Some(Talker::Far) || self.current.step(seq) <= 0 {
+            return;
+        }
+        let current = &mut self.current;
+        (current.span, current.highest, current.timestamp) = (u8::MAX, seq, timestamp);
+        let newest = timestamp.wrapping_add(current.timestamp_offset);
+        self.note_time(newest, now_ns);
+    }
+
     /// The one source that the receiver meets, once anything left.
     pub fn ssrc(&self) -> Option<Ssrc> {
         self.current.talker.map(|_| Ssrc(self.ssrc))

@@ -26,6 +26,7 @@ impl Worker {
     /// Only those of a broken ring; whatever is wrong with a command is answered with REFUSED.
     pub(crate) fn execute(&mut self, command: &Command, now_ns: u64) -> io::Result<()> {
         self.tally.add(Counter::Commands, 1);
+        self.withdraw(command.flow);
         let answer = match command.decode() {
             Err(_) => {
                 self.tally.add(Counter::CommandFaults, 1);
@@ -118,6 +119,7 @@ impl Worker {
     /// Closes a flow: its sockets, its contexts and keys, its place in the table. `None` when there
     /// is no such flow.
     fn close(&mut self, id: FlowId, token: u64, now_ns: u64) -> io::Result<Option<Event>> {
+        self.withdraw(id);
         let used = |flow: &Flow| (flow.closed_event(token), flow.lease);
         let Some((event, lease)) = self.flows.remove(id, used) else { return Ok(None) };
         self.pacer.remove(id);

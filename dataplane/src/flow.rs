@@ -18,6 +18,7 @@ use crate::ports::Lease;
 use crate::prompt;
 use crate::quality::Quality;
 use crate::rating::Rating;
+use crate::shortcut::ByKernel;
 use crate::verdict::Verdict;
 use crate::voice::Voice;
 
@@ -29,6 +30,8 @@ pub struct Flow {
     pub udptl: bool,
     pub mux_in: bool,
     pub mux_out: bool,
+    /// The kernel relays what is usual of it.
+    pub by_kernel: bool,
     pub peer: FlowId,
     pub source_rtp: Latch,
     pub aim: Aim,
@@ -54,6 +57,7 @@ pub struct Flow {
     pub call: [u8; 16],
     pub opened_ns: u64,
     pub silence: Silence,
+    pub kernel: ByKernel,
 }
 
 /// What is known of the RTP of either side.
@@ -147,6 +151,7 @@ impl Flow {
             udptl: false,
             mux_in: false,
             mux_out: false,
+            by_kernel: false,
             peer: FlowId::NONE,
             source_rtp: Latch::new(None, Learning::Off, false, now_ns),
             aim: Aim::default(),
@@ -169,6 +174,7 @@ impl Flow {
             call,
             opened_ns: now_ns,
             silence: Silence::default(),
+            kernel: ByKernel::default(),
         }
     }
 

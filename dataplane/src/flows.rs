@@ -152,6 +152,7 @@ impl Flows {
             return;
         };
         if let Some(flow) = self.get_mut(id) {
+            flow.withdraw();
             flow.aim.follow(&rtp, &rtcp);
         }
     }

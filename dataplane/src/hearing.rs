@@ -50,6 +50,11 @@ impl Hearing {
         self.events.is_some() || self.tones.is_some()
     }
 
+    /// Whether tones are listened for in the voice itself.
+    pub fn hears_tones(&self) -> bool {
+        self.tones.is_some()
+    }
+
     /// Whether packets of this type are events that are listened to.
     pub fn takes(&self, payload_type: u8) -> bool {
         self.events.as_ref().is_some_and(|events| events.format.payload_type == payload_type)

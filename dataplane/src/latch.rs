@@ -221,6 +221,17 @@ impl Latch {
         Confirmed::Learned
     }
 
+    /// The source, if it was heard and is not one of the past.
+    pub fn settled(&self) -> Option<Endpoint> {
+        self.source.filter(|_| self.rank.is_some_and(|rank| rank > Rank::Replaced))
+    }
+
+    /// The source was heard at that time, by somebody else.
+    pub fn heard(&mut self, at_ns: u64) {
+        self.heard_ns = self.heard_ns.max(at_ns);
+        self.wrong_guesses = 0;
+    }
+
     /// Where media comes from now, and therefore where the opposite flow sends to.
     pub fn source(&self) -> Option<Endpoint> {
         self.source

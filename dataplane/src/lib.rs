@@ -20,6 +20,7 @@
 //!     spin_us: 0,
 //!     backend: BackendChoice::Auto,
 //!     interfaces: vec![],
+//!     xdp_tx: vec![],
 //!     dscp: DSCP_DEFAULT,
 //!     prompts: None,
 //!     allowed_uid: 990,
@@ -63,6 +64,7 @@ pub mod quality;
 mod rating;
 pub mod relay;
 mod residue;
+mod shortcut;
 mod stop;
 mod sweep;
 mod talk;

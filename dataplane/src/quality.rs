@@ -9,6 +9,8 @@
 //! computed from, with the burst ratio that tells a hole of ten packets from ten holes (ITU-T G.107
 //! §7.5).
 
+use crate::io::{Position, Progress};
+
 /// Reception quality of one direction. A new SSRC starts afresh but keeps the totals.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Quality {
@@ -64,6 +66,8 @@ struct Source {
     /// Bit n: `highest - n` was received.
     window: u64,
     rate_hz: u32,
+    /// Of the newest packet.
+    payload_type: u8,
     anchor: Instant,
     last: Instant,
     /// Scaled by 16 as in RFC 3550 §A.8.
@@ -166,6 +170,35 @@ impl Quality {
         self.source.as_ref().map_or(0, |source| u64::from(source.jitter >> 4))
     }
 
+    /// SSRC and payload type of the source, and how far it is.
+    pub fn position(&self) -> Option<(u32, u8, Position)> {
+        let source = self.source.as_ref()?;
+        let position = Position {
+            highest: source.highest,
+            timestamp: source.last.timestamp,
+            arrival_ns: source.last.arrival_ns,
+            jitter: source.jitter,
+        };
+        Some((source.ssrc, source.payload_type, position))
+    }
+
+    /// Takes account of packets of the same source that somebody else relayed and counted.
+    pub fn follow(&mut self, progress: &Progress) {
+        let Some(source) = &mut self.source else { return };
+        let Position { highest, timestamp, arrival_ns, jitter } = progress.position;
+        source.received += progress.packets;
+        source.bursts += progress.bursts;
+        let ahead = highest.saturating_sub(source.highest);
+        if ahead > 0 {
+            source.highest = highest;
+            // Which of them are missing is not known; late ones are taken for new.
+            let all = progress.packets >= ahead;
+            source.window = if all { u64::MAX } else { 1 };
+            source.last = Instant { timestamp, arrival_ns };
+            source.jitter = jitter;
+        }
+    }
+
     fn totals(&self) -> Totals {
         let Some(source) = &self.source else { return self.before };
         Totals {
@@ -189,6 +222,7 @@ impl Quality {
             bursts: 0,
             window: 1,
             rate_hz: static_rate_hz(seen.payload_type).unwrap_or(self.stated_hz),
+            payload_type: seen.payload_type,
             anchor: now,
             last: now,
             jitter: 0,
@@ -233,6 +267,7 @@ impl Source {
     }
 
     fn note_time(&mut self, seen: Seen, now_ns: u64) {
+        self.payload_type = seen.payload_type;
         if let Some(rate_hz) = static_rate_hz(seen.payload_type) {
             self.rate_hz = rate_hz;
         }

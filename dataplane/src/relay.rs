@@ -104,6 +104,9 @@ fn relay_one(
     // How the peer's packets are numbered, for reports about them; few packets are reports.
     let reported = if class == Class::Rtcp { flows.translation_of_peer(id) } else { None };
     let (flow, lives) = flows.look_up(id).ok_or(Verdict::NoFlow)?;
+    if flow.by_kernel {
+        flow.settle();
+    }
     let mut passage = Passage { arrival, kind: Kind::Rtp, now_ns, news: News::default(), notices };
     let passed = pass(&mut passage, class, body, flow, lives, reported);
     match &passed {
@@ -112,6 +115,7 @@ fn relay_one(
     }
     let Passage { kind, news, .. } = passage;
     if news.learned {
+        flow.withdraw();
         let source = flow.source_rtp.source();
         notices.extend(source.map(|source| Event::learned(id, source.socket_addr())));
     }

@@ -22,6 +22,7 @@ impl Worker {
     }
 
     fn look_at(&mut self, index: u32, now_ns: u64) {
+        self.keep_shortcut(index, now_ns);
         let Some(flow) = self.flows.at_mut(index) else { return };
         let digit = flow.hearing.expire(now_ns);
         let rtt_us = flow.far.rtt_us().unwrap_or(0);

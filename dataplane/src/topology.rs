@@ -66,6 +66,8 @@ pub struct Topology {
     pub dscp: Dscp,
     /// Interfaces to take frames from; empty: those of the addresses.
     pub interfaces: Vec<String>,
+    /// Networks between which the kernel may relay by itself.
+    pub xdp_tx: Vec<bool>,
 }
 
 impl Topology {
@@ -104,6 +106,7 @@ impl Topology {
             spin_us: config.spin_us,
             dscp: Dscp::new(config.dscp).unwrap_or(Dscp::EF),
             interfaces: config.interfaces.clone(),
+            xdp_tx: config.xdp_tx.clone(),
         })
     }
 

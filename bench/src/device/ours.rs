@@ -290,15 +290,21 @@ const SUITES: [(Suite, abi::Suite); 4] = [
 
 fn configuration_of(launch: &Launch, cores: &[usize], directory: &Path) -> String {
     let cores: Vec<_> = cores.iter().take(launch.workers).map(usize::to_string).collect();
+    // `xdp-tx` is `xdp` with the kernel relaying what it may.
+    let (backend, xdp_tx) = match launch.backend.strip_suffix("-tx") {
+        Some(backend) => (backend, "xdp_tx = true\n"),
+        None => (launch.backend.as_str(), ""),
+    };
     let flows = (launch.calls.div_ceil(launch.workers as u32) * 2).max(2);
     format!(
         "[sip]\nudp = [\"127.0.0.1:5060\"]\n\n\
          [media]\naddress = \"{DEVICE_ADDRESS}\"\nports = \"{PORTS}\"\nflows = {flows}\n\
-         cores = [{}]\nworkers = {}\ngather_us = 200\nbackend = \"{}\"\n\n\
+         cores = [{}]\nworkers = {}\ngather_us = 200\nbackend = \"{}\"\n{}\n\
          [run]\ndirectory = \"{}\"\n\n[log]\nlevel = \"warn\"\n",
         cores.join(", "),
         launch.workers,
-        launch.backend,
+        backend,
+        xdp_tx,
         directory.display(),
     )
 }
@@ -323,7 +329,10 @@ mod tests {
         let text = configuration_of(&launch, &[1, 2, 3], Path::new("/run/x"));
         assert!(text.contains("cores = [1, 2]\nworkers = 2\n"), "{text}");
         assert!(text.contains("flows = 1502\n"), "{text}");
-        assert!(text.contains("backend = \"packet\"\n"), "{text}");
+        assert!(text.contains("backend = \"packet\"\n\n"), "{text}");
+        let launch = Launch { backend: "xdp-tx".into(), ..launch };
+        let text = configuration_of(&launch, &[1], Path::new("/run/x"));
+        assert!(text.contains("backend = \"xdp\"\nxdp_tx = true\n\n"), "{text}");
     }
 
     #[test]

@@ -69,6 +69,8 @@ counters! {
     FrameFaults "frame_faults" Total "frames" "Frames that were damaged or for a closed port (XDP).";
     PassedPackets "passed_packets" Total "packets"
         "Packets that came by sockets although XDP takes frames from the driver.";
+    KernelPackets "kernel_packets" Total "packets"
+        "RTP packets that the kernel relayed by itself (XDP); they count as relayed too.";
     FlowsOpen "flows_open" Level "flows" "Flows open now.";
     PortsOpen "ports_open" Level "ports" "Local ports leased now.";
     PairsOwned "pairs_owned" Level "pairs"

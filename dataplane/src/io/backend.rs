@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use super::mmsg::Mmsg;
 use super::packet::{self, Packet};
 use super::uring::Uring;
+use super::xdp::{Passage, Plan};
 use super::{Batch, BufferId, Buffers, Dscp, Received, SocketId, Wait, socket};
 
 /// Which backend.
@@ -72,6 +73,22 @@ impl Backend {
             Backend::Uring(ring) => ring.buffers(),
             Backend::Packet(packet) => packet.buffers(),
             Backend::Mmsg(mmsg) => mmsg.buffers(),
+        }
+    }
+
+    /// Whether flows may be relayed without a worker.
+    pub fn has_shortcuts(&self) -> bool {
+        match self {
+            Backend::Packet(packet) => packet.has_shortcuts(),
+            Backend::Uring(_) | Backend::Mmsg(_) => false,
+        }
+    }
+
+    /// How the kernel would relay a flow; `None` when it may or can not.
+    pub fn plan(&mut self, passage: &Passage) -> Option<Plan> {
+        match self {
+            Backend::Packet(packet) => packet.plan(passage),
+            Backend::Uring(_) | Backend::Mmsg(_) => None,
         }
     }
 

@@ -43,6 +43,7 @@ pub use backend::{Backend, BackendKind, Bound, Part};
 pub use buffers::{BufferId, Buffers};
 pub use foundation::Foundation;
 pub use socket::Dscp;
+pub use xdp::{Passage, Plan, Position, Progress, Shortcut};
 
 /// Which port of a flow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -32,7 +32,7 @@ use super::neighbour::{HopHint, Pair};
 use super::restarts::Restarts;
 use super::stamp::Ages;
 use super::watch::Watch;
-use super::xdp::{Lanes, Taken};
+use super::xdp::{Lanes, Passage, Plan, Taken};
 use super::{
     Arrival, Batch, BufferId, Buffers, Departure, Endpoint, Origin, Received, SocketId, Wait,
 };
@@ -203,6 +203,25 @@ impl Packet {
             #[cfg(test)]
             datagrams_sent: 0,
         })
+    }
+
+    /// Whether flows may be relayed without a worker.
+    pub fn has_shortcuts(&self) -> bool {
+        self.lanes.plane().is_some_and(|plane| plane.table().is_some())
+    }
+
+    /// How the kernel would relay a flow, in the driver that its packets come by; `None` when it may
+    /// or can not.
+    pub fn plan(&mut self, passage: &Passage) -> Option<Plan> {
+        let number = self.number(passage.local.ip)?;
+        let Packet { lanes, share, .. } = self;
+        let plane = lanes.plane()?;
+        let table = plane.table()?;
+        let hop = share.hops.peek(Pair { from: passage.from.ip, to: passage.to.ip })?;
+        if plane.ifindex_of(number) != Some(hop.ifindex) {
+            return None;
+        }
+        table.plan(number, passage, &hop, share.ground.dscp)
     }
 
     /// The packet memory, for the relay.

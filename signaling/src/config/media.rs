@@ -33,6 +33,8 @@ pub struct Media {
     pub backend: MediaBackend,
     /// Interfaces that `xdp` takes frames from; empty: those of the addresses.
     pub interfaces: Vec<String>,
+    /// Whether `xdp` lets the kernel relay plain RTP by itself.
+    pub xdp_tx: bool,
     /// Differentiated services code point of media packets (RFC 2474).
     pub dscp: u8,
     /// Directory of the announcements.
@@ -90,6 +92,11 @@ pub(super) fn read(mut section: Section<'_, '_>, sip: &Sip) -> Media {
         let problem = "only the backend \"xdp\" takes frames from interfaces";
         section.error("interfaces", problem, "set backend = \"xdp\", or remove the field");
     }
+    let xdp_tx = section.boolean("xdp_tx").is_some_and(|given| given.value);
+    if xdp_tx && backend != MediaBackend::Xdp {
+        let problem = "only the backend \"xdp\" has the kernel relay by itself";
+        section.error("xdp_tx", problem, "set backend = \"xdp\", or remove the field");
+    }
     let dscp = dscp(&mut section);
     let prompts = section.path("prompts");
     let user = section.string("user").map(|text| text.value);
@@ -110,6 +117,7 @@ pub(super) fn read(mut section: Section<'_, '_>, sip: &Sip) -> Media {
         spin_us: spin_us.unwrap_or(0),
         backend,
         interfaces,
+        xdp_tx,
         dscp,
         prompts,
         user,

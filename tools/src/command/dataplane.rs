@@ -58,6 +58,7 @@ pub fn plan(config: &signaling::config::Config) -> dataplane::Config {
             MediaBackend::Mmsg => dataplane::BackendChoice::Mmsg,
         },
         interfaces: media.interfaces.clone(),
+        xdp_tx: vec![media.xdp_tx],
         dscp: media.dscp,
         prompts: media.prompts.clone(),
         allowed_uid: rustix::process::geteuid().as_raw(),

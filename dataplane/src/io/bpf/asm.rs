@@ -56,12 +56,15 @@ pub enum Size {
 pub enum Alu {
     Add = 0x00,
     Sub = 0x10,
+    Mul = 0x20,
     Or = 0x40,
     And = 0x50,
     Lsh = 0x60,
     Rsh = 0x70,
     Xor = 0xa0,
     Mov = 0xb0,
+    /// To the right with the sign kept.
+    Arsh = 0xc0,
 }
 
 /// Conditions; comparisons are unsigned on 64 bits.

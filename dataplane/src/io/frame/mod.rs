@@ -154,6 +154,37 @@ fn write_ip(frame: &mut [u8], payload_at: usize, len: usize, mtu: u32, way: &Way
     }
 }
 
+/// One's complement sums by which headers of IPv4 are rewritten without looking at the payload, in the
+/// processor's own octet order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sums {
+    /// Over the IP header that leaves, its length and its checksum left out.
+    pub header: u16,
+    /// Over the pseudo header that comes, its length left out.
+    pub pseudo: u16,
+    /// What the sum over addresses and ports grows by (RFC 1624 §3).
+    pub change: u16,
+}
+
+impl Sums {
+    /// Of packets that come by one way, source first, and leave by another.
+    pub fn of(came: (Endpoint, Endpoint), leaves: (Endpoint, Endpoint), dscp: Dscp) -> Sums {
+        let way = |(from, to): (Endpoint, Endpoint)| Way { from, to, dscp };
+        let ends = |(from, to): (Endpoint, Endpoint)| {
+            let ip = |end: Endpoint| u64::from((end.ip as u32).to_be());
+            ip(from) + ip(to) + u64::from(from.port.to_be()) + u64::from(to.port.to_be())
+        };
+        let ip = |end: Endpoint| (end.ip as u32).to_be_bytes();
+        let start = [0x45, dscp.octet() as u8, 0, 0, 0, 0, 0x40, 0, HOP_LIMIT, PROTOCOL_UDP];
+        let (from, to) = leaves;
+        Sums {
+            header: fold(sum(&start) + sum(&ip(from)) + sum(&ip(to))),
+            pseudo: fold(pseudo_header(&way(came), 0)),
+            change: fold(ends(leaves) + u64::from(!fold(ends(came)))),
+        }
+    }
+}
+
 /// A frame that was read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Parsed {

@@ -165,6 +165,15 @@ impl Hops {
         Some(hop)
     }
 
+    /// The next hop, if it is known, without sending anything there.
+    pub fn peek(&mut self, pair: Pair) -> Option<Hop> {
+        let at = self.look_up(pair)?;
+        let step = self.step;
+        let entry = self.entries.get_mut(usize::from(at))?;
+        entry.used_step = step;
+        entry.hop
+    }
+
     /// The kernel refused a frame to this hop: not again before the keeper has looked.
     pub fn doubt(&mut self, pair: Pair) {
         if let Some(at) = self.index.get(&pair)

@@ -15,7 +15,7 @@ use super::options;
 use super::others::Others;
 use super::steering::{Maps, Steering};
 use crate::io::neighbour::{Hops, Keeper};
-use crate::io::xdp::{Lane, Plane};
+use crate::io::xdp::{Lane, Plane, Table};
 use crate::io::{Dscp, Endpoint, stamp};
 use crate::limits::{FAN_IN_BUFFER, WIRE_BUFFER};
 use crate::topology::{PortPairs, Topology};
@@ -130,12 +130,24 @@ pub fn lay_with_lanes(topology: &Topology) -> io::Result<Vec<Share>> {
     let addresses: Vec<IpAddr> = steering.addresses().iter().map(ip).collect();
     // Who stands by has no queue: a frame would wait there for a worker without flows.
     let workers = topology.serving().count();
-    let plane = Plane::lay(&addresses, &topology.interfaces, workers as u32, steering.ports());
+    let table = table(topology, addresses.len())
+        .map_err(at("create the BPF map of what the kernel relays (media.xdp_tx)"))?;
+    let (named, ports) = (&topology.interfaces, steering.ports());
+    let plane = Plane::lay(&addresses, named, workers as u32, ports, table);
     let plane = Arc::new(plane.map_err(io::Error::other)?);
     for (share, worker) in shares.iter_mut().zip(0..).take(workers) {
         share.lane = Some(Lane { worker, plane: Arc::clone(&plane) });
     }
     Ok(shares)
+}
+
+/// Entries for every port pair of all workers, if any network's flows may be relayed by the kernel.
+fn table(topology: &Topology, addresses: usize) -> io::Result<Option<Table>> {
+    if !topology.xdp_tx.contains(&true) {
+        return Ok(None);
+    }
+    let pairs = topology.placements.iter().map(|placement| u32::from(placement.pairs.count)).sum();
+    Table::create(addresses, first_port(topology), pairs, topology.xdp_tx.clone()).map(Some)
 }
 
 /// Whether this process may do all that, and this kernel can. Leaves nothing behind.

@@ -26,7 +26,7 @@ pub struct Lane {
 pub struct Lanes {
     xsks: Vec<Xsk>,
     /// The programs stay attached while anybody has them.
-    _plane: Option<Arc<Plane>>,
+    plane: Option<Arc<Plane>>,
 }
 
 /// How a frame was taken.
@@ -77,11 +77,16 @@ impl Lanes {
             let (name, queue) = (plane.name_of(xsk.queue.ifindex), xsk.queue.index);
             info!(worker, queue, "takes frames of {name}, {}", xsk.mode.name());
         }
-        Ok(Lanes { xsks, _plane: Some(plane) })
+        Ok(Lanes { xsks, plane: Some(plane) })
     }
 
     pub fn is_empty(&self) -> bool {
         self.xsks.is_empty()
+    }
+
+    /// What all workers share, with XDP.
+    pub fn plane(&self) -> Option<&Plane> {
+        self.plane.as_deref()
     }
 
     /// What to watch for frames.

@@ -23,10 +23,12 @@ mod program;
 #[expect(unsafe_code, reason = "cursors and entries are memory shared with the kernel")]
 mod rings;
 mod sentry;
+mod shortcut;
 mod xsk;
 
 pub use lanes::{Lane, Lanes, Taken};
 pub use plane::{Plane, XdpError};
+pub use shortcut::{Passage, Plan, Position, Progress, Shortcut, Table};
 pub use xsk::probe;
 
 #[cfg(test)]

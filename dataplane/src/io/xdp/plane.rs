@@ -4,9 +4,11 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use super::program::{self, Decision, Ours};
 use super::sentry::Sentry;
+use super::shortcut::Table;
 use super::xsk::{self, Queue, Xsk};
 use crate::io::bpf::{Link as Attachment, Map, MapKind, MapSpec, Program, ProgramKind, XdpMode};
 use crate::io::frame::Mac;
@@ -17,6 +19,7 @@ use crate::limits::{QUEUES_MAX, WORKERS_MAX};
 pub struct Plane {
     wires: Vec<Wire>,
     workers: u32,
+    table: Option<Arc<Table>>,
     _sentry: Sentry,
 }
 
@@ -27,6 +30,8 @@ pub struct Wire {
     pub queues: u32,
     /// The address that frames to us bear.
     pub mac: Mac,
+    /// Our addresses behind it.
+    addresses: Vec<Ours>,
     /// Identifier of our program, as the kernel tells it.
     pub program: Option<u32>,
     sockets: Map,
@@ -56,7 +61,7 @@ pub enum XdpError {
 impl Plane {
     /// Attaches a program to each interface that has one of our addresses, or to those `named` only.
     /// `addresses` are ours in the order of their numbers, `ports` says which of their ports are
-    /// open, `workers` is how many share the queues.
+    /// open, `workers` is how many share the queues, `table` what is relayed without a worker.
     ///
     /// # Errors
     /// [`XdpError`]; nothing stays attached then.
@@ -65,17 +70,30 @@ impl Plane {
         named: &[String],
         workers: u32,
         ports: &Map,
+        table: Option<Table>,
     ) -> Result<Plane, XdpError> {
         let wires = sites(addresses, named)?
             .into_iter()
-            .map(|site| Wire::raise(site, ports))
+            .map(|site| Wire::raise(site, ports, table.as_ref()))
             .collect::<Result<Vec<Wire>, _>>()?;
         let sentry = Sentry::start(&wires).map_err(|cause| XdpError::Refused {
             name: "xdp-sentry".to_owned(),
             what: "its thread",
             cause,
         })?;
-        Ok(Plane { wires, workers, _sentry: sentry })
+        Ok(Plane { wires, workers, table: table.map(Arc::new), _sentry: sentry })
+    }
+
+    /// What flows of which packets may be relayed without a worker.
+    pub fn table(&self) -> Option<&Arc<Table>> {
+        self.table.as_ref()
+    }
+
+    /// The interface by which untagged packets for our address of that number come.
+    pub fn ifindex_of(&self, number: usize) -> Option<u32> {
+        let is = |ours: &Ours| ours.number as usize == number && ours.vlan.is_none();
+        let wire = self.wires.iter().find(|wire| wire.addresses.iter().any(is));
+        wire.map(|wire| wire.ifindex)
     }
 
     pub fn wires(&self) -> &[Wire] {
@@ -150,7 +168,7 @@ fn sites(addresses: &[IpAddr], named: &[String]) -> Result<Vec<Site>, XdpError> 
 }
 
 impl Wire {
-    fn raise(site: Site, ports: &Map) -> Result<Wire, XdpError> {
+    fn raise(site: Site, ports: &Map, table: Option<&Table>) -> Result<Wire, XdpError> {
         let Site { link, addresses } = site;
         let (ifindex, name) = (link.ifindex, link.name().to_owned());
         let refused = |what| {
@@ -168,7 +186,8 @@ impl Wire {
         };
         let sockets = Map::create(spec).map_err(refused("the map of sockets"))?;
         let mac = link.address.0;
-        let decision = Decision { mac, addresses: &addresses, ports, sockets: &sockets };
+        let shortcuts = table.map(Table::shortcuts);
+        let decision = Decision { mac, addresses: &addresses, ports, sockets: &sockets, shortcuts };
         let code = program::assemble(&decision)
             .map_err(|error| refused("its program")(io::Error::other(error)))?;
         let program = Program::load(ProgramKind::Xdp, &code, "tl_media")
@@ -181,6 +200,7 @@ impl Wire {
             ifindex,
             queues,
             mac: link.address,
+            addresses,
             program,
             sockets,
             _attachment: attachment,

@@ -17,6 +17,9 @@ use std::net::IpAddr;
 
 use crate::io::bpf::{Alu, AsmError, Assembler, Insn, Jump, Label, Map, Reg, Size};
 use crate::limits::QUEUES_MAX;
+pub use shortcut::Shortcuts;
+
+mod shortcut;
 
 /// What an interface's program decides by.
 pub struct Decision<'a> {
@@ -27,6 +30,8 @@ pub struct Decision<'a> {
     pub ports: &'a Map,
     /// AF_XDP sockets, in the order of [`place`].
     pub sockets: &'a Map,
+    /// What is relayed without a worker, if anything is.
+    pub shortcuts: Option<Shortcuts<'a>>,
 }
 
 /// One of our addresses.
@@ -60,8 +65,7 @@ pub fn is_stamped(port: u16) -> bool {
 /// More addresses than one program can compare with.
 pub fn assemble(decision: &Decision<'_>) -> Result<Vec<Insn>, AsmError> {
     let mut a = Assembler::new();
-    let pass = a.label();
-    let steer = a.label();
+    let [pass, steer, short] = [a.label(), a.label(), a.label()];
     a.mov(CONTEXT, Reg::R1);
     a.load(Size::W, DATA, CONTEXT, 0);
     a.load(Size::W, END, CONTEXT, 4);
@@ -90,13 +94,18 @@ pub fn assemble(decision: &Decision<'_>) -> Result<Vec<Insn>, AsmError> {
         } else {
             ETHERNET
         };
-        ipv4(&mut a, ip_at, &of_tag, steer, pass);
+        let untagged = tag.is_none() && decision.shortcuts.is_some();
+        ipv4(&mut a, ip_at, &of_tag, if untagged { short } else { steer }, pass);
         ipv6(&mut a, ip_at, &of_tag, steer, pass);
         a.place(next);
     }
     a.place(pass);
     a.mov_imm(Reg::R0, XDP_PASS);
     a.exit();
+    a.place(short);
+    if let Some(shortcuts) = decision.shortcuts {
+        shortcut::relay(&mut a, shortcuts, steer);
+    }
     a.place(steer);
     redirect(&mut a, decision, pass);
     a.finish()

@@ -66,7 +66,7 @@ fn plane(workers: u32) -> (Result<Plane, XdpError>, Memory) {
         }
     }
     let addresses = NEAR.map(|ip| ip.parse().unwrap());
-    (Plane::lay(&addresses, &[], workers, &ports), memory)
+    (Plane::lay(&addresses, &[], workers, &ports, None), memory)
 }
 
 /// Runs a test on a thread that is at the near side of a stage of its own.

@@ -55,7 +55,13 @@ fn load() -> Loaded {
         }
     }
     let sockets = Map::create(spec(MapKind::Xskmap, 4, place(2, 0), false)).unwrap();
-    let decision = Decision { mac: MAC, addresses: &addresses, ports: &ports, sockets: &sockets };
+    let decision = Decision {
+        mac: MAC,
+        addresses: &addresses,
+        ports: &ports,
+        sockets: &sockets,
+        shortcuts: None,
+    };
     let code = assemble(&decision).unwrap();
     let program = Program::load(ProgramKind::Xdp, &code, "tl_media").unwrap();
     let buffers = Buffers::new(16);

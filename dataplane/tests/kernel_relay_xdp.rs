@@ -1,0 +1,230 @@
+//! Plain RTP that the kernel relays by itself (`XDP_TX`), as operators, callers and attackers meet it. Root
+//! only, on a wire of its own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by a panic"
+)]
+
+mod rig;
+
+use std::net::UdpSocket;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use abi::{Counter, Notice, Suite, Update};
+use dataplane::Config;
+use dataplane::io::bpf::{Assembler, Link, Program, ProgramKind, Reg, XdpMode};
+use rig::packet::{rtcp, rtp};
+use rig::wire;
+use rig::{Call, Far, Rig, await_that, config, drain, nothing_in, own_address, receive};
+
+/// `enum xdp_action`
+const XDP_PASS: i32 = 2;
+/// After so much silence a flow is reported.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A rig whose kernel relays, and what its far side needs for that; `None` without root, where the rig
+/// says so.
+fn rig() -> Option<(Rig, Link)> {
+    let pass = wire::with(|wire| wire.stage.at_far(prepare_far))?;
+    let config = config(own_address(), 64, 20_000..=20_999);
+    Some((Rig::launch(Config { xdp_tx: vec![true], ..config }, dataplane::run), pass))
+}
+
+/// The other end of a veth pair polls for frames that a driver sends back only while it has a program
+/// itself, and its own packets must not leave their checksums to a device.
+fn prepare_far() -> Link {
+    let said = |program: &str, arguments: &[&str]| {
+        let done = Command::new(program).args(arguments).output().expect(program);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    };
+    said("ethtool", &["-K", "far", "tx", "off"]);
+    let shown = said("ip", &["-o", "link", "show", "far"]);
+    let ifindex = shown.split(':').next().unwrap().parse().unwrap();
+    let mut pass = Assembler::new();
+    pass.mov_imm(Reg::R0, XDP_PASS);
+    pass.exit();
+    let program = Program::load(ProgramKind::Xdp, &pass.finish().unwrap(), "tl_pass").unwrap();
+    Link::xdp(&program, ifindex, XdpMode::Native).unwrap()
+}
+
+/// A call with packets from A to B, numbered from 1.
+struct Talk {
+    call: Call,
+    seq: u16,
+}
+
+impl Talk {
+    fn begin(rig: &mut Rig) -> Talk {
+        let call = Call::place(rig, 0, 1);
+        call.join(rig);
+        Talk { call, seq: 0 }
+    }
+
+    /// One packet, which arrives as it was, from where it should.
+    fn say(&mut self) {
+        self.seq += 1;
+        let packet = rtp(self.seq);
+        self.call.far_a.rtp.send_to(&packet, self.call.at_a.0).unwrap();
+        assert_eq!(receive(&self.call.far_b.rtp), (packet, self.call.at_b.0), "{}", self.seq);
+    }
+
+    /// Talks until the kernel relays.
+    fn until_relayed(&mut self, rig: &Rig) {
+        let before = rig.counter(Counter::KernelPackets);
+        await_that("the kernel relays", || {
+            (0..5).for_each(|_| self.say());
+            rig.counter(Counter::KernelPackets) > before
+        });
+    }
+
+    /// Sends a packet that is not to arrive, then has the worker look at one more, from another socket,
+    /// that tells that the first was dealt with.
+    fn attack(&mut self, rig: &Rig, from: &UdpSocket, packet: &[u8]) {
+        let before = rig.counter(Counter::DropOffPath);
+        from.send_to(packet, self.call.at_a.0).unwrap();
+        rig.await_counter(Counter::DropOffPath, before + 1);
+        assert!(nothing_in(&self.call.far_b.rtp));
+    }
+}
+
+#[test]
+fn the_kernel_relays_what_is_usual_and_the_books_know_every_packet() {
+    let Some((mut rig, _pass)) = rig() else { return };
+    let mut talk = Talk::begin(&mut rig);
+    talk.until_relayed(&rig);
+    await_that("the kernel relays hundreds", || {
+        (0..50).for_each(|_| talk.say());
+        rig.counter(Counter::KernelPackets) >= 600
+    });
+    let sent = u64::from(talk.seq);
+    rig.await_counter(Counter::RelayedRtp, sent);
+    rig.check_books();
+    let flow = || rig.snapshot(talk.call.a).unwrap();
+    await_that("the flow's figures", || flow().packets_in == sent);
+    let flow = flow();
+    assert_eq!((flow.packets_out, flow.bytes_in, flow.bytes_out), (sent, sent * 172, sent * 172));
+    assert_eq!((flow.lost, flow.duplicates, flow.reordered, flow.off_path), (0, 0, 0, 0));
+    assert_eq!(rig.counter(Counter::BuffersMissing), 0);
+    // Reports pass beside it, and what has another type.
+    talk.call.far_a.rtcp.send_to(&rtcp(1), talk.call.at_a.1).unwrap();
+    assert_eq!(receive(&talk.call.far_b.rtcp).1, talk.call.at_b.1);
+    let mut other = rtp(talk.seq + 1);
+    other[1] = 101;
+    talk.call.far_a.rtp.send_to(&other, talk.call.at_a.0).unwrap();
+    assert_eq!(receive(&talk.call.far_b.rtp).0, other);
+    talk.seq += 1;
+    (0..50).for_each(|_| talk.say());
+    let sent = u64::from(talk.seq);
+    let all = (sent + 1, sent * 172 + rtcp(1).len() as u64);
+    assert_eq!(rig.close(talk.call.a), all, "the last word counts them all");
+    rig.check_books();
+    // Nothing of a call that has ended is relayed.
+    talk.call.far_a.rtp.send_to(&rtp(talk.seq + 1), talk.call.at_a.0).unwrap();
+    talk.call.far_b.rtp.send_to(&rtp(1), talk.call.at_b.0).unwrap();
+    rig.await_counter(Counter::DropNotReady, 1);
+    assert!(nothing_in(&talk.call.far_b.rtp));
+}
+
+#[test]
+fn strangers_move_nothing_while_the_kernel_relays() {
+    let Some((mut rig, _pass)) = rig() else { return };
+    let call = Call::place(&mut rig, 0, 1);
+    let learning = Some(abi::Learning { window_ms: 100, within: None });
+    rig.update(Update { learning, ..call.update_a() });
+    rig.update(call.update_b());
+    let mut talk = Talk { call, seq: 0 };
+    talk.until_relayed(&rig);
+    let (stranger, neighbour) =
+        (Far::new(own_address()), Far::new(talk.call.far_a.rtp_addr().ip()));
+    // For longer than the source may be silent before a successor is believed.
+    let begun = Instant::now();
+    while begun.elapsed().as_nanos() < u128::from(2 * dataplane::limits::LATCH_SILENCE_NS) {
+        (0..40).for_each(|_| talk.say());
+        // The right SSRC and number, from elsewhere.
+        for from in [&stranger.rtp, &neighbour.rtp] {
+            talk.attack(&rig, from, &rtp(talk.seq + 1));
+        }
+    }
+    let relayed = rig.counter(Counter::KernelPackets);
+    talk.until_relayed(&rig);
+    assert!(rig.counter(Counter::KernelPackets) > relayed, "by the kernel all the while");
+    let flow = rig.snapshot(talk.call.a).unwrap();
+    assert_eq!(flow.source, Some(talk.call.far_a.rtp_addr()).into());
+}
+
+#[test]
+fn commands_take_effect_at_once_and_silence_is_told_when_it_is_there() {
+    let Some((mut rig, _pass)) = rig() else { return };
+    let mut talk = Talk::begin(&mut rig);
+    let watched =
+        |call: &Call| Update { timeout_ms: TIMEOUT.as_millis() as u32, ..call.update_a() };
+    rig.update(watched(&talk.call));
+    talk.until_relayed(&rig);
+    let (begun, mut last, mut longest) = (Instant::now(), Instant::now(), Duration::ZERO);
+    while begun.elapsed() < 3 * TIMEOUT {
+        talk.say();
+        longest = longest.max(std::mem::replace(&mut last, Instant::now()).elapsed());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // On a machine that stood still the silence was real.
+    let told = rig.counter(Counter::MediaTimeouts);
+    assert!(told == 0 || longest > TIMEOUT / 2, "what the kernel relays is heard");
+    // Held: the very next packet stops.
+    rig.update(Update { relay: false, ..watched(&talk.call) });
+    let before = rig.counter(Counter::DropDirection);
+    talk.call.far_a.rtp.send_to(&rtp(talk.seq + 1), talk.call.at_a.0).unwrap();
+    rig.await_counter(Counter::DropDirection, before + 1);
+    assert!(nothing_in(&talk.call.far_b.rtp));
+    // Sent elsewhere: the very next packet goes there.
+    rig.update(watched(&talk.call));
+    talk.seq += 1;
+    talk.until_relayed(&rig);
+    let elsewhere = Far::new(own_address());
+    let moved = Some(elsewhere.rtp_addr());
+    rig.update(Update { destination_rtp: moved, ..watched(&talk.call) });
+    talk.call.far_a.rtp.send_to(&rtp(talk.seq + 1), talk.call.at_a.0).unwrap();
+    assert_eq!(receive(&elsewhere.rtp), (rtp(talk.seq + 1), talk.call.at_b.0));
+    assert!(nothing_in(&talk.call.far_b.rtp));
+    // Silent: told.
+    await_that("the silence is told", || rig.counter(Counter::MediaTimeouts) > told);
+    // B never said a word, which may be told before.
+    while !matches!(rig.event(), Notice::Timeout { .. }) {}
+}
+
+#[test]
+fn what_is_encrypted_or_renumbered_stays_with_the_worker() {
+    let Some((mut rig, _pass)) = rig() else { return };
+    let secure = Call::place(&mut rig, 0, 1);
+    secure.join_secure(&mut rig, Suite::AesCm128HmacSha1_80);
+    let mut renumbered = Talk { call: Call::place(&mut rig, 2, 1), seq: 0 };
+    renumbered.call.join(&mut rig);
+    // A second source: its packets leave under the numbers of the first.
+    let mut other = rtp(1);
+    other[8] ^= 1;
+    renumbered.say();
+    renumbered.call.far_a.rtp.send_to(&other, renumbered.call.at_a.0).unwrap();
+    assert_ne!(receive(&renumbered.call.far_b.rtp).0, other);
+    let mut plain = Talk { call: Call::place(&mut rig, 4, 1), seq: 0 };
+    plain.call.join(&mut rig);
+    plain.until_relayed(&rig);
+    rig.await_counter(Counter::RelayedRtp, 2 + u64::from(plain.seq));
+    let begun = rig.counter(Counter::KernelPackets);
+    for seq in 2..200_u16 {
+        let mut other = rtp(seq);
+        other[8] ^= 1;
+        renumbered.call.far_a.rtp.send_to(&other, renumbered.call.at_a.0).unwrap();
+        receive(&renumbered.call.far_b.rtp);
+        secure.far_a.rtp.send_to(&rtp(seq), secure.at_a.0).unwrap();
+        assert_eq!(receive(&secure.far_b.rtp).0.len(), 182, "a tag");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    await_that("no packet is left", || drain(&plain.call.far_b.rtp).is_empty());
+    assert_eq!(rig.counter(Counter::KernelPackets), begun, "the third call was silent");
+    plain.until_relayed(&rig);
+}
