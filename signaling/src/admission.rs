@@ -4,6 +4,8 @@
 //! back when it is dropped, so there is no ending of a call that could forget it. What a trunk may
 //! have is asked each time anew: an edit counts from the next call on and ends none.
 
+mod sources;
+
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +13,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::trunk::{Trunk, TrunkId};
+
+pub use sources::{SOURCE_CPS_MAX, SOURCES_MAX, Sources};
 
 /// Which way a call goes, seen from the gateway.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

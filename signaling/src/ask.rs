@@ -2,7 +2,7 @@
 //! told so at once, and the shard answers between two messages.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use abi::Duty;
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -11,11 +11,12 @@ use tokio::sync::oneshot;
 
 use crate::call::plan::explain_call;
 use crate::drain::Drained;
-use crate::driver::Shard;
+
 use crate::feed::LiveCall;
 use crate::media::{Ordered, WorkerReport};
 use crate::report::{self, GatewayReport, TrunkReport};
 use crate::route::{Explanation, Query};
+use crate::shard::{Moment, Shard};
 use crate::trunk::{TrunkId, UnknownCaller};
 
 /// One question or order.
@@ -108,22 +109,22 @@ impl Asks {
 }
 
 /// Answers one question.
-pub fn answer(shard: &mut Shard, now: Instant, ask: Ask) {
+pub fn answer(shard: &mut Shard, at: Moment, ask: Ask) {
     match ask {
         Ask::Calls(reply) => give(reply, shard.calls.list(&shard.world.media)),
         Ask::HangUp { call, reply } => {
             let view = shard.plan.view();
-            let mut desk = shard.world.desk(now, &view);
+            let mut desk = shard.world.desk(at, &view);
             give(reply, shard.calls.hang_up(&mut desk, &call));
         }
         Ask::Trunks { which, reply } => {
-            let (view, wall) = (shard.plan.view(), Timestamp::now());
-            give(reply, report::trunks(shard, &view, now, wall, which.as_deref()));
+            let view = shard.plan.view();
+            give(reply, report::trunks(shard, &view, at, which.as_deref()));
         }
         Ask::Gateway(reply) => give(reply, report::gateway(shard)),
         Ask::Drain { trunk, limit, reply } => {
             shard.world.health.drain(trunk, true);
-            let limit = limit.and_then(|limit| now.checked_add(limit));
+            let limit = limit.and_then(|limit| at.now.checked_add(limit));
             shard.drains.wait(trunk, limit, reply);
         }
         Ask::Resume { trunk, reply } => {
@@ -135,10 +136,10 @@ pub fn answer(shard: &mut Shard, now: Instant, ask: Ask) {
             shard.world.health.close();
             give(reply, ());
         }
-        Ask::Explain { from, called, caller, at, reply } => {
+        Ask::Explain { from, called, caller, at: when, reply } => {
             let view = shard.plan.view();
-            let desk = shard.world.desk(now, &view);
-            let at = at.unwrap_or(desk.wall);
+            let desk = shard.world.desk(at, &view);
+            let at = when.unwrap_or(desk.wall);
             let query = Query { from, called: &called, caller: &caller, at };
             give(reply, explain_call(&desk, &query));
         }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use sip::endpoint::Hop;
 use sip::wire::{HeaderName, Method, ParseError, Request, Response, StatusCode, Uri};
 
-use crate::net::Net;
+use crate::shard::Edge;
 use crate::trunk::{
     Called, Origin, TrunkId, TrunkTable, Unattributed, UnknownCaller, UnknownCallers, attribute,
     belongs,
@@ -42,15 +42,15 @@ impl Gate {
     /// It was turned away; the caller, when that is worth telling.
     pub fn pass(
         &mut self,
+        wall: Timestamp,
         trunks: &TrunkTable,
-        net: &Net,
-        hop: Hop,
-        origin: &Origin,
+        net: &impl Edge,
+        (hop, origin): (Hop, &Origin),
         request: &Request,
         dialog: Option<TrunkId>,
     ) -> Result<TrunkId, Option<UnknownCaller>> {
         decide(trunks, origin, request, dialog)
-            .map_err(|reason| self.turn_away(net, hop, origin, request, reason))
+            .map_err(|reason| self.turn_away(wall, net, hop, origin, request, reason))
     }
 
     /// The 4xx for a datagram that is no message: only who is known gets one.
@@ -67,13 +67,14 @@ impl Gate {
 
     fn turn_away(
         &mut self,
-        net: &Net,
+        wall: Timestamp,
+        net: &impl Edge,
         hop: Hop,
         origin: &Origin,
         request: &Request,
         reason: Unattributed,
     ) -> Option<UnknownCaller> {
-        let caller = self.unknown.record(origin, reason, Timestamp::now());
+        let caller = self.unknown.record(origin, reason, wall);
         let count = caller.count;
         let is_news = self.unknown.is_news(&caller);
         if is_news {

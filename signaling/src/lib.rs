@@ -23,6 +23,7 @@ pub mod probe;
 pub mod report;
 pub mod route;
 pub mod secret;
+pub mod shard;
 pub mod start;
 pub mod store;
 pub mod trunk;
@@ -32,3 +33,6 @@ pub use start::{End, StartError, Stop, run, stop};
 
 /// Fills a buffer with bytes that nobody can guess.
 pub type Entropy = Box<dyn FnMut(&mut [u8]) + Send>;
+
+#[cfg(test)]
+mod sim;

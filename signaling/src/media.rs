@@ -346,6 +346,9 @@ impl Media {
         let gone = self.owners.iter().filter(|(key, owner)| self.is_gone(key, owner));
         let (ended, fresh): (HashSet<_>, HashSet<_>) =
             gone.map(|(key, _)| *key).partition(|key| self.audit.gone.contains(key));
+        // In one order, so that what happened can be played again.
+        let mut ended: Vec<_> = ended.into_iter().collect();
+        ended.sort_by_key(|(index, flow): &(usize, FlowId)| (*index, flow.index));
         for (index, flow) in &ended {
             tracing::warn!(%flow, "a flow ended and the event of it was lost");
             let closed = self.closed(*index, *flow, 0, 0);

@@ -3,16 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Instant;
 
-use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::admission::Used;
 use crate::cdr;
-use crate::driver::Shard;
 use crate::net;
 use crate::plan::View;
+use crate::shard::{Moment, Shard};
 use crate::trunk::registration::Standing as Registered;
 use crate::trunk::{Standing, Trunk, TrunkId, tally};
 
@@ -63,6 +61,8 @@ pub struct GatewayReport {
     /// Requests that belonged to no trunk since the start, by reason.
     pub turned_away: BTreeMap<&'static str, u64>,
     pub edge: net::Counts,
+    /// When our certificates end.
+    pub certificates: Vec<net::Expiry>,
     pub cdrs: cdr::Counts,
 }
 
@@ -78,6 +78,7 @@ pub fn gateway(shard: &Shard) -> GatewayReport {
         closing: world.health.is_closing(),
         turned_away: shard.gate.unknown().counts().collect(),
         edge: shard.net.counts(),
+        certificates: shard.net.expiries(),
         cdrs: world.cdrs.counts(),
     }
 }
@@ -86,18 +87,18 @@ pub fn gateway(shard: &Shard) -> GatewayReport {
 pub fn trunks(
     shard: &Shard,
     view: &View,
-    now: Instant,
-    wall: Timestamp,
+    at: Moment,
     which: Option<&[TrunkId]>,
 ) -> Vec<TrunkReport> {
-    let one = |trunk: &Trunk| trunk_report(shard, trunk, now, wall);
+    let one = |trunk: &Trunk| trunk_report(shard, trunk, at);
     match which {
         None => view.table.iter().map(one).collect(),
         Some(ids) => ids.iter().filter_map(|id| view.table.get(*id)).map(one).collect(),
     }
 }
 
-fn trunk_report(shard: &Shard, trunk: &Trunk, now: Instant, wall: Timestamp) -> TrunkReport {
+fn trunk_report(shard: &Shard, trunk: &Trunk, at: Moment) -> TrunkReport {
+    let Moment { now, wall } = at;
     let world = &shard.world;
     let registration = shard.registrations.status(trunk.id);
     let until = registration.and_then(|status| match status.standing {

@@ -7,19 +7,19 @@ use std::time::{Duration, Instant};
 use abi::AttachError;
 use abi::handover::ConnectError;
 use crossbeam::channel::{Receiver, Sender, bounded};
-use sip::endpoint::{Config as EndpointConfig, Endpoint, Hop};
+use sip::endpoint::{Config as EndpointConfig, Endpoint, Hop, UDP_REQUEST_BYTES_MAX};
 use sip::transaction::Timers;
 use tokio::sync::mpsc;
 
 use crate::Entropy;
-use crate::admission::Admission;
+use crate::admission::{Admission, Sources};
 use crate::api::{Api, Begin, Gateway, HttpError, Server};
 use crate::ask::asks;
 use crate::call::{Calls, Index, Settings};
 use crate::cdr::Writer;
 use crate::config::Config;
 use crate::drain::Drains;
-use crate::driver::{Attachment, Shard, World};
+use crate::driver::{Attachment, Driver};
 use crate::feed::Feed;
 use crate::gate::Gate;
 use crate::locate::Memory;
@@ -28,6 +28,7 @@ use crate::net::{self, NetError};
 use crate::plan::{LivePlan, Plan};
 use crate::planner::{Move, Planner};
 use crate::secret::Secret;
+use crate::shard::{Shard, World};
 use crate::store::tokens::CHOSEN;
 use crate::store::{Opening, Refusal, Store, StoreError};
 use crate::trunk::tally::Tallies;
@@ -35,7 +36,7 @@ use crate::trunk::{Health, Registrations};
 use crate::watch::watch;
 
 /// Messages that may wait for the loop; beyond it the transports hold back.
-const INBOX_MAX: usize = 8_192;
+pub const INBOX_MAX: usize = 8_192;
 /// Transactions of both kinds, finished ones included, beyond which the answer is 503.
 const TRANSACTIONS_MAX: usize = 200_000;
 /// Dialogs, early ones included.
@@ -128,7 +129,8 @@ pub fn run(mut config: Config, stopped: Receiver<End>) -> Result<(), StartError>
     // Held to the end, so that the shard never finds nobody who could ask.
     let (asks, questions) = asks();
     let feed = Feed::default();
-    let endpoint = Endpoint::new(endpoint_config(&net, seed));
+    let mut endpoint = Endpoint::new(endpoint_config(&net, seed));
+    endpoint.widen_above(UDP_REQUEST_BYTES_MAX);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -166,11 +168,13 @@ pub fn run(mut config: Config, stopped: Receiver<End>) -> Result<(), StartError>
         gate: Gate::default(),
         registrations,
         drains: Drains::default(),
-        attachment: Attachment { socket, orphan_grace: config.run.orphan_grace },
+        sources: Sources::default(),
+        crowded: false,
         attached: true,
         due: None,
     };
-    shard.run(&inbox, &questions, bells, &stopped);
+    let attachment = Attachment { socket, orphan_grace: config.run.orphan_grace };
+    Driver { shard, attachment }.run(&inbox, &questions, bells, &stopped);
     Ok(())
 }
 
@@ -261,7 +265,8 @@ fn endpoint_config(net: &net::Net, seed: [u8; 32]) -> EndpointConfig {
         transactions_max: TRANSACTIONS_MAX,
         dialogs_max: DIALOGS_MAX,
         user_agent: concat!("Trunkline/", env!("CARGO_PKG_VERSION")).to_owned(),
-        via: Box::new(move |hop: &Hop| via.sent_by(hop)),
+        // RFC 7339 §5.1: who may ask us for fewer calls.
+        via: Box::new(move |hop: &Hop| via.sent_by(hop) + ";oc;oc-algo=\"loss\""),
         contact: Box::new(move |hop: &Hop| contact.contact(hop)),
         stays: Box::new(move |hop: &Hop, said| stays.stays(hop, said)),
     }

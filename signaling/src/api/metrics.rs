@@ -15,7 +15,7 @@ use utoipa::openapi::HttpMethod;
 use super::problem::Problem;
 use super::{Api, Endpoint};
 use crate::ask::Ask;
-use crate::report::TrunkReport;
+use crate::report::{GatewayReport, TrunkReport};
 use crate::store::Role;
 use crate::trunk::Status;
 use crate::trunk::tally::{self, DELAY_BOUNDS_MS};
@@ -41,9 +41,11 @@ async fn scrape(State(api): State<Api>) -> Result<Response, Problem> {
     let reports = api.gateway.asks.ask(|reply| Ask::Trunks { which: None, reply }).await?;
     let workers = api.gateway.asks.ask(Ask::Workers).await?;
     let workers = workers.into_iter().map(workers::Row::new).collect();
+    // Not while the gateway stops; the rest is worth telling then.
+    let gateway = api.gateway.asks.ask(Ask::Gateway).await.ok();
     let refused = api.refused.load(std::sync::atomic::Ordering::Relaxed);
     let trunks = reports.into_iter().map(Row::new).collect();
-    let scraped = Scraped { trunks, workers, calls, refused };
+    let scraped = Scraped { trunks, workers, calls, refused, gateway };
     match scraped.text() {
         Ok(text) => Ok(([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response()),
         Err(error) => Err(Problem::new(
@@ -67,6 +69,8 @@ pub struct Scraped {
     pub calls: usize,
     /// Requests without a valid token.
     pub refused: u64,
+    /// The gateway itself.
+    pub gateway: Option<GatewayReport>,
 }
 
 /// One trunk.
@@ -130,6 +134,41 @@ fn counter<L: EncodeLabelSet>(
         metric.encode_family(&labels)?.encode_counter::<NoLabelSet, _, u64>(&value, None)?;
     }
     Ok(())
+}
+
+/// What the edge of SIP did, whom it turned away, and when our certificates end.
+fn encode_edge(e: &mut DescriptorEncoder<'_>, gateway: &GatewayReport) -> fmt::Result {
+    let counts = &gateway.edge;
+    let events = [
+        ("messages_in", counts.messages_in),
+        ("messages_out", counts.messages_out),
+        ("sends_failed", counts.sends_failed),
+        ("malformed", counts.malformed),
+        ("datagrams_dropped", counts.datagrams_dropped),
+        ("connections_refused", counts.connections_refused),
+        ("connections_evicted", counts.connections_evicted),
+        ("handshakes_failed", counts.handshakes_failed),
+        ("first_message_missed", counts.first_message_missed),
+        ("idle_closed", counts.idle_closed),
+        ("pongs_missed", counts.pongs_missed),
+        ("writes_stuck", counts.writes_stuck),
+        ("dials_failed", counts.dials_failed),
+    ];
+    let rows = events.into_iter().map(|(event, count)| (vec![("event", event)], count));
+    counter(e, "trunkline_sip_edge", "What happened at the edge of SIP", rows)?;
+    let rows =
+        gateway.turned_away.iter().map(|(reason, count)| (vec![("reason", *reason)], *count));
+    counter(e, "trunkline_sip_turned_away", "Requests that belonged to no trunk", rows)?;
+    let open = std::iter::once((Labels::new(), Some(counts.connections as f64)));
+    gauge(e, "trunkline_sip_connections", "TCP and TLS connections", open)?;
+    let files: Vec<(String, i64)> = gateway
+        .certificates
+        .iter()
+        .map(|one| (one.file.display().to_string(), one.not_after))
+        .collect();
+    let rows = files.iter().map(|(file, end)| (vec![("file", file.as_str())], Some(*end as f64)));
+    let help = "When a certificate of ours ends, in seconds since 1970";
+    gauge(e, "trunkline_certificate_not_after_seconds", help, rows)
 }
 
 fn flag(value: bool) -> Option<f64> {
@@ -248,6 +287,9 @@ impl Collector for Scraped {
         gauge(e, "trunkline_calls", "Live calls", calls)?;
         let help = "API requests without a valid token";
         counter(e, "trunkline_api_refused", help, std::iter::once((Labels::new(), self.refused)))?;
+        if let Some(gateway) = &self.gateway {
+            encode_edge(e, gateway)?;
+        }
         self.encode_standing(e)?;
         self.encode_calls(e)?;
         self.encode_attempts(e)?;

@@ -237,6 +237,10 @@ impl Desk<'_> {
 
     /// Ends a dialog; `None` when it is gone already.
     pub fn bye(&mut self, common: &mut Common, dialog: DialogId) -> Option<ClientId> {
+        #[cfg(test)]
+        if crate::sim::breaks(crate::sim::Bug::SaysNoBye) {
+            return None;
+        }
         let sent = self.endpoint.request_in_dialog(self.now, dialog, Method::Bye, Vec::new(), None);
         match sent {
             Ok(client) => {
@@ -253,6 +257,10 @@ impl Desk<'_> {
     /// Wakes the call after `delay`, instead of at any earlier set time.
     pub fn set_deadline(&mut self, common: &mut Common, delay: Duration) {
         self.clear_deadline(common);
+        #[cfg(test)]
+        if crate::sim::breaks(crate::sim::Bug::NeverWakes) {
+            return;
+        }
         let Some(at) = self.now.checked_add(delay) else { return };
         common.deadline = Some(at);
         self.index.deadlines.insert((at, common.token));
@@ -301,6 +309,10 @@ impl Desk<'_> {
     pub fn write(&mut self, record: &mut Record) {
         record.end(self.wall);
         self.cdrs.write(record);
+        #[cfg(test)]
+        if crate::sim::breaks(crate::sim::Bug::WritesTwice) {
+            self.cdrs.write(record);
+        }
     }
 
     pub fn own_client(&mut self, common: &mut Common, client: ClientId) {

@@ -53,6 +53,11 @@ impl Hunting {
     pub fn ask(self, target: Target, common: &mut Common, desk: &mut Desk<'_>) -> State {
         let name = desk.trunks.get(target.trunk).map_or("", |trunk| &trunk.name);
         common.cdr.attempt(desk.wall, name, target.hop.remote);
+        if !self.hunt.is_emergency && desk.memory.restraint.sheds(target.hop.remote, desk.now) {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            let failure = Failure::new(Fault::Answered(status), status, RESTRAINED);
+            return self.go_on(&target, failure, common, desk);
+        }
         let offered = match self.offer(common, desk) {
             Ok(offered) => offered,
             Err(failure) => return self.go_on(&target, failure, common, desk),
@@ -153,3 +158,5 @@ impl Hunting {
         common.failed(desk, status.code(), reason)
     }
 }
+
+const RESTRAINED: &str = "not asked: the peer is overloaded and wants fewer calls (RFC 7339)";

@@ -1,6 +1,6 @@
 //! All live calls of one shard, found by whatever names one of their parts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use sip::endpoint::{Cause, ClientId, DialogId, Event, Hop, ServerId};
@@ -474,15 +474,15 @@ impl Calls {
         true
     }
 
-    /// Ends every call.
+    /// Ends every call, the oldest first.
     pub fn stop_all(&mut self, desk: &mut Desk<'_>, reason: &'static str) {
-        let tokens: Vec<Token> = self.live.keys().copied().collect();
+        let tokens: BTreeSet<Token> = self.live.keys().copied().collect();
         for token in tokens {
             self.happen(desk, token, Happening::Stop { reason });
         }
     }
 
-    /// Ends the calls of some trunks.
+    /// Ends the calls of some trunks, the oldest first.
     pub fn stop_those(
         &mut self,
         desk: &mut Desk<'_>,
@@ -491,7 +491,7 @@ impl Calls {
     ) {
         let meant = |common: &Common| common.trunks().into_iter().flatten().any(&is_meant);
         let live = self.live.iter().filter(|(_, (common, _))| meant(common));
-        let tokens: Vec<Token> = live.map(|(token, _)| *token).collect();
+        let tokens: BTreeSet<Token> = live.map(|(token, _)| *token).collect();
         for token in tokens {
             self.happen(desk, token, Happening::Stop { reason });
         }

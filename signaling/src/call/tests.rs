@@ -1,9 +1,9 @@
 //! Calls between two real endpoints and a data plane in shared memory, in virtual time. Whatever
 //! happens: one CDR for each attempt, and afterwards nothing is left anywhere (`Rig::finish`).
 
-mod peer;
-mod plane;
-mod rig;
+pub mod peer;
+pub mod plane;
+pub mod rig;
 
 mod answered;
 mod challenged;
@@ -18,7 +18,7 @@ mod media;
 mod news;
 mod prack;
 mod preferred;
-mod random;
+pub mod random;
 mod refused;
 mod silence;
 mod timers;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::restraint::Restraint;
 use crate::trunk::TrunkId;
 
 /// What the loop remembers about those it sent to.
@@ -14,6 +15,8 @@ use crate::trunk::TrunkId;
 pub struct Memory {
     bad: HashMap<SocketAddr, Mark>,
     service_routes: HashMap<TrunkId, Vec<Bytes>>,
+    /// What overloaded peers ask for.
+    pub restraint: Restraint,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -18,6 +18,7 @@ pub mod keeper;
 pub mod memory;
 pub mod order;
 pub mod resolver;
+pub mod restraint;
 pub mod search;
 #[cfg(test)]
 pub(crate) mod zone;

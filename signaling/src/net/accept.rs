@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::connection::{Connection, Queue, serve};
 use super::counters::Counters;
+use super::table::Refusal;
 use super::{Core, Listener};
 use crate::trunk::Origin;
 
@@ -37,15 +38,23 @@ pub(super) async fn accept(core: Arc<Core>, listener: Listener, socket: TcpListe
 fn admit(core: &Arc<Core>, listener: Listener, socket: TcpStream, remote: SocketAddr) {
     let known = core.plan.table().knows(remote.ip());
     let mut table = core.table();
-    if let Err(cause) = table.admit(remote.ip(), known, &core.limits) {
+    let mut admitted = table.admit(remote.ip(), known, &core.limits);
+    if admitted == Err(Refusal::Full) && table.evict() {
+        Counters::count(&core.counters.connections_evicted);
+        admitted = table.admit(remote.ip(), known, &core.limits);
+    }
+    if let Err(cause) = admitted {
         drop(table);
         Counters::count(&core.counters.connections_refused);
-        tracing::debug!(%remote, cause, "connection refused");
+        tracing::debug!(%remote, cause = cause.text(), "connection refused");
         return;
     }
     let number = core.next_connection();
     let (connection, queue) = Connection::accepted(number, listener, remote);
-    table.insert(Arc::clone(&connection));
+    match known {
+        true => table.insert(Arc::clone(&connection)),
+        false => table.insert_stranger(Arc::clone(&connection)),
+    }
     drop(table);
     // SIP messages are small and each waits for an answer.
     let _slower = socket.set_nodelay(true);
@@ -69,8 +78,12 @@ async fn greet(
     if listener.transport != Transport::Tls {
         return serve(core, connection, queue, socket, origin).await;
     }
-    let handshake = core.tls.accept(socket);
-    let problem = match timeout(core.limits.tls_handshake, handshake).await {
+    let handshake = timeout(core.limits.tls_handshake, core.tls.accept(socket));
+    let shaken = tokio::select! {
+        shaken = handshake => shaken,
+        () = connection.aborted() => return connection.bury(&core, false).await,
+    };
+    let problem = match shaken {
         Ok(Ok((socket, peer))) => {
             origin.peer = peer.map(Arc::new);
             return serve(core, connection, queue, socket, origin).await;

@@ -29,6 +29,9 @@ pub(super) struct Connection {
     queue: mpsc::UnboundedSender<Write>,
     queued: AtomicUsize,
     closing: AtomicBool,
+    /// A message came that belongs to a trunk.
+    proven: AtomicBool,
+    evicted: AtomicBool,
     abort: Notify,
     /// Hops that messages were queued for, to tell them of a failure.
     hops: Mutex<Vec<Hop>>,
@@ -53,6 +56,8 @@ enum End {
     FirstMessageMissed,
     Idle,
     PongMissed,
+    /// Another connection took its place.
+    Evicted,
     WriteStuck,
     Malformed,
     Broken(std::io::Error),
@@ -84,6 +89,8 @@ impl Connection {
             queue,
             queued: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
+            proven: AtomicBool::new(false),
+            evicted: AtomicBool::new(false),
             abort: Notify::new(),
             hops: Mutex::new(Vec::new()),
             pongs: AtomicUsize::new(0),
@@ -117,6 +124,23 @@ impl Connection {
 
     pub(super) fn accepted_by(&self) -> Option<Listener> {
         self.accepted_by
+    }
+
+    /// Whether it may not be evicted.
+    pub(super) fn is_proven(&self) -> bool {
+        self.proven.load(Ordering::Relaxed)
+    }
+
+    /// Ends it at once, in the middle of its handshake too.
+    pub(super) fn evict(&self) {
+        self.evicted.store(true, Ordering::Relaxed);
+        self.closing.store(true, Ordering::Relaxed);
+        self.abort.notify_one();
+    }
+
+    /// Waits until it is to end at once.
+    pub(super) async fn aborted(&self) {
+        self.abort.notified().await;
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -194,12 +218,15 @@ pub(super) async fn serve<S>(
         end = read(&core, &connection, read_half, &origin) => end,
         end = write(&core, &connection, write_half, queue) => end,
         () = keepalive::pings(&core, &connection, &origin) => End::PongMissed,
-        () = connection.abort.notified() => End::WriteStuck,
+        () = connection.aborted() => match connection.evicted.load(Ordering::Relaxed) {
+            true => End::Evicted,
+            false => End::WriteStuck,
+        },
     };
     let counters = &core.counters;
     let (peer, transport) = (connection.remote(), connection.transport().as_str());
     match end {
-        End::Closed | End::Malformed => {}
+        End::Closed | End::Malformed | End::Evicted => {}
         End::FirstMessageMissed => {
             Counters::count(&counters.first_message_missed);
             tracing::debug!(%peer, transport, "closed: no message in time");
@@ -209,6 +236,7 @@ pub(super) async fn serve<S>(
             tracing::debug!(%peer, transport, "closed: idle");
         }
         End::PongMissed => {
+            Counters::count(&counters.pongs_missed);
             tracing::warn!(%peer, transport, "connection closed: the peer answers no ping any more");
         }
         End::WriteStuck => {
@@ -270,6 +298,9 @@ async fn take(core: &Core, connection: &Arc<Connection>, origin: &Origin, frame:
     match frame {
         Frame::Message(message) => {
             let hop = inbound_hop(core, connection, origin);
+            if hop.tag != 0 {
+                connection.proven.store(true, Ordering::Relaxed);
+            }
             Counters::count(&core.counters.messages_in);
             let inbound = Inbound::Message { hop, origin: origin.clone(), message };
             core.inbox.deliver(inbound).await;

@@ -59,7 +59,8 @@ impl Drop for Place {
 pub struct Gateway {
     pub net: Net,
     pub inbox: Receiver<Inbound>,
-    _place: Option<Place>,
+    /// Where its files are.
+    pub place: Option<Place>,
 }
 
 impl Gateway {
@@ -82,7 +83,19 @@ impl Gateway {
         let (sender, inbox) = bounded(room);
         let net = start_with(&config, LivePlan::new(config.plan()), sender, limits)
             .unwrap_or_else(|error| panic!("{error}"));
-        Self { net, inbox, _place: place }
+        Self { net, inbox, place }
+    }
+
+    /// An edge with listeners for UDP and TCP and these trunks, changed before it starts.
+    pub fn edited(trunks: &str, limits: Limits, edit: impl Fn(&mut crate::trunk::Trunk)) -> Self {
+        let sip = "[sip]\nudp = [\"127.0.0.1:0\"]\ntcp = [\"127.0.0.1:0\"]\n";
+        let mut config = config::parse(&format!("{sip}{trunks}"), Path::new("."))
+            .unwrap_or_else(|errors| panic!("{errors}"));
+        config.trunks.iter_mut().map(Arc::make_mut).for_each(edit);
+        let (sender, inbox) = bounded(10_000);
+        let net = start_with(&config, LivePlan::new(config.plan()), sender, limits)
+            .unwrap_or_else(|error| panic!("{error}"));
+        Self { net, inbox, place: None }
     }
 
     pub fn address(&self, transport: Transport) -> SocketAddr {

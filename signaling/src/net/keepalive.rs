@@ -73,14 +73,12 @@ pub(super) async fn pings(core: &Core, connection: &Arc<Connection>, origin: &Or
                 connection.ponged().await;
             }
         };
-        if timeout(PONG_LIMIT, answered).await.is_err() && pongs > 0 {
+        if timeout(core.limits.pong, answered).await.is_err() && pongs > 0 {
             return;
         }
     }
 }
 
-/// RFC 5626 §4.4.1: how long a pong may take.
-const PONG_LIMIT: Duration = Duration::from_secs(10);
 /// New and changed trunks are seen within this time.
 const TICK: Duration = Duration::from_secs(1);
 const TICK_MIN: Duration = Duration::from_millis(10);

@@ -20,6 +20,10 @@ pub struct Limits {
     /// Without a complete message or ping from the peer. Bytes alone do not count, so that a peer
     /// cannot hold a connection by dripping.
     pub idle: Duration,
+    /// How long a pong may take (RFC 5626 §4.4.1).
+    pub pong: Duration,
+    /// How often files of certificates are looked at for newer ones.
+    pub certificates: Duration,
     /// Bytes waiting on one connection.
     pub write_queue_bytes: usize,
     /// How long one write may make no progress.
@@ -40,6 +44,8 @@ impl Default for Limits {
             tls_handshake: Duration::from_secs(5),
             connect: Duration::from_secs(5),
             idle: Duration::from_secs(900),
+            pong: Duration::from_secs(10),
+            certificates: Duration::from_secs(30),
             write_queue_bytes: 1 << 20,
             write: Duration::from_secs(10),
             first_lookup: Duration::from_secs(2),

@@ -41,6 +41,7 @@ use crate::locate::resolver::{Reach, Resolver};
 use crate::locate::{Dns, Families};
 use crate::plan::LivePlan;
 use crate::probe::{Kit, MediaPlace, Patience, Probes};
+use crate::shard::Edge;
 use crate::trunk::attribution::TOKEN_PARAMETER;
 use crate::trunk::health::Fault;
 use crate::trunk::{Host, Origin, TrunkId, nat};
@@ -49,7 +50,9 @@ pub use counters::Counts;
 pub use error::{NetError, explain};
 pub use limits::Limits;
 pub use listen::Listener;
-pub use tls::{EXPIRY_WARNING_DAYS, Files as TlsFiles, Inspection, Shown, TlsFault, inspect};
+pub use tls::{
+    EXPIRY_WARNING_DAYS, Expiry, Files as TlsFiles, Inspection, Shown, TlsFault, inspect,
+};
 
 use connection::Connection;
 use counters::Counters;
@@ -242,6 +245,7 @@ async fn edge(
         tokio::spawn(accept::accept(Arc::clone(&core), listener, socket));
     }
     tokio::spawn(keepalive::datagrams(Arc::clone(&core)));
+    tokio::spawn(tls::renew::follow_files(Arc::clone(&core)));
     tokio::spawn(resolver.run());
     while let Some(command) = commands.recv().await {
         match command {
@@ -328,6 +332,24 @@ impl Names {
     }
 }
 
+impl Edge for Net {
+    fn send(&self, hop: Hop, bytes: Bytes) {
+        Net::send(self, hop, bytes);
+    }
+
+    fn close(&self, connection: u64) {
+        Net::close(self, connection);
+    }
+
+    fn contact(&self, hop: &Hop) -> String {
+        self.names().contact(hop)
+    }
+
+    fn plain_contact(&self, hop: &Hop) -> String {
+        self.names().plain_contact(hop)
+    }
+}
+
 impl Net {
     /// Sends one message. Never blocks. UDP leaves at once from the listener that
     /// `hop.connection` names, else from the one that reaches `hop.remote`. TCP and TLS are queued
@@ -386,6 +408,11 @@ impl Net {
         fitting.map(|listener| listener.local).collect()
     }
 
+    /// When our certificates end.
+    pub fn expiries(&self) -> Vec<Expiry> {
+        self.0.core.tls.expiries()
+    }
+
     /// What happened so far.
     pub fn counts(&self) -> Counts {
         let core = &self.0.core;
@@ -410,7 +437,7 @@ impl Net {
             // stranger that has hung up.
             Found::Nothing if hop.tag == 0 => Err("the connection is gone"),
             Found::Nothing => {
-                table.admit(hop.remote.ip(), true, &core.limits)?;
+                table.admit(hop.remote.ip(), true, &core.limits).map_err(table::Refusal::text)?;
                 let number = core.next_connection();
                 let (connection, queue) = Connection::dialled(number, hop);
                 table.insert(Arc::clone(&connection));

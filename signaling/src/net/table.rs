@@ -1,6 +1,6 @@
 //! All live connections, found by number or by where they lead.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -16,6 +16,27 @@ pub(super) struct Table {
     /// Connections that we opened, by place and trunk.
     opened: HashMap<(Transport, SocketAddr, u32), u64>,
     per_source: HashMap<IpAddr, usize>,
+    /// Accepted from addresses that no trunk claims, in order; those that proved themselves or are
+    /// gone are met and left out when a place is needed.
+    strangers: VecDeque<u64>,
+}
+
+/// Why there is no room for a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Refusal {
+    /// All of them together.
+    Full,
+    /// Those with its address.
+    FullForSource,
+}
+
+impl Refusal {
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::Full => "the limit of connections is reached",
+            Self::FullForSource => "the limit of connections with this address is reached",
+        }
+    }
 }
 
 /// What there is for a hop.
@@ -61,16 +82,39 @@ impl Table {
         source: IpAddr,
         known: bool,
         limits: &Limits,
-    ) -> Result<(), &'static str> {
+    ) -> Result<(), Refusal> {
         let kept = if known { 0 } else { limits.connections_for_trunks };
         if self.by_number.len() >= limits.connections.saturating_sub(kept) {
-            return Err("the limit of connections is reached");
+            return Err(Refusal::Full);
         }
         let with_source = self.per_source.get(&source).copied().unwrap_or(0);
         match with_source >= limits.connections_per_source {
-            true => Err("the limit of connections with this address is reached"),
+            true => Err(Refusal::FullForSource),
             false => Ok(()),
         }
+    }
+
+    /// Takes the place of the stranger that has been here longest without a message that belongs to a
+    /// trunk; `false` when there is none.
+    pub(super) fn evict(&mut self) -> bool {
+        while let Some(number) = self.strangers.pop_front() {
+            if let Some(oldest) = self.get(number).filter(|oldest| !oldest.is_proven()) {
+                oldest.evict();
+                self.remove(&oldest);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The same for one that no trunk claims yet.
+    pub(super) fn insert_stranger(&mut self, connection: Arc<Connection>) {
+        if self.strangers.len() >= STRANGERS_MAX {
+            let live = &self.by_number;
+            self.strangers.retain(|number| live.get(number).is_some_and(|one| !one.is_proven()));
+        }
+        self.strangers.push_back(connection.number());
+        self.insert(connection);
     }
 
     pub(super) fn insert(&mut self, connection: Arc<Connection>) {
@@ -105,3 +149,7 @@ impl Table {
         }
     }
 }
+
+/// Numbers of strangers that are noted before those that are gone are swept out: more than there are
+/// connections.
+const STRANGERS_MAX: usize = 16_384;

@@ -237,22 +237,31 @@ fn a_datagram_that_cannot_leave_is_told() {
     assert_eq!(gateway.net.counts().sends_failed, 2);
 }
 
+/// So many connections that each sent a message.
+fn hold(gateway: &Gateway, count: usize) -> Vec<TcpStream> {
+    let held = (0..count).map(|n| {
+        let mut socket = connect(gateway);
+        socket.write_all(&options(&n.to_string())).unwrap();
+        gateway.message();
+        socket
+    });
+    held.collect()
+}
+
 #[test]
 fn the_number_of_connections_is_limited_in_all_and_per_source() {
-    for (limits, room) in [
-        (Limits { connections: 2, connections_for_trunks: 0, ..Limits::default() }, 2),
-        // Whom no trunk claims leaves room for whom one does.
-        (Limits { connections: 5, connections_for_trunks: 3, ..Limits::default() }, 2),
-        (Limits { connections_per_source: 3, ..Limits::default() }, 3),
+    let tcp = PEER.replace("host", "transport = \"TCP\"\nhost");
+    for (trunks, limits, room) in [
+        // Nobody makes room for anybody who has proven to be a trunk's.
+        (
+            tcp.as_str(),
+            Limits { connections: 2, connections_for_trunks: 0, ..Limits::default() },
+            2,
+        ),
+        ("", Limits { connections_per_source: 3, ..Limits::default() }, 3),
     ] {
-        let gateway = Gateway::start("", limits);
-        let mut held = Vec::new();
-        for n in 0..room {
-            let mut socket = connect(&gateway);
-            socket.write_all(&options(&n.to_string())).unwrap();
-            gateway.message();
-            held.push(socket);
-        }
+        let gateway = Gateway::start(trunks, limits);
+        let mut held = hold(&gateway, room);
         assert!(ended(&mut connect(&gateway)));
         assert_eq!(gateway.net.counts().connections_refused, 1);
         // Dialling is under the same limit.
@@ -270,6 +279,28 @@ fn the_number_of_connections_is_limited_in_all_and_per_source() {
         let mut socket = connect(&gateway);
         socket.write_all(&options("again")).unwrap();
         gateway.message();
+        assert_eq!(gateway.net.counts().connections_evicted, 0);
+    }
+}
+
+#[test]
+fn strangers_make_room_the_oldest_first() {
+    for limits in [
+        Limits { connections: 2, connections_for_trunks: 0, ..Limits::default() },
+        // Whom no trunk claims leaves room for whom one does.
+        Limits { connections: 5, connections_for_trunks: 3, ..Limits::default() },
+    ] {
+        let gateway = Gateway::start("", limits);
+        let mut held = hold(&gateway, 2);
+        let mut newest = vec![connect(&gateway)];
+        assert!(ended(&mut held[0]), "the oldest");
+        gateway.closed();
+        newest[0].write_all(&options("still")).unwrap();
+        assert_eq!(call_id(&gateway.message().2), "still");
+        held[1].write_all(&options("here")).unwrap();
+        assert_eq!(call_id(&gateway.message().2), "here");
+        let counts = gateway.net.counts();
+        assert_eq!((counts.connections_evicted, counts.connections_refused), (1, 0));
     }
 }
 
@@ -488,4 +519,25 @@ fn strangers_get_an_eighth_of_the_queue_and_trunks_all_of_it() {
         }
         assert_eq!(gateway.net.counts().messages_in, taken as u64, "{trunks}");
     }
+}
+
+/// RFC 5626 §4.4.1: who answered a ping once and stops is dead; who never did is merely old.
+#[test]
+fn a_peer_that_stops_answering_pings_is_dead() {
+    let limits = Limits { pong: Duration::from_millis(200), ..Limits::default() };
+    let often = |trunk: &mut crate::trunk::Trunk| trunk.keepalive = Some(Duration::from_millis(20));
+    let trunks = PEER.replace("host", "transport = \"TCP\"\nhost");
+    let gateway = Gateway::edited(&trunks, limits, often);
+    let (mut old, mut dying) = (connect(&gateway), connect(&gateway));
+    let mut ping = [0; 4];
+    dying.read_exact(&mut ping).unwrap();
+    assert_eq!(&ping, b"\r\n\r\n");
+    dying.write_all(b"\r\n").unwrap();
+    // Pings come as long as they are answered, and then no more: the connection ends.
+    let hop = gateway.closed();
+    assert_eq!(hop.remote, dying.local_addr().unwrap());
+    assert_eq!(gateway.net.counts().pongs_missed, 1);
+    // The other one has been asked all the while.
+    old.write_all(&options("still-here")).unwrap();
+    assert_eq!(call_id(&gateway.message().2), "still-here");
 }

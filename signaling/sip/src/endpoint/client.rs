@@ -11,17 +11,20 @@ use super::schedule::{Alarm, Armed, Owner};
 use super::{Cause, ClientId, DialogId, Endpoint, Event, Hop, build};
 use crate::dialog::Dialog;
 use crate::transaction::{
-    Action, Actions, Class, ClientInvite, ClientNonInvite, Timer, client_invite, client_non_invite,
+    Action, Actions, Class, ClientInvite, ClientNonInvite, Timer, Timers, client_invite,
+    client_non_invite,
 };
 use crate::wire::{Headers, Method, Request, Response, StatusCode};
 
 pub(super) struct Client {
-    machine: Machine,
+    pub(super) machine: Machine,
     /// As it was sent; its body is dropped after a 2xx, which nothing but the ACK follows.
     pub(super) request: Request,
-    bytes: Bytes,
-    branch: Bytes,
+    pub(super) bytes: Bytes,
+    pub(super) branch: Bytes,
     pub(super) hop: Hop,
+    /// The way by UDP of a request that is too large for it.
+    pub(super) narrow: Option<Hop>,
     /// The dialog inside of which the request was sent.
     pub(super) dialog: Option<DialogId>,
     /// A CANCEL or PRACK: ours, no event tells of it.
@@ -39,7 +42,7 @@ pub(super) struct Client {
     over: bool,
     /// Holds a place for its first dialog.
     reserved: bool,
-    armed: Armed,
+    pub(super) armed: Armed,
 }
 
 /// How far a CANCEL is.
@@ -60,7 +63,7 @@ pub(super) struct Fork {
     pub(super) ack: Option<(Hop, Bytes)>,
 }
 
-enum Machine {
+pub(super) enum Machine {
     Invite(ClientInvite),
     NonInvite(ClientNonInvite),
 }
@@ -97,12 +100,32 @@ impl Client {
         matches!(&self.machine, Machine::Invite(m) if m.state() == client_invite::State::Proceeding)
     }
 
+    /// Nothing came back yet.
+    pub(super) fn is_unheard(&self) -> bool {
+        match &self.machine {
+            Machine::Invite(m) => m.state() == client_invite::State::Calling,
+            Machine::NonInvite(m) => m.state() == client_non_invite::State::Trying,
+        }
+    }
+
     fn key(&self) -> (Bytes, bool) {
         (self.branch.clone(), self.request.method == Method::Cancel)
     }
 }
 
 impl Machine {
+    pub(super) fn start(
+        method: &Method,
+        timers: Timers,
+        reliable: bool,
+        actions: &mut Actions,
+    ) -> Self {
+        match method {
+            Method::Invite => Machine::Invite(ClientInvite::start(timers, reliable, actions)),
+            _ => Machine::NonInvite(ClientNonInvite::start(timers, reliable, actions)),
+        }
+    }
+
     fn on(&mut self, step: Step, out: &mut Actions) {
         match (self, step) {
             (Machine::Invite(m), Step::Response(c)) => m.on(client_invite::Event::Response(c), out),
@@ -126,21 +149,20 @@ impl Machine {
 impl Endpoint {
     /// Starts the transaction of a request.
     pub(super) fn launch(&mut self, now: Instant, launch: Launch) -> ClientId {
-        let Launch { request, branch, hop, dialog } = launch;
+        let Launch { mut request, branch, mut hop, dialog } = launch;
+        let (bytes, narrow) = self.widened(now, &mut request, &branch, &mut hop);
         let id = ClientId(self.next_id());
         let (timers, reliable) = (self.config.timers, hop.transport.is_reliable());
         let mut actions = std::mem::take(&mut self.actions);
-        let machine = match request.method {
-            Method::Invite => Machine::Invite(ClientInvite::start(timers, reliable, &mut actions)),
-            _ => Machine::NonInvite(ClientNonInvite::start(timers, reliable, &mut actions)),
-        };
+        let machine = Machine::start(&request.method, timers, reliable, &mut actions);
         let reserved = dialog.is_none() && request.method == Method::Invite;
         if reserved {
             self.dialogs.reserve();
         }
         let client = Client {
             machine,
-            bytes: request.to_bytes(),
+            bytes,
+            narrow,
             internal: matches!(request.method, Method::Cancel | Method::Prack),
             request,
             branch,
@@ -209,7 +231,7 @@ impl Endpoint {
         self.actions = actions;
     }
 
-    fn run_client(
+    pub(super) fn run_client(
         &mut self,
         now: Instant,
         id: ClientId,
@@ -390,7 +412,7 @@ impl Endpoint {
     fn open_fork(&mut self, id: ClientId, tag: Bytes, heard: &Heard) -> Option<DialogId> {
         let client = self.clients.get_mut(&id)?;
         let dialog = Dialog::uac(&client.request, &heard.response).ok()?;
-        let hop = client.hop.heard(heard.hop);
+        let hop = client.narrow.unwrap_or(client.hop).heard(heard.hop);
         client.forks.retain(|fork| fork.accepted || self.dialogs.get(fork.dialog).is_some());
         if std::mem::take(&mut client.reserved) {
             self.dialogs.release();

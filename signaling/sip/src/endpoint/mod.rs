@@ -38,6 +38,7 @@ mod server;
 mod tests;
 mod uac;
 mod uas;
+mod widen;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -51,6 +52,7 @@ pub use config::{Config, Counts, PerHop, Stays};
 pub use event::{Cause, ClientId, DialogId, Event, Input, Output, ServerId};
 pub use hop::{Hop, Transport};
 pub use misuse::Misuse;
+pub use widen::UDP_REQUEST_BYTES_MAX;
 
 use client::{Client, Step};
 use dialogs::Dialogs;
@@ -59,6 +61,7 @@ use lanes::Lanes;
 use mint::Mint;
 use schedule::{Alarm, Owner, Schedule};
 use server::Server;
+use widen::Widen;
 
 /// A SIP user agent core without I/O.
 pub struct Endpoint {
@@ -78,6 +81,9 @@ pub struct Endpoint {
     queue: VecDeque<Output>,
     /// Reused by each step.
     actions: Actions,
+    widen: Widen,
+    /// New calls are refused.
+    sheds: bool,
 }
 
 impl Endpoint {
@@ -99,6 +105,8 @@ impl Endpoint {
             lanes: Lanes::default(),
             queue: VecDeque::new(),
             actions: Actions::new(),
+            widen: Widen::default(),
+            sheds: false,
             config,
         }
     }
@@ -119,6 +127,12 @@ impl Endpoint {
                 }
             }
         }
+    }
+
+    /// Whether new calls are refused with 503 from now on, before anything is kept of them. What runs,
+    /// repetitions included, goes on.
+    pub fn shed_calls(&mut self, sheds: bool) {
+        self.sheds = sheds;
     }
 
     /// The next thing to do. Call until it says `Timeout` or `Idle`.
@@ -167,13 +181,17 @@ impl Endpoint {
     fn on_failed(&mut self, now: Instant, hop: Hop) {
         for owner in self.lanes.concerned(hop) {
             match owner {
+                Owner::Client(id) if self.narrowed(now, ClientId(id)) => {}
                 Owner::Client(id) => {
                     self.step_client(now, ClientId(id), Step::TransportFailed, &mut None);
                 }
-                Owner::Server(id) => {
+                // A datagram that could not leave is like one that got lost: were its transaction
+                // ended (RFC 3261 §17.2.1), the next repetition would be a new request, and a new
+                // call.
+                Owner::Server(id) if hop.transport.is_reliable() => {
                     self.step_server(now, ServerId(id), server::Step::TransportFailed, None);
                 }
-                Owner::Dialog(_) => {}
+                Owner::Server(_) | Owner::Dialog(_) => {}
             }
         }
     }

@@ -159,7 +159,8 @@ impl Endpoint {
             return self.refuse(hop, &request, StatusCode::LOOP_DETECTED, None);
         }
         let invite = request.method == Method::Invite;
-        if !self.has_room(false) || (invite && self.dialogs.is_full()) {
+        let sheds = invite && (self.sheds || self.dialogs.is_full());
+        if sheds || !self.has_room(false) {
             return self.refuse(hop, &request, StatusCode::SERVICE_UNAVAILABLE, retry_after());
         }
         if invite {

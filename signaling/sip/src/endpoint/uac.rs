@@ -242,12 +242,7 @@ impl Endpoint {
 
     pub(super) fn new_via(&mut self, hop: &Hop) -> (Bytes, String) {
         let branch = self.mint.branch();
-        let transport = hop.transport.as_str();
-        let sent_by = (self.config.via)(hop);
-        let text = String::from_utf8_lossy(&branch);
-        // `rport` lets the response come back through a NAT (RFC 3581 §3).
-        let rport = if hop.transport.is_reliable() { "" } else { ";rport" };
-        let via = format!("SIP/2.0/{transport} {sent_by};branch={text}{rport}");
+        let via = self.via_text(hop, &branch);
         (branch, via)
     }
 

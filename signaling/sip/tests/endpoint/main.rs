@@ -20,3 +20,4 @@ mod transport;
 mod trunks;
 mod uac;
 mod uas;
+mod widen;

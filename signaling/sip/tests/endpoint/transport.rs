@@ -1,5 +1,7 @@
 //! Failed sends and dead connections.
 
+use std::time::Duration;
+
 use sip::endpoint::{Cause, Event, Hop, Transport};
 use sip::wire::Method;
 
@@ -90,19 +92,36 @@ fn a_failed_invite_closes_its_dialogs_and_tells_once() {
 #[test]
 fn servers_follow_figures_7_and_8() {
     let mut solo = Solo::new();
-    solo.receive(udp(), &incoming("INVITE", "c", 1, "", CONTACT));
+    solo.receive(tcp(), &incoming("INVITE", "c", 1, "", CONTACT));
     let Event::Request { transaction: invite, .. } = solo.one_event() else { panic!() };
-    solo.receive(udp(), &incoming("OPTIONS", "d", 1, "", ""));
+    solo.receive(tcp(), &incoming("OPTIONS", "d", 1, "", ""));
     let Event::Request { transaction: options, .. } = solo.one_event() else { panic!() };
-    solo.failed(udp());
+    solo.failed(tcp());
     assert_eq!(solo.endpoint.counts().transactions, 2, "unanswered: nothing was sent yet");
     solo.respond(options, 200);
-    solo.failed(udp());
+    solo.failed(tcp());
     assert_eq!(solo.endpoint.counts().transactions, 1);
     solo.respond(invite, 486);
-    solo.failed(udp());
+    solo.failed(tcp());
     assert_eq!(solo.endpoint.counts().transactions, 0);
     assert!(solo.events().is_empty());
+}
+
+/// Were the transaction ended, the repetition of its request would be a new one, and a second call.
+#[test]
+fn a_datagram_that_could_not_leave_is_one_that_got_lost() {
+    let mut solo = Solo::new();
+    let invite = incoming("INVITE", "c", 1, "", CONTACT);
+    solo.receive(udp(), &invite);
+    let Event::Request { transaction, .. } = solo.one_event() else { panic!() };
+    solo.respond(transaction, 486);
+    assert_eq!(solo.said(), ["486 INVITE"]);
+    solo.failed(udp());
+    solo.receive(udp(), &invite);
+    assert_eq!(solo.said(), ["486 INVITE"]);
+    assert!(solo.events().is_empty(), "nobody is asked again");
+    solo.pass(Duration::from_secs(40));
+    solo.assert_empty();
 }
 
 #[test]

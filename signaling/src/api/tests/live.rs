@@ -161,7 +161,8 @@ fn metrics_tell_of_each_trunk_what_the_report_says() {
         outbound: Some(outbound),
     };
     let workers = vec![workers::Row::new(worker())];
-    let scraped = Scraped { trunks: vec![Row::new(report)], workers, calls: 3, refused: 1 };
+    let trunks = vec![Row::new(report)];
+    let scraped = Scraped { trunks, workers, calls: 3, refused: 1, gateway: None };
     let text = scraped.text().unwrap();
     let of = r#"trunk_id="7",trunk="a \"b\"""#;
     for line in [

@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use sip::endpoint::{
-    ClientId, Config, Counts, DialogId, Endpoint, Event, Hop, Input, Output, ServerId, Transport,
+    ClientId, Config, Counts, DialogId, Endpoint, Event, Hop, Input, Misuse, Output, ServerId,
+    Transport,
 };
 use sip::transaction::Timers;
 use sip::wire::{HeaderName, Message, Method, Request, Response, StatusCode, Uri};
@@ -200,11 +201,19 @@ impl Peer {
         }
         let invite = response.headers.cseq().unwrap().method == Method::Invite;
         if let Some(dialog) = dialog.filter(|_| invite && response.status.is_success()) {
-            self.dialog = Some(dialog);
-            self.live.insert(dialog);
-            if !self.mute {
-                let body = self.ack_body.clone().map(|body| (SDP, Bytes::from(body)));
-                self.endpoint.ack(now, dialog, body).expect("a new 2xx wants an ACK");
+            let body = self.ack_body.clone().map(|body| (SDP, Bytes::from(body)));
+            let acknowledged = match self.mute {
+                true => Ok(()),
+                false => self.endpoint.ack(now, dialog, body),
+            };
+            match acknowledged {
+                Ok(()) => {
+                    self.dialog = Some(dialog);
+                    self.live.insert(dialog);
+                }
+                // An answer inside of a dialog that ended meanwhile.
+                Err(Misuse::UnknownDialog) => {}
+                Err(misuse) => panic!("a new 2xx wants an ACK: {misuse}"),
             }
         }
         if invite && response.status.is_provisional() {

@@ -715,7 +715,7 @@ fn set_tag(message: &mut Message, tag: &'static str) {
     headers.set(HeaderName::To, to.with_tag(Bytes::from_static(tag.as_bytes())).to_string());
 }
 
-fn endpoint_config() -> Config {
+pub fn endpoint_config() -> Config {
     let port = |hop: &Hop| match hop.transport {
         Transport::Tls => "192.0.2.1:5061",
         _ => "192.0.2.1:5060",

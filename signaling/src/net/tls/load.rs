@@ -13,16 +13,19 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::time::ASN1Time;
 
 use super::super::NetError;
+use super::Expiry;
 
 /// Certificates of ours, each pair of files read once.
 pub(super) struct Identities<'p> {
     provider: &'p CryptoProvider,
     loaded: HashMap<(PathBuf, PathBuf), Arc<SingleCertAndKey>>,
+    /// When they end.
+    pub(super) expiries: Vec<Expiry>,
 }
 
 impl<'p> Identities<'p> {
     pub(super) fn new(provider: &'p CryptoProvider) -> Self {
-        Self { provider, loaded: HashMap::new() }
+        Self { provider, loaded: HashMap::new(), expiries: Vec::new() }
     }
 
     /// A certificate chain and its key: readable, valid today, belonging together.
@@ -37,7 +40,8 @@ impl<'p> Identities<'p> {
         }
         let chain = certificates(certificate)?;
         if let Some(leaf) = chain.first() {
-            check_dates(certificate, leaf)?;
+            let not_after = check_dates(certificate, leaf)?;
+            self.expiries.push(Expiry { file: certificate.to_owned(), not_after });
         }
         let private = PrivateKeyDer::from_pem_file(key).map_err(|cause| pem_error(key, &cause))?;
         let pair =
@@ -69,8 +73,9 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     }
 }
 
-/// Refuses an expired certificate of ours, warns about one that soon will be.
-fn check_dates(path: &Path, leaf: &CertificateDer<'_>) -> Result<(), NetError> {
+/// Refuses an expired certificate of ours, warns about one that soon will be. Returns its end, in
+/// seconds since 1970.
+fn check_dates(path: &Path, leaf: &CertificateDer<'_>) -> Result<i64, NetError> {
     let Ok((_, parsed)) = X509Certificate::from_der(leaf) else {
         let problem = String::from("the certificate cannot be read as X.509");
         return Err(failure(path, problem, "ask the authority for a new one"));
@@ -92,7 +97,7 @@ fn check_dates(path: &Path, leaf: &CertificateDer<'_>) -> Result<(), NetError> {
             "a certificate of ours expires soon; renew it"
         );
     }
-    Ok(())
+    Ok(validity.not_after.timestamp())
 }
 
 fn pem_error(path: &Path, cause: &pem::Error) -> NetError {

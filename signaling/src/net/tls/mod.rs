@@ -6,6 +6,7 @@
 mod inspect;
 mod load;
 mod names;
+pub(super) mod renew;
 mod trust;
 mod verify;
 
@@ -32,6 +33,7 @@ use crate::trunk::{Host, PeerIdentity, Trunk, TrunkId};
 pub use inspect::{Files, Inspection, Shown, TlsFault, inspect};
 pub use load::EXPIRY_WARNING_DAYS;
 use load::Identities;
+pub use renew::Expiry;
 use trust::Trust;
 use verify::{PeerOfTrunk, PeersOfTrunks};
 
@@ -49,6 +51,8 @@ struct Loaded {
     trust: Arc<Trust>,
     /// Trunks whose files cannot be used, and why.
     failed: HashMap<TrunkId, String>,
+    /// When our certificates end.
+    expiries: Vec<Expiry>,
 }
 
 /// How we connect to one next hop of a trunk.
@@ -165,7 +169,8 @@ impl Loaded {
                 Err(error) => failed(trunk.id, error)?,
             }
         }
-        Ok(Self { acceptor, trunks: found, trust, failed: HashMap::new() })
+        let expiries = identities.expiries;
+        Ok(Self { acceptor, trunks: found, trust, failed: HashMap::new(), expiries })
     }
 
     fn identity(&self, chain: Option<&[CertificateDer<'_>]>) -> Option<PeerIdentity> {

@@ -540,3 +540,37 @@ fn a_published_trunk_is_trusted_at_once_and_a_broken_one_fails_alone() {
     plan.publish(Plan { trunks: vec![old], ..Plan::default() });
     assert!(refused(client(address, Some(&newcomer))));
 }
+
+/// A renewed certificate counts from the next handshake on; half of a new pair changes nothing.
+#[test]
+fn renewed_certificates_are_taken_and_broken_ones_are_not() {
+    let limits = Limits { certificates: Duration::from_millis(10), ..Limits::default() };
+    let fields = "tls_peer_names = [\"pbx.example\"]\n";
+    let (authority, gateway) = Scene::new().gateway_within(5061, fields, limits);
+    let address = gateway.address(Transport::Tls);
+    let shown = || {
+        let mut peer = client(address, Some(&authority.issue(&["pbx.example"])));
+        peer.write_all(&options("in")).unwrap();
+        gateway.message();
+        let certificate = peer.conn.peer_certificates().unwrap()[0].to_vec();
+        drop(peer);
+        gateway.closed();
+        certificate
+    };
+    let before = shown();
+    let place = gateway.place.as_ref().unwrap();
+    let renewed = authority.issue(&["gateway.example"]);
+    let expiry = gateway.net.expiries();
+    assert_eq!(expiry.len(), 1, "one certificate of ours: {expiry:?}");
+    // The certificate is there before its key.
+    place.write("gw.pem", &renewed.pem);
+    assert_eq!(shown(), before, "a pair that does not belong together is not used");
+    place.write("gw.key", &renewed.key);
+    until(|| shown() == renewed.der);
+    // Nonsense changes nothing.
+    place.write("gw.pem", "nonsense");
+    for _ in 0..5 {
+        assert_eq!(shown(), renewed.der);
+    }
+    assert_ne!(before, renewed.der);
+}

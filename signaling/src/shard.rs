@@ -1,0 +1,348 @@
+//! One shard: its calls, their transactions and their flows. It does what is due at one moment and
+//! has no clock and no socket: time is an argument, the network an [`Edge`]. `driver.rs` runs it on
+//! the real ones, `sim/` on virtual ones.
+//!
+//! ```text
+//!   edge ──► attribution ──► endpoint ──► calls ──► media ──► data plane
+//!    ▲                          │           │
+//!    └────── transmit ◄─────────┘           └──► CDR
+//! ```
+//! A request passes attribution before anything is allocated for it.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use sip::endpoint::{Endpoint, Event, Hop, Input, Output};
+use sip::wire::{Message, Method};
+
+use crate::Entropy;
+use crate::admission::{Admission, Sources};
+use crate::call::{Calls, Desk, Index, Settings, headers};
+use crate::cdr::Writer;
+use crate::drain::Drains;
+use crate::feed::{Feed, News};
+use crate::gate::Gate;
+use crate::locate::Memory;
+use crate::media::Media;
+use crate::net::{Inbound, Net};
+use crate::plan::{LivePlan, View};
+use crate::trunk::health::Around;
+use crate::trunk::nat::force_rport;
+use crate::trunk::tally::Tallies;
+use crate::trunk::{Health, Origin, Registrations, TrunkId, registrations};
+
+/// A moment, by both clocks: the one that never jumps and the one that people read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moment {
+    pub now: Instant,
+    pub wall: Timestamp,
+}
+
+impl Moment {
+    /// This one.
+    pub fn read() -> Self {
+        Self { now: Instant::now(), wall: Timestamp::now() }
+    }
+}
+
+/// The way out to peers. Nothing of it blocks.
+pub trait Edge {
+    /// Sends one message; that it could not be sent comes back as [`Inbound::Failed`].
+    fn send(&self, hop: Hop, bytes: Bytes);
+    /// Closes a connection after what is queued on it.
+    fn close(&self, connection: u64);
+    /// Our Contact on that hop, with the token of a trunk that registers.
+    fn contact(&self, hop: &Hop) -> String;
+    /// The same without a token.
+    fn plain_contact(&self, hop: &Hop) -> String;
+}
+
+/// What calls work with.
+pub struct World {
+    pub endpoint: Endpoint,
+    pub media: Media,
+    pub settings: Settings,
+    pub cdrs: Writer,
+    pub entropy: Entropy,
+    pub index: Index,
+    pub memory: Memory,
+    pub admission: Admission,
+    pub health: Health,
+    pub tallies: Tallies,
+    pub feed: Feed,
+}
+
+/// One shard.
+pub struct Shard<E = Net> {
+    pub world: World,
+    pub calls: Calls,
+    pub net: E,
+    pub plan: LivePlan,
+    /// The plan that registrations follow.
+    pub generation: u64,
+    pub gate: Gate,
+    /// How fast each address asks for calls.
+    pub sources: Sources,
+    /// So much waits that new calls are refused: what runs comes first.
+    pub crowded: bool,
+    pub registrations: Registrations,
+    pub drains: Drains,
+    /// There is a data plane.
+    pub attached: bool,
+    /// When the endpoint wants to be woken.
+    pub due: Option<Instant>,
+}
+
+impl World {
+    pub fn desk<'a>(&'a mut self, at: Moment, view: &'a View) -> Desk<'a> {
+        Desk {
+            now: at.now,
+            wall: at.wall,
+            endpoint: &mut self.endpoint,
+            media: &mut self.media,
+            trunks: &view.table,
+            routes: &view.plan.routes,
+            groups: &view.plan.groups,
+            settings: &self.settings,
+            cdrs: &self.cdrs,
+            entropy: &mut *self.entropy,
+            index: &mut self.index,
+            memory: &mut self.memory,
+            admission: &mut self.admission,
+            health: &mut self.health,
+            tallies: &mut self.tallies,
+            feed: &self.feed,
+        }
+    }
+}
+
+impl World {
+    /// What registrations work with.
+    fn around<'a>(
+        &'a mut self,
+        now: Instant,
+        view: &'a View,
+        contact: &'a dyn Fn(&Hop) -> String,
+    ) -> registrations::Around<'a> {
+        registrations::Around {
+            now,
+            endpoint: &mut self.endpoint,
+            trunks: &view.table,
+            memory: &mut self.memory,
+            contact,
+            entropy: &mut *self.entropy,
+        }
+    }
+}
+
+impl<E: Edge> Shard<E> {
+    /// When [`Shard::tend`] is due if nothing else happens.
+    pub fn next(&mut self, now: Instant) -> Option<Instant> {
+        let deadlines = [
+            self.due,
+            self.world.index.deadlines.first().map(|(at, _)| *at),
+            self.world.media.due(now),
+            self.registrations.due(),
+            self.world.health.due(),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Everything that time or the data plane made due.
+    pub fn tend(&mut self, at: Moment) {
+        let now = at.now;
+        let view = self.plan.view();
+        if view.generation != self.generation {
+            self.follow(at, &view);
+        }
+        while let Some(notice) = self.world.media.poll() {
+            self.calls.notice(&mut self.world.desk(at, &view), notice);
+        }
+        self.calls.tend(&mut self.world.desk(at, &view));
+        self.world.media.tend(now);
+        let net = &self.net;
+        let contact = |hop: &Hop| net.plain_contact(hop);
+        self.registrations.tend(&mut self.world.around(now, &view, &contact));
+        self.look_after(at, &view);
+        self.world.endpoint.handle_input(now, Input::Timer);
+        self.drain(at, &view);
+    }
+
+    /// A new plan: what lives beside calls takes it over. Calls keep what they were set up with.
+    /// Only those of a trunk that is gone end: nothing of them could be told from a stranger's.
+    fn follow(&mut self, at: Moment, view: &View) {
+        self.generation = view.generation;
+        let is_known = |trunk: TrunkId| view.table.get(trunk).is_some();
+        self.world.admission.retain(is_known);
+        self.world.tallies.retain(is_known);
+        self.world.index.proofs.retain(is_known);
+        let mut desk = self.world.desk(at, view);
+        self.calls.stop_those(&mut desk, "the trunk was deleted", |trunk| !is_known(trunk));
+        let net = &self.net;
+        let contact = |hop: &Hop| net.plain_contact(hop);
+        self.registrations.follow(&mut self.world.around(at.now, view, &contact));
+        tracing::info!(trunks = view.plan.trunks.len(), generation = view.generation, "new plan");
+    }
+
+    /// Probes, statuses, trunks that are being emptied; what is new of them is told.
+    fn look_after(&mut self, at: Moment, view: &View) {
+        let net = &self.net;
+        let World { endpoint, entropy, health, admission, settings, feed, .. } = &mut self.world;
+        let around = Around {
+            now: at.now,
+            wall: at.wall,
+            trunks: &view.table,
+            registrations: &self.registrations,
+            admission,
+            contact: &|hop: &Hop| net.contact(hop),
+            host: &settings.host,
+        };
+        health.tend(&around, endpoint, &mut **entropy);
+        while let Some(news) = health.poll() {
+            feed.status(news);
+        }
+        while let Some(alert) = admission.alert() {
+            feed.nearly_full(&view.table, alert);
+        }
+        for trunk in self.drains.tend(at.now, |trunk| self.calls.on_trunk(trunk)) {
+            let mut desk = self.world.desk(at, view);
+            self.calls.stop_those(&mut desk, "the trunk is being emptied", |one| one == trunk);
+        }
+    }
+
+    /// Takes what the edge tells.
+    pub fn receive(&mut self, at: Moment, inbound: Inbound) {
+        let now = at.now;
+        let view = self.plan.view();
+        match inbound {
+            Inbound::Message { hop, origin, message } => {
+                self.message(at, &view, hop, &origin, message);
+            }
+            Inbound::Malformed { hop, origin, error, raw } => {
+                tracing::debug!(source = %origin.source, %error, "malformed message");
+                if let Some(refusal) = self.gate.refusal(&view.table, &origin, &raw, &error) {
+                    self.net.send(hop, refusal);
+                }
+            }
+            Inbound::Failed { hop } => {
+                self.world.endpoint.handle_input(now, Input::Failed { hop });
+            }
+            Inbound::Undialled { hop, fault } => self.world.health.fault(now, hop, fault),
+            Inbound::Closed { hop } => {
+                self.world.endpoint.handle_input(now, Input::Failed { hop });
+                self.registrations.flow_lost(now, hop, &mut *self.world.entropy);
+            }
+        }
+        self.drain(at, &view);
+    }
+
+    /// Responses need no gate of their own: the endpoint takes them only from where the request
+    /// went. They too carry the tag of the trunk that their source belongs to.
+    fn message(
+        &mut self,
+        at: Moment,
+        view: &View,
+        mut hop: Hop,
+        origin: &Origin,
+        mut message: Message,
+    ) {
+        if let Message::Request(request) = &mut message {
+            let dialog = self.world.endpoint.dialog_tag(request).and_then(TrunkId::from_tag);
+            match self.gate.pass(at.wall, &view.table, &self.net, (hop, origin), request, dialog) {
+                Ok(id) => {
+                    hop.tag = id.tag();
+                    if let Some(trunk) = view.table.get(id) {
+                        force_rport(trunk, hop, request);
+                    }
+                }
+                Err(caller) => {
+                    if let Some(caller) = caller {
+                        self.world.feed.tell(|| News::UnknownCaller(caller));
+                    }
+                    return;
+                }
+            }
+        }
+        if is_new_call(&message) {
+            let too_fast = self.sources.is_too_fast(at.now, origin.source.ip());
+            self.world.endpoint.shed_calls(self.crowded || too_fast);
+        }
+        self.world.endpoint.handle_input(at.now, Input::Message { hop, message });
+    }
+
+    fn drain(&mut self, at: Moment, view: &View) {
+        self.due = loop {
+            match self.world.endpoint.poll_output() {
+                Output::Transmit { hop, bytes } => self.net.send(hop, bytes),
+                Output::Event(event) => self.event(at, view, event),
+                Output::Timeout(at) => break Some(at),
+                Output::Idle => break None,
+            }
+        };
+    }
+
+    fn event(&mut self, at: Moment, view: &View, event: Event) {
+        if let Event::Response { hop, response, .. } = &event
+            && let Ok(via) = response.headers.via()
+        {
+            self.world.memory.restraint.heard(hop.remote, at.now, &via);
+        }
+        let net = &self.net;
+        let contact = |hop: &Hop| net.plain_contact(hop);
+        let mut around = self.world.around(at.now, view, &contact);
+        let Some(event) = self.registrations.take(&mut around, event) else { return };
+        let Some(event) = self.world.health.take(at.now, &view.table, event) else { return };
+        let mut desk = self.world.desk(at, view);
+        match event {
+            Event::Request { transaction, hop, request } if request.method == Method::Invite => {
+                let Some(trunk) = TrunkId::from_tag(hop.tag) else {
+                    return desk.endpoint.drop_server(transaction);
+                };
+                self.calls.invite(&mut desk, trunk, hop, transaction, request);
+            }
+            Event::Request { transaction, hop, request } => {
+                headers::answer_outside(&mut desk, transaction, hop, &request);
+            }
+            event => self.calls.sip(&mut desk, event),
+        }
+    }
+
+    /// Every call ends.
+    pub fn stop_calls(&mut self, at: Moment, reason: &'static str) {
+        let view = self.plan.view();
+        self.calls.stop_all(&mut self.world.desk(at, &view), reason);
+        self.drain(at, &view);
+    }
+
+    /// Trunks that register are told to forget us.
+    pub fn unregister(&mut self, at: Moment) {
+        let view = self.plan.view();
+        let net = &self.net;
+        let contact = |hop: &Hop| net.plain_contact(hop);
+        self.registrations.stop(&mut self.world.around(at.now, &view, &contact));
+    }
+
+    /// Writes the CDRs of calls that are left to themselves.
+    pub fn close_records(&mut self, at: Moment, reason: &str) {
+        let view = self.plan.view();
+        self.calls.close_records(&mut self.world.desk(at, &view), reason);
+    }
+
+    /// The data plane died: every call ends, none of its flows is asked about.
+    pub fn lose_media(&mut self, at: Moment) {
+        tracing::error!(calls = self.calls.len(), "the data plane is gone; its calls end");
+        self.attached = false;
+        self.world.media.abandon_orders();
+        self.world.media = Media::detached();
+        self.calls.forget_flows();
+        self.stop_calls(at, "the data plane is gone");
+    }
+}
+
+/// An INVITE outside of dialogs, repetitions included.
+fn is_new_call(message: &Message) -> bool {
+    let Message::Request(request) = message else { return false };
+    let is_outside = || request.headers.to().is_ok_and(|to| to.tag().is_none());
+    request.method == Method::Invite && is_outside()
+}

@@ -1,0 +1,110 @@
+//! A run to its end, and what must hold then.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use sip::endpoint::Counts;
+
+use super::Tally;
+use super::world::World;
+
+/// Seconds after which the last deed was done; until when everything must have drained.
+const DONE: u64 = 185;
+const DRAINED: u64 = 400;
+
+impl World {
+    /// Runs to the end.
+    pub fn play(mut self) -> Result<Tally, String> {
+        self.run_until(DONE);
+        let mut second = DONE;
+        // Probes of trunks go on; between two of them nothing is left.
+        while let Err(left) = self.drained() {
+            second += 5;
+            if second > DRAINED {
+                self.problems.push(left);
+                break;
+            }
+            self.run_until(second);
+        }
+        self.check_callers();
+        self.check_records();
+        self.tally.attempts = self.attempts.len() as u64;
+        self.tally.digest = self.digest();
+        match self.problems.is_empty() {
+            true => Ok(self.tally),
+            false => Err(format!("{:?}: {}", self.began_with, self.problems.join("; "))),
+        }
+    }
+
+    fn drained(&mut self) -> Result<(), String> {
+        let shard = &mut self.shard;
+        let index = &shard.world.index;
+        let is_indexed = !index.clients.is_empty()
+            || !index.servers.is_empty()
+            || !index.dialogs.is_empty()
+            || !index.deadlines.is_empty()
+            || !index.stopping.is_empty();
+        let states: Vec<_> =
+            shard.calls.list(&shard.world.media).iter().map(|call| call.state).collect();
+        let (media, table) = (&shard.world.media, shard.plan.table());
+        let places: u32 =
+            table.iter().map(|trunk| shard.world.admission.used(trunk.id).all()).sum();
+        let flows = self.plane.as_ref().map_or(0, |plane| plane.open_flows());
+        let mut left = Vec::new();
+        let mut note = |what: &str, is_left: bool| {
+            if is_left {
+                left.push(String::from(what));
+            }
+        };
+        note(&format!("calls are left: {states:?}"), !states.is_empty());
+        note("the index is not empty", is_indexed);
+        note(&format!("{places} places are held"), places > 0);
+        note(&format!("{flows} flows are open"), flows > 0);
+        note("slots are held", media.free_slots() != media.slots());
+        let counts = shard.world.endpoint.counts();
+        note(&format!("the gateway has {counts:?}"), counts != Counts::default());
+        for (who, peer) in self.peers.iter_mut().enumerate() {
+            let counts = peer.counts();
+            note(&format!("peer {who} has {counts:?}"), counts != Counts::default());
+            note(&format!("peer {who} still talks"), !peer.live.is_empty());
+        }
+        if left.is_empty() { Ok(()) } else { Err(left.join(", ")) }
+    }
+
+    /// Each caller hears how its call ended, or knows that nobody answers.
+    fn check_callers(&mut self) {
+        for who in 0..self.peers.len() {
+            let peer = &self.peers[who];
+            let placed = self.placed.iter().filter(|(caller, _)| *caller == who);
+            let unheard = placed.filter(|(_, client)| {
+                let mut heard = peer.responses.iter();
+                !heard.any(|(of, response)| of == client && response.status.is_final())
+            });
+            let (unheard, failures) = (unheard.count(), peer.failures);
+            if unheard > failures {
+                self.problems.push(format!("{unheard} callers of {who} heard nothing"));
+            }
+            if self.is_perfect && failures > 0 {
+                self.problems.push(format!("{failures} requests of {who} got no answer"));
+            }
+        }
+    }
+
+    /// Exactly one record for each attempt.
+    fn check_records(&mut self) {
+        self.shard.world.cdrs.stop();
+        let text = std::fs::read_to_string(self.directory.join("cdr.jsonl")).unwrap_or_default();
+        let records: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap_or_default()).collect();
+        let ids: BTreeSet<_> = records.iter().map(|record| record["id"].to_string()).collect();
+        if records.len() != self.attempts.len() || ids.len() != records.len() {
+            let (attempts, records, ids) = (self.attempts.len(), records.len(), ids.len());
+            self.problems.push(format!("{records} records, {ids} ids of {attempts} attempts"));
+        }
+        if records.iter().any(|record| record["end"].is_null() || record["code"].is_null()) {
+            self.problems.push(String::from("a record does not say how it ended"));
+        }
+        let answered = records.iter().filter(|record| !record["answer"].is_null());
+        self.tally.answered = answered.count() as u64;
+    }
+}

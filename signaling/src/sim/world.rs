@@ -1,0 +1,536 @@
+//! Time, the network between the peers and the shard, and what is due.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use sip::endpoint::{ClientId, DialogId, Hop, Transport};
+use sip::wire::{Message, Method};
+
+use super::agents::Deed;
+use super::faults::Faults;
+use super::wire::{Out, Wire, endpoint};
+use super::{STATES, Tally};
+use crate::admission::{Admission, Sources};
+use crate::call::tests::peer::{Peer, message};
+use crate::call::tests::plane::Plane;
+use crate::call::tests::random::Dice;
+use crate::call::tests::rig::configuration;
+use crate::call::{Calls, Index, Settings};
+use crate::cdr::Writer;
+use crate::config;
+use crate::drain::Drains;
+use crate::feed::Feed;
+use crate::gate::Gate;
+use crate::locate::Memory;
+use crate::media::Media;
+use crate::net::Inbound;
+use crate::plan::{LivePlan, Plan};
+use crate::shard::{self, Moment, Shard};
+use crate::trunk::health::Fault;
+use crate::trunk::tally::Tallies;
+use crate::trunk::{Called, Health, Origin, PeerIdentity, Registrations, TrunkId, attribute};
+
+/// The peers, by place.
+pub const CARRIER: usize = 0;
+pub const PBX: usize = 1;
+/// Nobody's address.
+pub const STRANGER: &str = "198.51.100.9:5060";
+
+const SHAPE: abi::Shape = abi::Shape { flows: 64, commands: 128, events: 256 };
+/// Turns that one moment may take.
+const TURNS_MAX: usize = 2_000;
+/// Where the wall clock begins: in 2026.
+const WALL_SECONDS: i64 = 1_790_000_000;
+/// Marks the number of a datagram's flow.
+const FLOW: u64 = 1 << 63;
+
+pub struct World {
+    pub dice: Dice,
+    pub now: Instant,
+    pub start: Instant,
+    pub faults: Faults,
+    /// Before the network mended.
+    pub began_with: Faults,
+    pub is_perfect: bool,
+    pub shard: Shard<Wire>,
+    pub plane: Option<Plane>,
+    pub peers: [Peer; 2],
+    pub deeds: BTreeMap<(Instant, u64), Deed>,
+    pub planned: u64,
+    pub seen: BTreeSet<(usize, DialogId)>,
+    /// INVITEs that peers placed.
+    pub placed: Vec<(usize, ClientId)>,
+    /// Branches of the INVITEs that reached the shard.
+    pub attempts: BTreeSet<Bytes>,
+    pub tally: Tally,
+    pub problems: Vec<String>,
+    pub directory: PathBuf,
+    pub asleep_until: Option<Instant>,
+    pub wall_shift: SignedDuration,
+    wire: Wire,
+    links: [Link; 2],
+    flying: BTreeMap<(Instant, u64), Flight>,
+    flights: u64,
+    digest: DefaultHasher,
+    is_aloud: bool,
+}
+
+/// Connections with one peer.
+struct Link {
+    up: Option<u64>,
+    /// Gone, and the shard does not know yet.
+    dying: BTreeSet<u64>,
+    last: u64,
+    /// When the last message arrives: to the shard, to the peer.
+    arrives: [Instant; 2],
+}
+
+/// What is on its way.
+enum Flight {
+    ToShard { from: usize, connection: u64, bytes: Bytes },
+    ToPeer { to: usize, connection: u64, bytes: Bytes },
+    ShardHears(Inbound),
+    PeerHears(usize),
+}
+
+impl Flight {
+    fn is_for_shard(&self) -> bool {
+        matches!(self, Self::ToShard { .. } | Self::ShardHears(_))
+    }
+
+    fn is_on(&self, number: u64) -> bool {
+        match self {
+            Self::ToShard { connection, .. } | Self::ToPeer { connection, .. } => {
+                *connection == number
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The plan of all worlds; `route` is written into both routes.
+pub fn plan(route: &str) -> (config::Config, Plan) {
+    let text = configuration("", "", route);
+    let config = config::parse(&text, Path::new("/nowhere")).unwrap_or_else(|e| panic!("{e}"));
+    let plan = config.plan();
+    (config, plan)
+}
+
+/// A shard of this plan on the wire, beside a data plane.
+fn shard(seed: u64, wire: Wire, media: Media, directory: &Path, now: Instant) -> Shard<Wire> {
+    let (config, plan) = plan("ring_limit = 15");
+    let plan = LivePlan::new(plan);
+    let mut random = Dice(!seed);
+    let mut entropy: crate::Entropy =
+        Box::new(move |bytes| bytes.fill_with(|| random.below(256) as u8));
+    let settings = Settings {
+        advertise: Vec::new(),
+        host: config.sip.host(),
+        ending_limit: Settings::ENDING_LIMIT,
+        lease_limit: Settings::LEASE_LIMIT,
+    };
+    Shard {
+        registrations: Registrations::new(&plan.table(), now, &mut *entropy),
+        world: shard::World {
+            endpoint: endpoint(seed),
+            media,
+            settings,
+            cdrs: Writer::open(&directory.join("cdr.jsonl"), false).unwrap(),
+            entropy,
+            index: Index::default(),
+            memory: Memory::default(),
+            admission: Admission::default(),
+            health: Health::default(),
+            tallies: Tallies::default(),
+            feed: Feed::default(),
+        },
+        calls: Calls::default(),
+        net: wire,
+        generation: plan.view().generation,
+        plan,
+        gate: Gate::default(),
+        drains: Drains::default(),
+        sources: Sources::default(),
+        crowded: false,
+        attached: true,
+        due: None,
+    }
+}
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut dice = Dice(seed);
+        let faults = Faults::of(seed, &mut dice);
+        let directory = place(seed);
+        let now = Instant::now();
+        let (plane, media) = Plane::attach(&directory, SHAPE, now);
+        let wire = Wire::default();
+        let link = || Link { up: None, dying: BTreeSet::new(), last: 0, arrives: [now; 2] };
+        let mut world = Self {
+            is_perfect: seed.is_multiple_of(8),
+            dice,
+            now,
+            start: now,
+            faults,
+            began_with: faults,
+            shard: shard(seed, wire.clone(), media, &directory, now),
+            plane: Some(plane),
+            peers: [
+                Peer::new(11, Transport::Udp, "192.0.2.10:5060", "192.0.2.1:5060"),
+                Peer::new(12, Transport::Tls, "192.0.2.20:5061", "192.0.2.1:5061"),
+            ],
+            deeds: BTreeMap::new(),
+            planned: 0,
+            seen: BTreeSet::new(),
+            placed: Vec::new(),
+            attempts: BTreeSet::new(),
+            tally: Tally::default(),
+            problems: Vec::new(),
+            directory,
+            asleep_until: None,
+            wall_shift: SignedDuration::ZERO,
+            wire,
+            links: [link(), link()],
+            flying: BTreeMap::new(),
+            flights: 0,
+            digest: DefaultHasher::new(),
+            is_aloud: false,
+        };
+        world.plan_all();
+        world
+    }
+
+    /// Prints what goes over the wire.
+    pub fn aloud(mut self) -> Self {
+        println!("{:?}", self.faults);
+        self.is_aloud = true;
+        self
+    }
+
+    pub fn moment(&self) -> Moment {
+        let passed = SignedDuration::try_from(self.now - self.start).unwrap();
+        let wall = Timestamp::from_second(WALL_SECONDS).unwrap() + passed + self.wall_shift;
+        Moment { now: self.now, wall }
+    }
+
+    pub fn say(&self, what: impl FnOnce() -> String) {
+        if self.is_aloud {
+            println!("{:9.3} {}", (self.now - self.start).as_secs_f64(), what());
+        }
+    }
+
+    pub fn digest(&self) -> u64 {
+        self.digest.finish()
+    }
+
+    /// Lets time pass until `second` after the start.
+    pub fn run_until(&mut self, second: u64) {
+        let until = self.start + Duration::from_secs(second);
+        loop {
+            self.settle();
+            match self.next() {
+                Some(next) if next <= until => self.now = next.max(self.now),
+                _ => break,
+            }
+        }
+        self.now = until;
+        self.settle();
+    }
+
+    fn next(&mut self) -> Option<Instant> {
+        let shard = match self.asleep_until {
+            Some(until) => Some(until),
+            None => self.shard.next(self.now),
+        };
+        let flight = self.flying.first_key_value().map(|((at, _), _)| *at);
+        let deed = self.deeds.first_key_value().map(|((at, _), _)| *at);
+        let peers = [self.peers[0].due, self.peers[1].due];
+        [shard, flight, deed].into_iter().chain(peers).flatten().min()
+    }
+
+    /// Everything that is due now, until nothing is.
+    pub fn settle(&mut self) {
+        if self.asleep_until.is_some_and(|until| until <= self.now) {
+            self.asleep_until = None;
+        }
+        for _ in 0..TURNS_MAX {
+            let mut busy = self.follow_deeds() | self.pump() | self.arrive();
+            if self.asleep_until.is_none() {
+                let at = self.moment();
+                self.shard.tend(at);
+            }
+            while let Some(out) = self.wire.take() {
+                busy = true;
+                self.take_out(out);
+            }
+            for from in 0..self.peers.len() {
+                for bytes in self.peers[from].drain(self.now) {
+                    busy = true;
+                    self.hear(from, bytes);
+                }
+            }
+            busy |= self.pump();
+            if !busy {
+                return;
+            }
+        }
+        self.problems.push(String::from("the shard spins"));
+    }
+
+    fn pump(&mut self) -> bool {
+        self.plane.as_mut().is_some_and(Plane::pump)
+    }
+
+    fn take_out(&mut self, out: Out) {
+        match out {
+            Out::Send(hop, bytes) => {
+                (self.now - self.start, hop.remote, &bytes).hash(&mut self.digest);
+                self.send(hop, bytes);
+            }
+            Out::Close(number) => {
+                for peer in 0..self.links.len() {
+                    if self.links[peer].up == Some(number) {
+                        self.drop_connection(peer);
+                    }
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, hop: Hop, bytes: Bytes) {
+        let Some(to) = self.peers.iter().position(|peer| peer.address == hop.remote) else {
+            return self.problems.push(format!("something is sent to {}", hop.remote));
+        };
+        self.say(|| format!("shard -> {to}: {}", first_line(&bytes)));
+        if hop.transport == Transport::Udp {
+            if bytes.windows(7).any(|part| part == b"inline:") {
+                self.problems.push(String::from("a key goes over UDP"));
+            }
+            if self.dice.below(100) < self.faults.unsent {
+                return self.fly(0, Flight::ShardHears(Inbound::Failed { hop }));
+            }
+            return self.datagram(|bytes| Flight::ToPeer { to, connection: FLOW, bytes }, bytes);
+        }
+        let link = &self.links[to];
+        let named = Some(hop.connection)
+            .filter(|number| link.up == Some(*number) || link.dying.contains(number));
+        let Some(connection) = named.or(link.up).or_else(|| self.dial(to, hop)) else { return };
+        // What is written to a connection that is gone is gone.
+        if !self.links[to].dying.contains(&connection) {
+            self.in_order(to, 1, Flight::ToPeer { to, connection, bytes });
+        }
+    }
+
+    fn dial(&mut self, to: usize, hop: Hop) -> Option<u64> {
+        if hop.tag == 0 || self.dice.below(100) < self.faults.refused {
+            let fault = Fault { is_tls: false, text: String::from("refused") };
+            self.in_order(to, 0, Flight::ShardHears(Inbound::Undialled { hop, fault }));
+            self.in_order(to, 0, Flight::ShardHears(Inbound::Failed { hop }));
+            return None;
+        }
+        Some(self.connect(to))
+    }
+
+    fn connect(&mut self, peer: usize) -> u64 {
+        let link = &mut self.links[peer];
+        link.last += 1;
+        link.up = Some(link.last);
+        link.last
+    }
+
+    fn hear(&mut self, from: usize, bytes: Bytes) {
+        self.say(|| format!("{from} -> shard: {}", first_line(&bytes)));
+        if self.peers[from].transport == Transport::Udp {
+            let connection = FLOW;
+            return self.datagram(|bytes| Flight::ToShard { from, connection, bytes }, bytes);
+        }
+        let connection = match self.links[from].up {
+            Some(number) => number,
+            None => self.connect(from),
+        };
+        self.in_order(from, 0, Flight::ToShard { from, connection, bytes });
+    }
+
+    /// A datagram may be lost, repeated and overtaken.
+    fn datagram(&mut self, flight: impl Fn(Bytes) -> Flight, bytes: Bytes) {
+        let is_repeated = self.dice.below(100) < self.faults.repeat;
+        self.tally.repeated += u64::from(is_repeated);
+        for _ in 0..=u8::from(is_repeated) {
+            if self.dice.below(100) < self.faults.loss {
+                self.tally.lost += 1;
+                continue;
+            }
+            let delay = self.delay();
+            self.fly(delay, flight(bytes.clone()));
+        }
+    }
+
+    /// On a connection everything arrives in order. Direction 0 is to the shard.
+    fn in_order(&mut self, peer: usize, direction: usize, flight: Flight) {
+        let at = self.now + Duration::from_millis(self.delay());
+        let arrives = &mut self.links[peer].arrives[direction];
+        *arrives = at.max(*arrives);
+        let at = *arrives;
+        self.flights += 1;
+        self.flying.insert((at, self.flights), flight);
+    }
+
+    fn delay(&mut self) -> u64 {
+        1 + self.dice.below(self.faults.delay_ms)
+    }
+
+    fn fly(&mut self, delay_ms: u64, flight: Flight) {
+        self.flights += 1;
+        let at = self.now + Duration::from_millis(delay_ms);
+        self.flying.insert((at, self.flights), flight);
+    }
+
+    /// The connection to a peer drops; of what is on its way half arrives. Both ends learn of it,
+    /// each in its time.
+    pub fn drop_connection(&mut self, peer: usize) {
+        let Some(number) = self.links[peer].up.take() else { return };
+        self.say(|| format!("connection {number} to {peer} drops"));
+        self.tally.dropped += 1;
+        for call in self.shard.calls.list(&self.shard.world.media) {
+            let state = STATES.iter().position(|state| *state == call.state);
+            self.tally.dropped_in |= state.map_or(0, |bit| 1 << bit);
+        }
+        self.links[peer].dying.insert(number);
+        let on: Vec<_> = self
+            .flying
+            .iter()
+            .filter(|(_, flight)| flight.is_on(number))
+            .map(|(k, _)| *k)
+            .collect();
+        let kept = self.dice.below(on.len() as u64 + 1) as usize;
+        for key in &on[kept..] {
+            self.flying.remove(key);
+        }
+        let hop = self.hop(peer, number);
+        self.in_order(peer, 0, Flight::ShardHears(Inbound::Closed { hop }));
+        self.in_order(peer, 1, Flight::PeerHears(peer));
+    }
+
+    fn arrive(&mut self) -> bool {
+        let mut any = false;
+        while let Some(entry) = self.flying.first_entry().filter(|e| e.key().0 <= self.now) {
+            let (key, flight) = entry.remove_entry();
+            match self.asleep_until.filter(|_| flight.is_for_shard()) {
+                Some(until) => {
+                    self.flying.insert((until.max(key.0), key.1), flight);
+                }
+                None => {
+                    any = true;
+                    self.land(flight);
+                }
+            }
+        }
+        any
+    }
+
+    fn land(&mut self, flight: Flight) {
+        match flight {
+            Flight::ToPeer { to, bytes, .. } => self.peers[to].receive(self.now, bytes),
+            Flight::PeerHears(peer) => self.peers[peer].disconnect(self.now),
+            Flight::ToShard { from, connection, bytes } => {
+                let message = message(&bytes);
+                if let Some(branch) = new_invite(&message) {
+                    self.attempts.insert(branch);
+                }
+                let (hop, origin) = (self.hop(from, connection), self.origin(from));
+                self.tell_shard(Inbound::Message { hop, origin, message });
+            }
+            Flight::ShardHears(inbound) => {
+                if let Inbound::Closed { hop } = &inbound {
+                    for link in &mut self.links {
+                        link.dying.remove(&hop.connection);
+                    }
+                }
+                self.tell_shard(inbound);
+            }
+        }
+    }
+
+    pub fn tell_shard(&mut self, inbound: Inbound) {
+        let at = self.moment();
+        self.shard.receive(at, inbound);
+    }
+
+    fn hop(&self, peer: usize, connection: u64) -> Hop {
+        let table = self.shard.plan.table();
+        let origin = self.origin(peer);
+        let tag = attribute(&table, &origin, Called::default()).map_or(0, TrunkId::tag);
+        Hop { transport: origin.transport, remote: origin.source, connection, tag }
+    }
+
+    /// What the edge knows of a peer.
+    fn origin(&self, peer: usize) -> Origin {
+        let Peer { transport, address, .. } = self.peers[peer];
+        let identity = PeerIdentity {
+            names: vec![address.ip().to_string()],
+            fingerprint: [0xab; 32],
+            trusted_by: vec![TrunkId(2)],
+        };
+        let is_secure = transport == Transport::Tls;
+        Origin {
+            transport,
+            local: if is_secure { "192.0.2.1:5061" } else { "192.0.2.1:5060" }.parse().unwrap(),
+            source: address,
+            peer: is_secure.then(|| Arc::new(identity)),
+            opened_for: None,
+        }
+    }
+
+    /// The data plane dies, and the shard is told by the end of the link.
+    pub fn kill_plane(&mut self) {
+        self.tally.planes += 1;
+        self.plane = None;
+        let at = self.moment();
+        self.shard.lose_media(at);
+    }
+
+    /// Another data plane comes up.
+    pub fn raise_plane(&mut self) {
+        if self.plane.is_none() {
+            let (plane, media) = Plane::attach(&self.directory, SHAPE, self.now);
+            self.plane = Some(plane);
+            self.shard.world.media = media;
+            self.shard.attached = true;
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _left_behind = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A fresh directory of a seed's own.
+fn place(seed: u64) -> PathBuf {
+    let thread = format!("{:?}", std::thread::current().id());
+    let thread: String = thread.chars().filter(char::is_ascii_digit).collect();
+    let name = format!("trunkline-sim-{}-{thread}-{seed}", std::process::id());
+    let directory = std::env::temp_dir().join(name);
+    let _fresh = std::fs::remove_dir_all(&directory);
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
+/// The branch of an INVITE that begins a call.
+fn new_invite(message: &Message) -> Option<Bytes> {
+    let Message::Request(request) = message else { return None };
+    let is_new = request.method == Method::Invite && request.headers.to().ok()?.tag().is_none();
+    is_new.then(|| request.headers.via().ok()?.branch().cloned()).flatten()
+}
+
+fn first_line(bytes: &Bytes) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let cseq = text.lines().find(|line| line.starts_with("CSeq")).unwrap_or_default();
+    format!("{} ({cseq})", text.lines().next().unwrap_or_default())
+}
