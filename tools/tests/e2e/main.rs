@@ -33,6 +33,7 @@ mod refusals;
 mod routed;
 mod rtpengine;
 mod schema;
+mod siege;
 mod sipp;
 mod spray;
 mod stored;
