@@ -5,14 +5,14 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use abi::handover::{HandoverError, Link, Listener, Offer};
 use abi::{Host, Shape};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use tracing::{info, warn};
 
@@ -25,6 +25,7 @@ use crate::harden::Hardening;
 use crate::io::{Backend, Foundation, Part};
 use crate::limits::{COMMAND_SLOTS, EVENT_SLOTS};
 use crate::ports::Ports;
+use crate::pulse::Pulse;
 use crate::stop::Stop;
 use crate::topology::{Placement, WorkerId};
 use crate::worker::{Parts, Signal, Worker};
@@ -34,19 +35,30 @@ use crate::worker::{Parts, Signal, Worker};
 /// # Errors
 /// [`StartError`]: why it did not start, or which worker failed.
 pub fn run(config: Config, stop: Stop) -> Result<(), StartError> {
-    run_as(&config, &stop, None)
+    run_as(&config, &stop, None, Pulse::none())
 }
 
 /// As [`run`], but gives up all rights that a running data plane does not need. The process can do
-/// nothing else afterwards: the socket's file stays too, and the next start replaces it.
+/// nothing else afterwards: the socket's file stays too, and the next start replaces it. `pulse` tells
+/// whoever watches how the workers fare.
 ///
 /// # Errors
 /// As [`run`], and [`StartError::Hardening`].
-pub fn run_hardened(config: Config, stop: Stop, hardening: Hardening) -> Result<(), StartError> {
-    run_as(&config, &stop, Some(hardening))
+pub fn run_hardened(
+    config: Config,
+    stop: Stop,
+    hardening: Hardening,
+    pulse: Pulse,
+) -> Result<(), StartError> {
+    run_as(&config, &stop, Some(hardening), pulse)
 }
 
-fn run_as(config: &Config, stop: &Stop, hardening: Option<Hardening>) -> Result<(), StartError> {
+fn run_as(
+    config: &Config,
+    stop: &Stop,
+    hardening: Option<Hardening>,
+    mut pulse: Pulse,
+) -> Result<(), StartError> {
     let prepared = environment::prepare(config)?;
     for Finding { what, remedy, .. } in &prepared.warnings {
         warn!("{what}; {remedy}");
@@ -70,7 +82,8 @@ fn run_as(config: &Config, stop: &Stop, hardening: Option<Hardening>) -> Result<
             backend = backend_name(prepared.backend),
             "media workers run"
         );
-        crew.serve(&listener, stop)
+        pulse.ready();
+        crew.serve(&listener, stop, &mut pulse)
     });
     let stopped = crew.stop();
     // A worker's own account of its end says more than that it ended.
@@ -98,6 +111,8 @@ struct Member {
     thread: JoinHandle<Result<(), StartError>>,
     signal: Arc<Signal>,
     region: OwnedFd,
+    /// How often the worker's heart has beaten.
+    beats: Arc<AtomicU64>,
     event_bell: OwnedFd,
     restored: Receiver<()>,
 }
@@ -132,16 +147,19 @@ impl Crew {
     }
 
     /// Hands regions out until told to stop or a worker ends.
-    fn serve(&self, listener: &Listener, stop: &Stop) -> Result<(), StartError> {
+    fn serve(&self, listener: &Listener, stop: &Stop, pulse: &mut Pulse) -> Result<(), StartError> {
         let offers: Vec<Offer<'_>> = self.members.iter().map(Member::offer).collect();
         let mut link: Option<Link> = None;
         loop {
-            let ready = wait_any([
+            let now = Instant::now();
+            pulse.beat(now, self.members.iter().map(Member::beats));
+            let fds = [
                 Some(stop.as_fd()),
                 Some(self.ended.as_fd()),
                 Some(listener.as_fd()),
                 link.as_ref().map(Link::as_fd),
-            ]);
+            ];
+            let ready = wait_any(fds, pulse.timeout(now));
             if stop.is_triggered() {
                 info!("media workers stop");
                 return Ok(());
@@ -219,7 +237,7 @@ impl Member {
         if !host.locked() {
             warn!(worker = worker.0, "region is not locked into memory; raise LimitMEMLOCK");
         }
-        let region = host.fd().try_clone_to_owned().map_err(lacks)?;
+        let (region, beats) = (host.fd().try_clone_to_owned().map_err(lacks)?, host.beats());
         let command_bell = abi::doorbell::create().map_err(lacks)?;
         let event_bell = abi::doorbell::create().map_err(lacks)?;
         let bells = [&command_bell, &event_bell, ended].map(OwnedFd::try_clone);
@@ -261,7 +279,11 @@ impl Member {
             let ended = thread.join().unwrap_or(Ok(()));
             return Err(ended.err().unwrap_or_else(|| lacking(worker, &Errno::CANCELED.into())));
         }
-        Ok(Member { worker, thread, signal, region, event_bell, restored })
+        Ok(Member { worker, thread, signal, region, beats, event_bell, restored })
+    }
+
+    fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
     }
 
     fn offer(&self) -> Offer<'_> {
@@ -334,12 +356,15 @@ fn admit(listener: &Listener, offers: &[Offer<'_>]) -> Result<Option<Link>, Star
     }
 }
 
-/// Which of the descriptors are ready; waits until one is.
-fn wait_any<const N: usize>(fds: [Option<BorrowedFd<'_>>; N]) -> [bool; N] {
+/// Which of the descriptors are ready; waits until one is, or for `limit`.
+fn wait_any<const N: usize>(
+    fds: [Option<BorrowedFd<'_>>; N],
+    limit: Option<Timespec>,
+) -> [bool; N] {
     let flags = PollFlags::IN | PollFlags::RDHUP;
     let mut polled: Vec<PollFd<'_>> =
         fds.iter().flatten().map(|fd| PollFd::from_borrowed_fd(*fd, flags)).collect();
-    while poll(&mut polled, None) == Err(Errno::INTR) {}
+    while poll(&mut polled, limit.as_ref()) == Err(Errno::INTR) {}
     let mut ready = polled.iter().map(|fd| !fd.revents().is_empty());
     fds.map(|fd| fd.is_some() && ready.next().unwrap_or(false))
 }

@@ -60,6 +60,7 @@ mod ports;
 #[expect(unsafe_code, reason = "a processor hint that takes an address")]
 mod prefetch;
 pub mod prompt;
+mod pulse;
 pub mod quality;
 mod rating;
 pub mod relay;
@@ -80,5 +81,6 @@ pub use error::StartError;
 pub use harden::{Hardening, Report};
 pub use host::{check, run, run_hardened};
 pub use ports::Lease;
+pub use pulse::{Life, Pulse};
 pub use stop::Stop;
 pub use topology::{Placement, PortPairs, Topology, WorkerId};

@@ -164,7 +164,9 @@ fn make(attempt: &Attempt) {
 fn run_hardened() {
     let config = config(own_address(), 16, 20_000..=20_099);
     let hardening = Hardening::begin(&config, None).unwrap();
-    std::thread::spawn(move || dataplane::run_hardened(config, Stop::new().unwrap(), hardening));
+    std::thread::spawn(move || {
+        dataplane::run_hardened(config, Stop::new().unwrap(), hardening, dataplane::Pulse::none())
+    });
     let deadline = Instant::now() + PATIENCE;
     // A call that cannot fail begins to: the filter is there.
     // SAFETY: takes nothing and changes nothing.

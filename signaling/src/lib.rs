@@ -20,6 +20,7 @@ pub mod net;
 pub mod plan;
 pub mod planner;
 pub mod probe;
+mod pulse;
 pub mod report;
 pub mod route;
 pub mod secret;
@@ -29,6 +30,7 @@ pub mod store;
 pub mod trunk;
 mod watch;
 
+pub use pulse::{Life, Pulse};
 pub use start::{End, StartError, Stop, run, stop};
 
 /// Fills a buffer with bytes that nobody can guess.

@@ -27,6 +27,7 @@ use crate::media::{Bells, Media};
 use crate::net::{self, NetError};
 use crate::plan::{LivePlan, Plan};
 use crate::planner::{Move, Planner};
+use crate::pulse::Pulse;
 use crate::secret::Secret;
 use crate::shard::{Shard, World};
 use crate::store::tokens::CHOSEN;
@@ -107,11 +108,11 @@ impl StartError {
     }
 }
 
-/// Runs signaling until `stopped` says how to end. Blocks.
+/// Runs signaling until `stopped` says how to end. Blocks. `pulse` tells whoever watches how it fares.
 ///
 /// # Errors
 /// [`StartError`], before any message is taken.
-pub fn run(mut config: Config, stopped: Receiver<End>) -> Result<(), StartError> {
+pub fn run(mut config: Config, stopped: Receiver<End>, pulse: Pulse) -> Result<(), StartError> {
     let mut entropy = entropy()?;
     let mut seed = [0_u8; 32];
     entropy(&mut seed);
@@ -147,6 +148,7 @@ pub fn run(mut config: Config, stopped: Receiver<End>) -> Result<(), StartError>
     };
     let (trunks, routes) = (config.trunks.len(), config.routes.iter().count());
     tracing::info!(trunks, routes, "ready");
+    pulse.follow(asks.clone()).map_err(StartError::Thread)?;
     let shard = Shard {
         world: World {
             endpoint,

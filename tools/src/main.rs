@@ -10,7 +10,9 @@ mod failure;
 mod fate;
 mod grid;
 mod log;
+mod pin;
 mod supervisor;
+mod systemd;
 #[cfg(test)]
 mod tidy;
 mod top;
@@ -38,6 +40,7 @@ enum Command {
     Up(command::up::Arguments),
     Demo(command::demo::Arguments),
     Check(command::check::Arguments),
+    Pin(command::pin::Arguments),
     Signaling(command::signaling::Arguments),
     Dataplane(command::dataplane::Arguments),
     Trunks(command::trunks::Arguments),
@@ -54,6 +57,7 @@ enum Command {
     Import(command::transfer::ImportArguments),
     Export(command::transfer::ExportArguments),
     Completion(command::completion::Arguments),
+    Manual(command::manual::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         Command::Up(arguments) => command::up::run(&arguments),
         Command::Demo(arguments) => command::demo::run(&arguments),
         Command::Check(arguments) => command::check::run(&arguments),
+        Command::Pin(arguments) => command::pin::run(&arguments),
         Command::Signaling(arguments) => command::signaling::run(&arguments),
         Command::Dataplane(arguments) => command::dataplane::run(&arguments),
         Command::Trunks(arguments) => command::trunks::run(&arguments),
@@ -79,6 +84,7 @@ fn main() -> ExitCode {
         Command::Completion(arguments) => {
             command::completion::run(&arguments, &mut self::Arguments::command())
         }
+        Command::Manual(arguments) => command::manual::run(&arguments, self::Arguments::command()),
     };
     match result {
         Ok(code) => code,

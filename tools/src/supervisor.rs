@@ -190,7 +190,11 @@ impl Ward {
 /// Ctrl-C reaches only the supervisor, which ends the two in order.
 fn spawn(process: Process, config: &Path) -> Result<Child, Failure> {
     let executable = std::env::current_exe().map_err(Failure::host)?;
-    Command::new(&executable)
+    let mut command = Command::new(&executable);
+    for variable in crate::systemd::ENVIRONMENT {
+        command.env_remove(variable);
+    }
+    command
         .arg(process.name())
         .arg("--supervised")
         .arg("--config")

@@ -6,6 +6,8 @@
 //! into memory where the limits allow it, for command slots carry keys.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytemuck::Zeroable;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags};
@@ -114,6 +116,8 @@ pub struct Host {
     fd: OwnedFd,
     /// Repairs of cursors that the guest overwrote.
     repairs: u64,
+    /// Heartbeats, outside the region: for the host's own process, which believes no guest.
+    beats: Arc<AtomicU64>,
 }
 
 impl Host {
@@ -158,6 +162,7 @@ impl Host {
             private,
             fd,
             repairs: 0,
+            beats: Arc::default(),
         };
         host.write_header();
         Ok(host)
@@ -173,6 +178,13 @@ impl Host {
     #[must_use]
     pub fn worker(&self) -> u32 {
         self.private.worker
+    }
+
+    /// How often the worker's heart has beaten: to be looked at from other threads, without the
+    /// region, which the guest may write to.
+    #[must_use]
+    pub fn beats(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.beats)
     }
 
     /// Whether the kernel locked the region into memory. If not, keys in command slots could reach
@@ -207,6 +219,7 @@ impl Host {
             self.write_header();
         }
         self.private.heartbeat_ns = now_ns;
+        self.beats.fetch_add(1, Ordering::Relaxed);
         if let Some(word) = self.header.get(HEARTBEAT) {
             word.store(now_ns, Ordering::Release);
         }

@@ -146,6 +146,14 @@ pub fn check_certificates(config: &Config) -> Result<(), NetError> {
     tls::Tls::load(config).map(|_| ())
 }
 
+/// What a PEM file of certificates holds, in its order.
+///
+/// # Errors
+/// [`NetError`]: that it cannot be read, or holds none.
+pub fn certificates(file: &std::path::Path) -> Result<Vec<Shown>, NetError> {
+    tls::certificates(file)
+}
+
 /// Opens all listeners and starts the edge. Everything that can be wrong with certificates and
 /// ports is found here.
 ///

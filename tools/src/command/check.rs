@@ -8,6 +8,12 @@ use serde::Serialize;
 use signaling::config::{self, Config, Media};
 
 use crate::failure::{Failure, NEGATIVE};
+use crate::pin::Host;
+
+mod certificates;
+mod host;
+mod names;
+mod ports;
 
 /// Look at the host, the configuration, the ports and the certificates before starting
 #[derive(clap::Args)]
@@ -39,6 +45,10 @@ impl Finding {
         Self { name: name.into(), level: OK, what: what.into(), remedy: String::new() }
     }
 
+    fn warn(name: &str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { name: name.into(), level: WARN, what: what.into(), remedy: remedy.into() }
+    }
+
     fn fail(name: &str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { name: name.into(), level: FAIL, what: what.into(), remedy: remedy.into() }
     }
@@ -50,6 +60,7 @@ const FAIL: &str = "fail";
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let mut findings: Vec<Finding> = dataplane::probe().into_iter().map(Finding::from).collect();
+    findings.extend(host::findings(&Host::live(), host::system_call_ns()));
     if let Some(file) = &arguments.config {
         match config::load(file) {
             Ok(config) => {
@@ -110,9 +121,14 @@ fn installation(config: &Config, findings: &mut Vec<Finding>) {
     let stream_ends = stream_ends.chain(http);
     let tcp = stream_ends.map(|(name, at)| (name, *at, TcpListener::bind(at).err()));
     findings.extend(udp.chain(tcp).map(|(name, at, error)| listener(name, at, error)));
-    findings.extend(media(config));
-    findings.extend(certificates(config));
-    findings.extend(trunks(config));
+    let media = media(config);
+    // Where no call has a socket of its own, the data plane says so itself.
+    let told = media.iter().any(|finding| finding.what.starts_with("the kernel gives ports"));
+    findings.extend(media);
+    findings.extend(ports::findings(&Host::live(), &config.media.ports, told));
+    findings.extend(loadable(config));
+    findings.extend(certificates::findings(config));
+    findings.extend(names::findings(config));
 }
 
 fn listener(name: &str, at: SocketAddr, error: Option<std::io::Error>) -> Finding {
@@ -150,7 +166,8 @@ fn hardening(user: Option<&str>) -> Finding {
     }
 }
 
-fn certificates(config: &Config) -> Option<Finding> {
+/// Whether the listeners could start with what they are given.
+fn loadable(config: &Config) -> Option<Finding> {
     if config.sip.tls.is_empty() {
         return None;
     }
@@ -162,25 +179,4 @@ fn certificates(config: &Config) -> Option<Finding> {
             Finding::fail("certificates", what, remedy)
         }
     })
-}
-
-/// Whether each trunk's host has an address now.
-fn trunks(config: &Config) -> Vec<Finding> {
-    let enabled = config.trunks.iter().filter(|trunk| trunk.enabled);
-    enabled
-        .map(|trunk| {
-            let (host, port) = trunk.next_hop();
-            let name = format!("trunk {}", trunk.name);
-            let found = std::net::ToSocketAddrs::to_socket_addrs(&format!("{host}:{port}"));
-            match found.map(|mut all| all.next()) {
-                Ok(Some(address)) => Finding::ok(&name, format!("{host} is {address}")),
-                Ok(None) | Err(_) => Finding {
-                    name,
-                    level: WARN,
-                    what: format!("{host} has no address"),
-                    remedy: "check the name and this host's resolver".into(),
-                },
-            }
-        })
-        .collect()
 }

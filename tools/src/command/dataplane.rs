@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
-use dataplane::Hardening;
+use dataplane::{Hardening, Life, Pulse};
 use signaling::config::MediaBackend;
 
 use crate::failure::Failure;
 use crate::fate::{follow_parent, on_stop};
+use crate::systemd::{Systemd, Word};
 
 /// Run the data plane alone: pinned media workers that signaling attaches to
 #[derive(clap::Args)]
@@ -14,6 +15,9 @@ use crate::fate::{follow_parent, on_stop};
 pub struct Arguments {
     #[command(flatten)]
     file: super::ConfigArgument,
+    /// The user that signaling runs as, and that may attach (else this process's own)
+    #[arg(long, value_name = "NAME")]
+    signaling_user: Option<String>,
     /// End when the process that started this one dies
     #[arg(long, hide = true)]
     supervised: bool,
@@ -25,16 +29,48 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if arguments.supervised {
         follow_parent().map_err(Failure::host)?;
     }
-    let plan = plan(&config);
+    // Before the process gives up to make sockets.
+    let systemd = Systemd::of_this_process().map_err(Failure::host)?;
+    let mut plan = plan(&config);
+    if let Some(name) = &arguments.signaling_user {
+        plan.allowed_uid = uid_of(name).map_err(Failure::configuration)?;
+    }
     let failed = |e: dataplane::StartError| Failure { code: e.exit_code(), text: e.to_string() };
     // Before the first thread is started: threads inherit it.
     let hardening = Hardening::begin(&plan, config.media.user.as_deref()).map_err(failed)?;
     let stop = dataplane::Stop::new().map_err(Failure::host)?;
-    let trigger = stop.clone();
-    on_stop(move |_| trigger.trigger()).map_err(Failure::host)?;
-    dataplane::run_hardened(plan, stop, hardening).map_err(failed)?;
+    let (trigger, told) = (stop.clone(), systemd.clone());
+    on_stop(move |_| {
+        told.tell(Word::Stopping);
+        trigger.trigger();
+    })
+    .map_err(Failure::host)?;
+    let pulse = Pulse::new(systemd.interval(), move |life| {
+        systemd.tell(match life {
+            Life::Ready => Word::Ready,
+            Life::Alive => Word::Alive,
+        });
+    });
+    dataplane::run_hardened(plan, stop, hardening, pulse).map_err(failed)?;
     Ok(ExitCode::SUCCESS)
 }
+
+/// The number of a user in passwd(5).
+fn uid_of(name: &str) -> Result<u32, String> {
+    let users = std::fs::read_to_string(USERS)
+        .map_err(|cause| format!("{USERS} cannot be read ({cause}); mount it"))?;
+    let uid = |line: &str| {
+        let mut fields = line.split(':');
+        (fields.next()? == name).then(|| fields.nth(1)?.parse().ok()).flatten()
+    };
+    users.lines().find_map(uid).ok_or_else(|| {
+        format!(
+            "--signaling-user: there is no user \"{name}\" in {USERS}; create it, or name another"
+        )
+    })
+}
+
+const USERS: &str = "/etc/passwd";
 
 /// What the data plane is told of the gateway's configuration: addresses, ports, cores; never a
 /// trunk.

@@ -2,8 +2,11 @@
 
 use std::process::ExitCode;
 
+use signaling::{Life, Pulse};
+
 use crate::failure::Failure;
 use crate::fate::{Signal, follow_parent, on_stop};
+use crate::systemd::{Systemd, Word};
 
 /// Run the signalling process alone (SIGTERM leaves calls and media as they are, SIGINT ends them)
 #[derive(clap::Args)]
@@ -23,13 +26,24 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     if arguments.supervised {
         follow_parent().map_err(Failure::host)?;
     }
+    let systemd = Systemd::of_this_process().map_err(Failure::host)?;
     let (stop, stopped) = signaling::stop();
-    on_stop(move |signal| match signal {
-        Signal::Terminate => stop.leave_calls(),
-        Signal::Interrupt => stop.end_calls(),
+    let told = systemd.clone();
+    on_stop(move |signal| {
+        told.tell(Word::Stopping);
+        match signal {
+            Signal::Terminate => stop.leave_calls(),
+            Signal::Interrupt => stop.end_calls(),
+        }
     })
     .map_err(Failure::host)?;
-    signaling::run(config, stopped).map_err(|e| {
+    let pulse = Pulse::new(systemd.interval(), move |life| {
+        systemd.tell(match life {
+            Life::Ready => Word::Ready,
+            Life::Alive => Word::Alive,
+        });
+    });
+    signaling::run(config, stopped, pulse).map_err(|e| {
         if e.is_configuration() { Failure::configuration(e) } else { Failure::host(e) }
     })?;
     Ok(ExitCode::SUCCESS)

@@ -227,10 +227,13 @@ fn remove_stale(path: &Path) -> Result<(), HandoverError> {
 }
 
 fn open_to(path: &Path, allowed_uid: u32) -> io::Result<()> {
-    let own = rustix::process::geteuid().as_raw() == allowed_uid;
-    let given = own || std::os::unix::fs::chown(path, Some(allowed_uid), None).is_ok();
-    let mode = if given { 0o600 } else { 0o666 };
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+    let open = |mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode));
+    // Once it is another user's, its mode is no longer ours to change.
+    open(0o600)?;
+    if rustix::process::geteuid().as_raw() == allowed_uid {
+        return Ok(());
+    }
+    std::os::unix::fs::chown(path, Some(allowed_uid), None).or_else(|_| open(0o666))
 }
 
 /// Guests that may wait to be refused while one is attached.

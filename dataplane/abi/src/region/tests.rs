@@ -55,7 +55,9 @@ fn both_sides_see_the_same_region() {
         host.set_state(state);
         assert_eq!(guest.state(), Some(state));
     }
+    let beats = host.beats();
     host.heartbeat(77);
+    assert_eq!(beats.load(Ordering::Relaxed), 1);
     assert_eq!(guest.heartbeat_ns(), 77);
 
     guest.commands.push(&open(1)).unwrap();

@@ -330,6 +330,14 @@ impl ResolvesClientCert for Asking {
     }
 }
 
+/// What a PEM file holds, in its order.
+///
+/// # Errors
+/// [`NetError`]: that it cannot be read, or holds no certificate.
+pub fn certificates(file: &Path) -> Result<Vec<Shown>, NetError> {
+    Ok(super::load::certificates(file)?.iter().filter_map(show).collect())
+}
+
 fn show(certificate: &CertificateDer<'_>) -> Option<Shown> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let end = parsed.validity().not_after;

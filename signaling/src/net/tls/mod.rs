@@ -30,7 +30,7 @@ use crate::locate::Place;
 use crate::plan::Plan;
 use crate::trunk::{Host, PeerIdentity, Trunk, TrunkId};
 
-pub use inspect::{Files, Inspection, Shown, TlsFault, inspect};
+pub use inspect::{Files, Inspection, Shown, TlsFault, certificates, inspect};
 pub use load::EXPIRY_WARNING_DAYS;
 use load::Identities;
 pub use renew::Expiry;
