@@ -39,8 +39,8 @@ pub fn run(config: Config, stop: Stop) -> Result<(), StartError> {
 }
 
 /// As [`run`], but gives up all rights that a running data plane does not need. The process can do
-/// nothing else afterwards: the socket's file stays too, and the next start replaces it. `pulse` tells
-/// whoever watches how the workers fare.
+/// nothing else afterwards: the socket's file stays too, and the next start replaces it. `pulse`
+/// tells whoever watches how the workers fare.
 ///
 /// # Errors
 /// As [`run`], and [`StartError::Hardening`].

@@ -188,8 +188,8 @@ fn a_plan_is_what_the_configuration_takes() {
         // And what the data plane then does with it.
         let allowed: Vec<usize> = scene.topology.online().iter().collect();
         let told = crate::command::dataplane::plan(&config);
-        let placed = dataplane::Topology::plan(&told, &allowed).unwrap().placements;
-        let cores: Vec<usize> = placed.iter().filter_map(|place| place.core).collect();
+        let placed = dataplane::Topology::plan(&told, &allowed).unwrap();
+        let cores: Vec<usize> = placed.serving().filter_map(|place| place.core).collect();
         assert_eq!(cores, plan.cpus());
     }
 }
