@@ -422,10 +422,13 @@ def open_halves(options, hello, count):
 
 
 def besiege(options, stop, opened, held):
-    """Keeps so many half-open connections: those that the gateway ends are opened again."""
+    """Keeps so many half-open connections. Those that the gateway ends are opened again, as fast as
+    its deadline of five seconds ends them."""
     hello, halves = client_hello(), []
     while not stop.is_set():
-        fresh = open_halves(options, hello, min(250, options.connections - len(halves)))
+        is_full = opened.value >= options.connections
+        batch = options.connections // 100 if is_full else 250
+        fresh = open_halves(options, hello, min(batch, options.connections - len(halves)))
         opened.value += len(fresh)
         halves += fresh
         alive = []
@@ -441,7 +444,7 @@ def besiege(options, stop, opened, held):
                 half.close()
         halves = alive
         held.value = max(held.value, len(halves))
-        if len(fresh) < 50:
+        if is_full:
             time.sleep(0.05)
 
 
