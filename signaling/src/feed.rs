@@ -9,7 +9,7 @@ use tokio::sync::broadcast;
 
 use crate::admission::Alert;
 use crate::cdr::Record;
-use crate::trunk::{Status, StatusNews, TrunkId, TrunkTable, UnknownCaller};
+use crate::trunk::{Status, StatusNews, Trunk, TrunkId, TrunkTable, UnknownCaller};
 
 /// One thing that happened.
 #[derive(Clone, Serialize, Debug)]
@@ -21,6 +21,8 @@ pub enum News {
     UnknownCaller(UnknownCaller),
     /// A trunk's status became another one.
     Status(StatusNews),
+    /// A device on the path to a trunk rewrites SIP.
+    Rewritten { trunk: TrunkId, name: String, text: String },
     /// A trunk has nearly as many calls as it may have.
     NearlyFull { trunk: TrunkId, name: String, used: u32, max: u32 },
 }
@@ -133,6 +135,14 @@ impl Feed {
             _ => tracing::warn!(trunk, status, was, reason, code, "trunk status"),
         }
         self.tell(|| News::Status(news));
+    }
+
+    /// Tells and logs that a device on the path to a trunk rewrites SIP.
+    pub fn rewritten(&self, trunk: &Trunk, text: &str) {
+        let remedy = "switch off SIP ALG in that device, or use TLS";
+        tracing::warn!(trunk = trunk.name, remedy, "{text}");
+        let (id, name) = (trunk.id, trunk.name.clone());
+        self.tell(|| News::Rewritten { trunk: id, name, text: text.to_owned() });
     }
 
     /// Tells and logs that a trunk is nearly full.

@@ -29,6 +29,7 @@ pub mod start;
 pub mod store;
 pub mod trunk;
 mod watch;
+pub mod webhook;
 
 pub use pulse::{Life, Pulse};
 pub use start::{End, StartError, Stop, run, stop};

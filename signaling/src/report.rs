@@ -30,6 +30,10 @@ pub struct TrunkReport {
     pub calls: Used,
     pub max_concurrent_calls: Option<u32>,
     pub targets: Vec<TargetReport>,
+    /// Days until the certificate that we show to it expires; `None` without TLS.
+    pub certificate_days_left: Option<i64>,
+    /// What a device on the path does to our messages.
+    pub rewritten: Option<String>,
     /// Attempts from the trunk; `None` before the first.
     pub inbound: Option<tally::Report>,
     /// Attempts to the trunk.
@@ -124,6 +128,8 @@ fn trunk_report(shard: &Shard, trunk: &Trunk, at: Moment) -> TrunkReport {
         calls: world.admission.used(trunk.id),
         max_concurrent_calls: trunk.max_concurrent_calls,
         targets: targets.collect(),
+        certificate_days_left: shard.net.certificate_days_left(trunk),
+        rewritten: world.health.rewritten(trunk.id).map(str::to_owned),
         inbound,
         outbound,
     }

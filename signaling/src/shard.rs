@@ -14,7 +14,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use jiff::Timestamp;
 use sip::endpoint::{Endpoint, Event, Hop, Input, Output};
-use sip::wire::{Message, Method};
+use sip::wire::{Message, Method, Response};
 
 use crate::Entropy;
 use crate::admission::{Admission, Sources};
@@ -30,7 +30,7 @@ use crate::plan::{LivePlan, View};
 use crate::trunk::health::Around;
 use crate::trunk::nat::force_rport;
 use crate::trunk::tally::Tallies;
-use crate::trunk::{Health, Origin, Registrations, TrunkId, registrations};
+use crate::trunk::{Health, Origin, Registrations, TrunkId, alg, registrations};
 
 /// A moment, by both clocks: the one that never jumps and the one that people read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +56,10 @@ pub trait Edge {
     fn contact(&self, hop: &Hop) -> String;
     /// The same without a token.
     fn plain_contact(&self, hop: &Hop) -> String;
+    /// Our `host:port` in Via toward that hop, where answers are to be held against it.
+    fn sent_by(&self, _: &Hop) -> Option<String> {
+        None
+    }
 }
 
 /// What calls work with.
@@ -287,6 +291,7 @@ impl<E: Edge> Shard<E> {
             && let Ok(via) = response.headers.via()
         {
             self.world.memory.restraint.heard(hop.remote, at.now, &via);
+            self.look_at_echo(view, hop, response);
         }
         let net = &self.net;
         let contact = |hop: &Hop| net.plain_contact(hop);
@@ -305,6 +310,16 @@ impl<E: Edge> Shard<E> {
                 headers::answer_outside(&mut desk, transaction, hop, &request);
             }
             event => self.calls.sip(&mut desk, event),
+        }
+    }
+
+    /// An answer may show that a device on the path rewrites SIP.
+    fn look_at_echo(&mut self, view: &View, hop: &Hop, response: &Response) {
+        let trunk = TrunkId::from_tag(hop.tag).and_then(|id| view.table.get(id));
+        let (Some(trunk), Some(sent_by)) = (trunk, self.net.sent_by(hop)) else { return };
+        let Some(echo) = alg::rewritten(trunk, hop, &sent_by, response) else { return };
+        if let (true, Some(text)) = (self.world.health.echoed(trunk.id, echo.clone()), echo.0) {
+            self.world.feed.rewritten(trunk, &text);
         }
     }
 

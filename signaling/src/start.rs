@@ -132,6 +132,9 @@ pub fn run(mut config: Config, stopped: Receiver<End>, pulse: Pulse) -> Result<(
     let feed = Feed::default();
     let mut endpoint = Endpoint::new(endpoint_config(&net, seed));
     endpoint.widen_above(UDP_REQUEST_BYTES_MAX);
+    if let Some(hook) = config.webhook.take() {
+        crate::webhook::start(hook, &feed).map_err(StartError::Thread)?;
+    }
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }

@@ -1,8 +1,9 @@
 //! `/cdrs`: the records of attempts, newest first, read from the end of the file that they are
-//! written to. A file that was rotated away is not looked into.
+//! written to, and of those that it was rotated to before (`.1`, `.2`, …; compressed ones are not read).
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use axum::extract::State;
@@ -32,8 +33,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 struct Wanted {
     #[serde(default, deserialize_with = "page::whole")]
     limit: Option<usize>,
-    #[serde(default, deserialize_with = "page::whole")]
-    after: Option<usize>,
+    after: Option<String>,
     trunk: Option<String>,
     number: Option<String>,
     id: Option<String>,
@@ -75,17 +75,73 @@ fn unreadable(cause: &str) -> Problem {
     )
 }
 
-/// Records that begin before `wanted.after`, newest first, and the place where to go on.
-fn newest(file: &Path, limit: usize, wanted: &Wanted) -> io::Result<(Vec<Value>, Option<String>)> {
-    let mut file = match File::open(file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), None)),
-        opened => opened?,
-    };
-    let length = file.metadata()?.len();
-    let after = wanted.after.and_then(|place| u64::try_from(place).ok());
-    let mut end = after.map_or(length, |place| place.min(length));
-    let floor = end.saturating_sub(SCAN_BYTES_MAX);
+/// The file and those that it was rotated to (`.1`, `.2`, …), newest first, each with its inode.
+fn files(newest: &Path) -> io::Result<Vec<(u64, File)>> {
     let mut found = Vec::new();
+    for number in 0..=ROTATED_MAX {
+        let mut path = newest.as_os_str().to_owned();
+        if number > 0 {
+            path.push(format!(".{number}"));
+        }
+        match File::open(&path) {
+            Ok(file) => {
+                let inode = file.metadata()?.ino();
+                // Rotated between two of these steps.
+                if found.iter().all(|(seen, _)| *seen != inode) {
+                    found.push((inode, file));
+                }
+            }
+            // logrotate may be about to make the newest one.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && number == 0 => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// A place in the records: a file, whatever its name is now, and an octet in it.
+fn place(inode: u64, octet: u64) -> String {
+    format!("{inode}-{octet}")
+}
+
+fn read_place(text: &str) -> Option<(u64, u64)> {
+    let (inode, octet) = text.split_once('-')?;
+    Some((inode.parse().ok()?, octet.parse().ok()?))
+}
+
+/// Records before the place `wanted.after`, newest first, and the place where to go on.
+fn newest(file: &Path, limit: usize, wanted: &Wanted) -> io::Result<(Vec<Value>, Option<String>)> {
+    let mut files = files(file)?;
+    let after = wanted.after.as_deref().and_then(read_place);
+    if let Some((inode, _)) = after {
+        let at = files.iter().position(|(there, _)| *there == inode);
+        files.drain(..at.unwrap_or(files.len()));
+    }
+    let (mut found, mut budget) = (Vec::new(), SCAN_BYTES_MAX);
+    let mut end = after.map(|(_, octet)| octet);
+    for (inode, mut file) in files {
+        let length = file.metadata()?.len();
+        let end = end.take().map_or(length, |octet| octet.min(length));
+        let stopped = scan(&mut file, end, &mut budget, limit, wanted, &mut found)?;
+        if stopped > 0 || found.len() == limit {
+            return Ok((found, Some(place(inode, stopped))));
+        }
+    }
+    Ok((found, None))
+}
+
+/// Looks through a file from `end` toward its beginning; where it stopped.
+fn scan(
+    file: &mut File,
+    mut end: u64,
+    budget: &mut u64,
+    limit: usize,
+    wanted: &Wanted,
+    found: &mut Vec<Value>,
+) -> io::Result<u64> {
+    let floor = end.saturating_sub(*budget);
+    *budget -= end - floor;
     // The beginning of the block before, where a line was cut.
     let mut tail: Vec<u8> = Vec::new();
     while end > floor {
@@ -107,19 +163,19 @@ fn newest(file: &Path, limit: usize, wanted: &Wanted) -> io::Result<(Vec<Value>,
             if wanted.fits(&record) {
                 found.push(record);
                 if found.len() == limit {
-                    return Ok((found, (place > 0).then(|| place.to_string())));
+                    return Ok(place);
                 }
             }
         }
         tail = cut.to_vec();
         end = start;
     }
-    Ok((found, (floor > 0).then(|| floor.to_string())))
+    Ok(floor)
 }
 
 const PARAMETERS: [Parameter; 5] = [
     page::LIMIT,
-    Parameter::query("after", Shape::Number(0, u32::MAX as u64), "\"next\" of the page before"),
+    Parameter::query("after", Shape::Text(64), "\"next\" of the page before"),
     Parameter::query("trunk", Shape::Text(64), "Only those from or to the trunk of this name"),
     Parameter::query("number", Shape::Text(64), "Only those whose caller or called has this in it"),
     Parameter::query("id", Shape::Text(64), "Only the one with this id"),
@@ -127,6 +183,8 @@ const PARAMETERS: [Parameter; 5] = [
 
 /// Bytes looked at for one page; the next page goes on where this one stopped.
 pub const SCAN_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Rotated files that are looked into.
+pub const ROTATED_MAX: usize = 99;
 const BLOCK_BYTES: u64 = 64 * 1024;
 
 #[cfg(test)]
@@ -157,11 +215,46 @@ mod tests {
                     items.iter().map(|r| r["id"].as_str().unwrap().parse::<i32>().unwrap()),
                 );
                 let Some(next) = next else { break };
-                wanted.after = Some(next.parse().unwrap());
+                wanted.after = Some(next);
             }
             let fits = |n: &i32| trunk.is_none_or(|trunk| (n % 3 == 0) == (trunk == "a"));
             let all: Vec<i32> = (0..1_000).rev().filter(fits).collect();
             assert_eq!(seen, all, "{trunk:?}");
+        }
+    }
+
+    #[test]
+    fn pages_go_on_in_rotated_files_although_the_newest_is_rotated_meanwhile() {
+        let scratch = Scratch::new("cdrs-rotated");
+        let path = scratch.path("cdr.jsonl");
+        let write = |path: &Path, from: usize| {
+            let mut file = File::create(path).unwrap();
+            (from..from + 10).for_each(|n| writeln!(file, "{{\"id\":\"{n}\"}}").unwrap());
+        };
+        for (name, from) in [("cdr.jsonl.2", 0), ("cdr.jsonl.1", 10), ("cdr.jsonl", 20)] {
+            write(&scratch.path(name), from);
+        }
+        let (mut wanted, mut seen) = (Wanted::default(), Vec::new());
+        loop {
+            let (items, next) = newest(&path, 4, &wanted).unwrap();
+            seen.extend(items.iter().map(|r| r["id"].as_str().unwrap().parse::<usize>().unwrap()));
+            if seen.len() == 8 {
+                for (old, new) in
+                    [("jsonl.2", "jsonl.3"), ("jsonl.1", "jsonl.2"), ("jsonl", "jsonl.1")]
+                {
+                    let at = |name: &str| scratch.path(&format!("cdr.{name}"));
+                    std::fs::rename(at(old), at(new)).unwrap();
+                }
+                write(&path, 30);
+            }
+            let Some(next) = next else { break };
+            wanted.after = Some(next);
+        }
+        assert_eq!(seen, (0..30).rev().collect::<Vec<_>>(), "each once, none of the newer ones");
+        let gone = Wanted { after: Some(place(1, 5)), ..Wanted::default() };
+        assert_eq!(newest(&path, 4, &gone).unwrap(), (Vec::new(), None), "a file that is gone");
+        for odd in ["", "-", "x-1", "1", "1-x", "99999999999999999999-1"] {
+            assert_eq!(read_place(odd), None, "{odd}");
         }
     }
 

@@ -38,7 +38,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .takes(&[Parameter::query(
                 "kinds",
                 Shape::Text(128),
-                "Only these, separated by commas: call, status, unknown_caller, nearly_full",
+                "Only these: call, status, unknown_caller, nearly_full, rewritten",
             )])
             .answers(200, EVENTS, "Events"),
     ]

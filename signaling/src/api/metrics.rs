@@ -209,7 +209,17 @@ impl Scraped {
             (row.labels(), fastest.map(|ms| ms as f64 / 1_000.0))
         });
         let help = "Round trip of the last probe to the fastest target";
-        gauge(e, "trunkline_trunk_probe_rtt_seconds", help, rows)
+        gauge(e, "trunkline_trunk_probe_rtt_seconds", help, rows)?;
+        let rows = self
+            .trunks
+            .iter()
+            .map(|row| (row.labels(), row.report.certificate_days_left.map(|days| days as f64)));
+        let help = "Days until the certificate that we show to the trunk expires";
+        gauge(e, "trunkline_trunk_certificate_days_left", help, rows)?;
+        let rows =
+            self.trunks.iter().map(|row| (row.labels(), flag(row.report.rewritten.is_some())));
+        let help = "Whether a device on the path rewrites SIP";
+        gauge(e, "trunkline_trunk_sip_rewritten", help, rows)
     }
 
     fn encode_calls(&self, e: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -10,5 +10,6 @@ mod malformed;
 mod operations;
 mod resources;
 mod rig;
+mod shown;
 mod trials;
 mod workers;

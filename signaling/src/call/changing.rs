@@ -19,7 +19,7 @@ use sip::endpoint::{ClientId, DialogId, ServerId};
 use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
 
 use super::negotiate::{self, Agreed, Offered, Unusable};
-use super::{Common, Desk, Party, headers, renegotiate, timers};
+use super::{Common, Desk, Party, bypass, headers, renegotiate, timers};
 
 /// Who asked for a change, and is to be answered.
 #[derive(Clone, Copy)]
@@ -225,8 +225,9 @@ impl Change {
             }
         };
         let after = agreed.audio.direction;
+        let has_moved = bypass::has_moved(common, common.leg(party), &agreed.audio);
         connect(common, desk, party, agreed, None).map_or(Outcome::Done(None), |_| {
-            if Some(after) == before {
+            if Some(after) == before && !has_moved {
                 return Outcome::Done(None);
             }
             Self::tell(common, desk, party.other(), after)
@@ -240,7 +241,9 @@ impl Change {
         party: Party,
         said: Direction,
     ) -> Outcome {
-        let ours = renegotiate::offer(common.leg(party), None, said, common.origin());
+        let far = common.leg(party.other()).standing.as_ref();
+        let told = far.and_then(|standing| bypass::told(common, &standing.audio));
+        let ours = renegotiate::offer(common.leg(party), None, said, told, common.origin());
         let Ok(ours) = ours else { return Outcome::Done(None) };
         match desk.reinvite(common, party, Vec::new(), ours.body.clone()) {
             Some(client) => Outcome::Goes(Self::Telling { party, client, ours, said }),
@@ -267,7 +270,7 @@ impl Change {
         let leg = common.leg(party);
         let direction = common.leg(party.other()).standing.as_ref().map(|far| far.audio.direction);
         let direction = direction.unwrap_or(Direction::SendRecv);
-        let Ok(ours) = renegotiate::offer(leg, None, direction, common.origin()) else {
+        let Ok(ours) = renegotiate::offer(leg, None, direction, None, common.origin()) else {
             return Outcome::Again(party);
         };
         let client = desk.reinvite(common, party, extra, ours.body.clone());
@@ -309,14 +312,17 @@ fn described_anew(
     let (offer, chosen) = negotiate::read(body, &common.leg(party).policy)?;
     let far = common.leg(other).standing.as_ref().ok_or(Unusable::NoOffer)?.audio.clone();
     let leg = common.leg(party);
-    let own = renegotiate::answer(&offer, &chosen, &far, leg, common.origin(), desk.entropy);
-    let turned = direction(common, party) != Some(chosen.direction);
+    let origin = common.origin();
+    let own = renegotiate::answer(&offer, &chosen, &far, leg, None, origin, desk.entropy);
+    let turned = direction(common, party) != Some(chosen.direction)
+        || bypass::has_moved(common, leg, &chosen);
     match own {
         Ok(agreed) if !turned => arm(common, desk, asker, agreed, None, None),
         Ok(_) | Err(Unusable::Rejected(sdp::Reject::NoCommonFormat { .. })) => {
             let leg = common.leg(other);
             let said = chosen.direction;
-            let ours = renegotiate::offer(leg, Some(&chosen), said, common.origin())?;
+            let told = bypass::told(common, &chosen);
+            let ours = renegotiate::offer(leg, Some(&chosen), said, told, common.origin())?;
             match desk.reinvite(common, other, Vec::new(), ours.body.clone()) {
                 Some(client) => {
                     Ok(Outcome::Goes(Change::Asked { asker, offer, chosen, client, ours }))
@@ -333,7 +339,7 @@ fn offer(common: &mut Common, desk: &mut Desk<'_>, asker: Asker) -> Result<Outco
     let party = asker.party;
     let far = common.leg(party.other()).standing.as_ref().map(|standing| &standing.audio);
     let both = Direction::SendRecv;
-    let ours = renegotiate::offer(common.leg(party), far, both, common.origin())?;
+    let ours = renegotiate::offer(common.leg(party), far, both, None, common.origin())?;
     asker.accept(desk, Some(ours.body.clone()));
     Ok(Outcome::Goes(Change::Offering { party, ours }))
 }
@@ -381,8 +387,8 @@ fn other_answered(
     };
     let armed = far.and_then(|far| {
         let leg = common.leg(asker.party);
-        let near =
-            renegotiate::answer(offer, chosen, &far.audio, leg, common.origin(), desk.entropy)?;
+        let (told, origin) = (bypass::told(common, &far.audio), common.origin());
+        let near = renegotiate::answer(offer, chosen, &far.audio, leg, told, origin, desk.entropy)?;
         arm(common, desk, asker, near, Some(far), ack)
     });
     armed.unwrap_or_else(|reject| {
@@ -425,6 +431,13 @@ fn arm(
 ) -> Result<Outcome, Unusable> {
     let answer = agreed.body.clone();
     let serial = connect(common, desk, asker.party, agreed, far)?;
+    if common.is_bypassed {
+        if let Some(dialog) = ack {
+            desk.ack(dialog, None);
+        }
+        asker.accept(desk, Some(answer));
+        return Ok(Outcome::Done(Some((asker.party, asker.timer))));
+    }
     let Some(limit) = desk.now.checked_add(desk.settings.lease_limit) else {
         return Ok(Outcome::Stopped);
     };

@@ -99,6 +99,8 @@ pub struct Common {
     pub who: Caller,
     /// There is no callee, and nobody is asked: the caller is only told why.
     pub is_alone: bool,
+    /// Media goes from peer to peer (`bypass.rs`).
+    pub is_bypassed: bool,
     /// The number that the callee's trunk is asked for, after the route's rewriting.
     pub called: String,
     pub timeouts: Timeouts,
@@ -147,6 +149,7 @@ impl Common {
             cdr,
             who: Caller::default(),
             is_alone: false,
+            is_bypassed: false,
             called,
             timeouts: Timeouts::default(),
             deadline: None,
@@ -262,6 +265,9 @@ impl Common {
     /// Nothing passes any more between the caller and a callee whose attempt failed.
     pub fn hush(&self, desk: &mut Desk<'_>, near: &Agreed, far: &Agreed) {
         let rules = [&self.caller.digits, &self.callee.digits];
+        if self.is_bypassed {
+            return;
+        }
         let Ok(mut ways) = ways([near, far], rules, self.timeouts) else { return };
         ways.iter_mut().for_each(|way| way.relay = false);
         if let Err(error) = desk.media.connect(self.pair(), ways) {
@@ -294,6 +300,11 @@ impl Common {
         near: &Agreed,
         far: &Agreed,
     ) -> Result<u64, Unusable> {
+        if self.is_bypassed {
+            self.caller.standing = Some(near.clone());
+            self.callee.standing = Some(far.clone());
+            return Ok(0);
+        }
         let ways = ways([near, far], [&self.caller.digits, &self.callee.digits], self.timeouts)?;
         self.cdr.suites(near.suite.map(sdp::Suite::name), far.suite.map(sdp::Suite::name));
         self.note_media(near, far, &ways);

@@ -167,6 +167,9 @@ pub fn answer_in_dialog(desk: &mut Desk<'_>, transaction: ServerId, request: &Re
         Method::Invite | Method::Update => {
             desk.answer(transaction, StatusCode::REQUEST_PENDING, Vec::new(), None);
         }
+        Method::Subscribe => {
+            desk.answer(transaction, StatusCode::BAD_EVENT, Vec::new(), None);
+        }
         _ => {
             desk.answer(transaction, StatusCode::METHOD_NOT_ALLOWED, allow(), None);
         }
@@ -177,9 +180,18 @@ pub fn answer_in_dialog(desk: &mut Desk<'_>, transaction: ServerId, request: &Re
 /// everything else is not served here.
 pub fn answer_outside(desk: &mut Desk<'_>, transaction: ServerId, hop: Hop, request: &Request) {
     let allow = (HeaderName::Allow, Bytes::from_static(ALLOW.as_bytes()));
-    if request.method != Method::Options {
-        desk.answer(transaction, StatusCode::METHOD_NOT_ALLOWED, vec![allow], None);
-        return;
+    match request.method {
+        Method::Options => {}
+        Method::Subscribe => {
+            // `create_subscriptions` allows no package (RFC 6665 §4.2.1.1).
+            let none = (HeaderName::AllowEvents, Bytes::new());
+            desk.answer(transaction, StatusCode::BAD_EVENT, vec![allow, none], None);
+            return;
+        }
+        _ => {
+            desk.answer(transaction, StatusCode::METHOD_NOT_ALLOWED, vec![allow], None);
+            return;
+        }
     }
     let trunk = TrunkId::from_tag(hop.tag).and_then(|id| desk.trunks.get(id));
     if let Some(demanded) = trunk.and_then(|trunk| unsupported(request, trunk)) {

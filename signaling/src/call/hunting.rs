@@ -12,7 +12,7 @@ use super::hunt::{Fault, Hunt, Target};
 use super::inviting::Inviting;
 use super::leasing::{Asked, Leasing};
 use super::negotiate::{self, Agreed, Offered, Ports};
-use super::{Common, Desk, State, headers};
+use super::{Common, Desk, State, bypass, headers};
 use crate::admission::Bound;
 use crate::trunk::tally::Outcome;
 
@@ -58,6 +58,15 @@ impl Hunting {
             let failure = Failure::new(Fault::Answered(status), status, RESTRAINED);
             return self.go_on(&target, failure, common, desk);
         }
+        let bypass = bypass::decide(&self, common, desk);
+        common.is_bypassed = bypass.is_ok();
+        let note = match bypass {
+            Ok(()) => Some(bypass::BYPASSED),
+            Err(why) => why,
+        };
+        if let Some(note) = note {
+            common.cdr.note(note);
+        }
         let offered = match self.offer(common, desk) {
             Ok(offered) => offered,
             Err(failure) => return self.go_on(&target, failure, common, desk),
@@ -86,7 +95,8 @@ impl Hunting {
         let audio = self.given.as_ref().unwrap_or(audio);
         let policy = &common.callee.policy;
         let origin = common.origin();
-        negotiate::offer(policy, Some(audio), self.callee, origin, desk.entropy)
+        let ports = bypass::told(common, audio).unwrap_or(self.callee);
+        negotiate::offer(policy, Some(audio), ports, origin, desk.entropy)
             .map(Some)
             .map_err(|reject| Failure::new(Fault::Unfit, reject.status(), reject.to_string()))
     }

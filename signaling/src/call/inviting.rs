@@ -14,7 +14,7 @@ use super::ending::Cancelling;
 use super::hunt::{Fault, Heard, Limit, Target};
 use super::hunting::{Failure, Hunting};
 use super::negotiate::{self, Agreed, Offered, Unusable};
-use super::{Common, Desk, Happening, Party, State, headers, timers};
+use super::{Common, Desk, Happening, Party, State, bypass, headers, timers};
 use crate::trunk::SecureRtp;
 
 /// Keys of the callee that one call may bring: its context in the data plane outlives each, and so
@@ -146,7 +146,10 @@ impl Inviting {
         let early =
             headers::sdp_of(&response.headers, &response.body).filter(|_| self.offered.is_some());
         let mut body = None;
-        if let Some(answer) = early {
+        if let (Some(answer), Some(offered), true) = (early, &self.offered, common.is_bypassed) {
+            // For an answer without a description; it concerns the caller only then.
+            self.far = negotiate::accept(offered, answer, &common.callee).ok();
+        } else if let Some(answer) = early {
             match self.agree(common, desk, answer, KEYS_MAX - 1) {
                 Ok(told) => body = Some(told.body),
                 Err(reject) => {
@@ -197,7 +200,7 @@ impl Inviting {
                     chosen,
                     &far.audio,
                     &common.caller,
-                    *caller,
+                    bypass::told(common, &far.audio).unwrap_or(*caller),
                     common.origin(),
                     desk.entropy,
                 )?;

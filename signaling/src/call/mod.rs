@@ -13,6 +13,7 @@
 
 pub mod announcing;
 mod answering;
+mod bypass;
 mod challenge;
 mod changing;
 mod common;

@@ -7,9 +7,10 @@
 use sdp::{Audio, Description, Direction, Format, Policy, Security};
 
 use super::common::Leg;
-use super::negotiate::{self, Agreed, Entropy, Offered, Said, Unusable};
+use super::negotiate::{self, Agreed, Entropy, Offered, Ports, Said, Unusable};
 
-/// Our answer to a new offer of a leg's peer, given what the other leg agreed to.
+/// Our answer to a new offer of a leg's peer, given what the other leg agreed to. It names `told` as
+/// where media goes, else the ports that stand.
 ///
 /// # Errors
 /// [`Unusable`] when the offer leaves nothing that the other leg agreed to.
@@ -18,6 +19,7 @@ pub fn answer(
     chosen: &Audio,
     far: &Audio,
     leg: &Leg,
+    told: Option<Ports>,
     origin: u64,
     entropy: Entropy<'_>,
 ) -> Result<Agreed, Unusable> {
@@ -37,7 +39,8 @@ pub fn answer(
         (None, Some(suite)) => vec![negotiate::fresh(suite, entropy)?],
         (None, None) => Vec::new(),
     };
-    let mut said = Said { keys, ..standing.said.clone() };
+    let ports = told.unwrap_or(standing.said.ports);
+    let mut said = Said { keys, ports, ..standing.said.clone() };
     let write = |said: &Said| {
         let local = negotiate::local(said, origin);
         sdp::write_answer(offer, &chosen, far, &leg.policy, &local)
@@ -52,7 +55,8 @@ pub fn answer(
 }
 
 /// Our new offer to a leg's peer: what stands, in another direction, with the formats that the other
-/// leg's peer (`far`) has now. A format that both legs know keeps its number.
+/// leg's peer (`far`) has now. A format that both legs know keeps its number. It names `told` as where
+/// media goes, else the ports that stand.
 ///
 /// # Errors
 /// [`Unusable`] when nothing may be offered.
@@ -60,6 +64,7 @@ pub fn offer(
     leg: &Leg,
     far: Option<&Audio>,
     direction: Direction,
+    told: Option<Ports>,
     origin: u64,
 ) -> Result<Offered, Unusable> {
     let standing = leg.standing.as_ref().ok_or(Unusable::NoOffer)?;
@@ -70,11 +75,13 @@ pub fn offer(
     let source = Audio { formats, direction, ..standing.audio.clone() };
     let policy = pinned(leg);
     let write = |said: Said| negotiate::write_offer(&policy, Some(&source), origin, said);
-    let offered = write(standing.said.clone())?;
+    let ports = told.unwrap_or(standing.said.ports);
+    let said = Said { ports, ..standing.said.clone() };
+    let offered = write(said.clone())?;
     if offered.body == standing.body {
         return Ok(offered);
     }
-    write(Said { version: standing.said.version + 1, ..standing.said.clone() })
+    write(Said { version: said.version + 1, ..said })
 }
 
 /// The formats of `theirs`, each under the number that it has in `known`; new ones under their own

@@ -6,6 +6,7 @@ pub mod plane;
 pub mod rig;
 
 mod answered;
+mod bypass;
 mod challenged;
 mod changes;
 mod digits;

@@ -27,6 +27,7 @@ mod sections;
 mod tree;
 mod trunk;
 mod upkeep;
+mod webhook;
 
 use std::path::{Path, PathBuf};
 
@@ -44,6 +45,7 @@ pub use error::{Checked, ConfigErrors, Finding};
 pub use media::{Media, MediaBackend};
 pub use object::{Surroundings, group_from_json, route_from_json, trunk_from_json};
 pub use sections::{Cdr, Dns, Http, Log, LogFormat, Run, Sip, Store};
+pub use webhook::Webhook;
 
 use error::Findings;
 use section::Section;
@@ -66,6 +68,8 @@ pub struct Config {
     pub store: Option<Store>,
     /// `[http]`
     pub http: Option<Http>,
+    /// `[webhook]`
+    pub webhook: Option<Webhook>,
     /// `[log]`
     pub log: Log,
     /// Where relative paths count from.
@@ -149,6 +153,7 @@ fn read(
         sections::store(Section::new("[store]", table(&root, "store"), base, &mut findings));
     let section = Section::new("[http]", table(&root, "http"), base, &mut findings);
     let http = sections::http(section, store.as_ref());
+    let webhook = webhook::webhook(&root, base, &mut findings);
     let log = sections::log(Section::new("[log]", table(&root, "log"), base, &mut findings));
     let groups = groups(&root, base, &mut findings);
     let mut parsed = Vec::new();
@@ -177,6 +182,7 @@ fn read(
         cdr,
         store,
         http,
+        webhook,
         log,
         base,
         trunks,
@@ -233,7 +239,7 @@ fn rows<'a>(root: &'a Table, name: &str) -> impl Iterator<Item = &'a Table> {
     rows.unwrap_or_default().iter().filter_map(|row| row.value.as_table())
 }
 
-const TABLES: [&str; 8] = ["sip", "media", "dns", "run", "cdr", "store", "http", "log"];
+const TABLES: [&str; 9] = ["sip", "media", "dns", "run", "cdr", "store", "http", "webhook", "log"];
 const LISTS: [&str; 3] = ["trunk", "group", "route"];
 
 /// Where the runtime directory is when the file does not say.

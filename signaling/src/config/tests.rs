@@ -12,7 +12,9 @@ mod paths;
 use crate::route::Destination;
 use crate::trunk::digits::DtmfMode;
 use crate::trunk::identity::{CallerIdPolicy, DiversionStyle, SendRpid};
-use crate::trunk::{Cidr, Direction, Host, IncomingCallPolicy, LearnFrom, Nat, SecureRtp, TrunkId};
+use crate::trunk::{
+    Cidr, DirectMedia, Direction, Host, IncomingCallPolicy, LearnFrom, Nat, SecureRtp, TrunkId,
+};
 
 const SIP: &str = "[sip]\nudp = [\"192.0.2.1:5060\"]\ntcp = [\"192.0.2.1:5060\"]\n\
                    tls = [\"192.0.2.1:5061\"]\ntls_certificate = \"gw.pem\"\n\
@@ -284,11 +286,9 @@ fn wrong_types_say_what_is_there_and_what_belongs_there() {
 
 #[test]
 fn values_that_are_not_carried_out_are_refused_by_name() {
-    for (key, value, supported) in [
-        ("create_subscriptions", "\"ALLOW\"", "DENY"),
-        ("direct_media", "\"yes\"", "no"),
-        ("allow", "\"T38\"", "PCMA"),
-    ] {
+    for (key, value, supported) in
+        [("create_subscriptions", "\"ALLOW\"", "DENY"), ("allow", "\"T38\"", "PCMA")]
+    {
         let errors = trunk(&format!("{key} = {value}\n")).unwrap_err().errors;
         assert_eq!(errors.len(), 1, "{errors:#?}");
         let shown = errors[0].to_owned();
@@ -701,6 +701,29 @@ fn media_needs_an_address_that_peers_can_reach() {
     let cores = format!("{SIP}[media]\nworkers = 2\ncores = [1]\n");
     assert!(only(parse(&cores)).2.contains("2 workers, but 1 cores"));
     assert_eq!(parse(&format!("{SIP}[media]\ncores = [1, 2, 3]\n")).unwrap().media.workers, 3);
+}
+
+#[test]
+fn direct_media_is_never_encrypted() {
+    let direct = |fields: &str| first(trunk(fields)).direct_media;
+    assert_eq!(direct(""), DirectMedia::No);
+    assert_eq!(direct("direct_media = \"yes\"\n"), DirectMedia::Yes);
+    assert_eq!(direct("direct_media = \"nonat\"\n"), DirectMedia::NoNat);
+    // Rule 6.
+    for more in ["secure = true\n", "secure_rtp = \"preferred\"\nallow_mixed = true\n"] {
+        refused(&format!("{more}direct_media = \"yes\"\n"), "direct_media", "encrypted");
+    }
+    let config = trunk("direct_media = \"yes\"\nnat = \"COMEDIA\"\n").unwrap();
+    assert!(config.warnings[0].contains("direct_media"), "{:?}", config.warnings);
+}
+
+#[test]
+fn greetings_name_a_prompt_and_need_a_voice() {
+    let tones = "audio_tones = \"ON EARLY MEDIA\"\n";
+    let greeting = first(trunk(&format!("{tones}greeting = \"welcome\"\n"))).greeting.unwrap();
+    assert_eq!(greeting.prompt.as_str(), "welcome");
+    refused("greeting = \"welcome\"\n", "greeting", "nothing is said");
+    refused(&format!("{tones}greeting = \"../etc\"\n"), "greeting", "name of a prompt");
 }
 
 #[test]

@@ -92,6 +92,7 @@ pub(super) fn read(
         from_user: user(&mut section, "from_user"),
         from_domain: from_domain(&mut section),
         audio_tones,
+        direct_media: upkeep::direct_media(&mut section, security.secure_rtp(), nat),
         greeting: upkeep::greeting(&mut section, audio_tones),
         timer: upkeep::timer(&mut section),
         reliability: upkeep::reliability(&mut section),
@@ -144,13 +145,7 @@ fn name(id: TrunkId, section: &mut Section<'_, '_>) -> String {
 
 /// Fields of the form whose behaviour is absent, each with the values that are true today.
 fn refuse_absent_behaviour(section: &mut Section<'_, '_>) {
-    let words: [(&'static str, &[&str], &[&str]); 2] = [
-        ("create_subscriptions", &["DEFAULT", "DENY"], &["ALLOW"]),
-        ("direct_media", &["no"], &["yes", "nonat"]),
-    ];
-    for (key, supported, later) in words {
-        section.supported(key, supported, later);
-    }
+    section.supported("create_subscriptions", &["DEFAULT", "DENY"], &["ALLOW"]);
 }
 
 /// The fields that decide about encryption, made consistent. What is not written follows what is;

@@ -7,10 +7,10 @@ use abi::PromptName;
 use sip::endpoint::Transport;
 
 use super::section::{At, Section};
-use crate::trunk::Host;
 use crate::trunk::reliable::Reliability;
 use crate::trunk::timer::{INTERVAL_S, INTERVAL_S_MAX, MIN_S, TimerPolicy, TimerRules};
 use crate::trunk::tones::{AudioTones, Greeting};
+use crate::trunk::{DirectMedia, Host, Nat, SecureRtp};
 
 pub(super) fn audio_tones(section: &mut Section<'_, '_>) -> AudioTones {
     let words = ["NO AUDIO TONES", "none", "ON EARLY MEDIA", "ON ANSWERED CALLS"];
@@ -35,6 +35,31 @@ pub(super) fn greeting(section: &mut Section<'_, '_>, tones: AudioTones) -> Opti
         section.error("greeting", "audio_tones says that nothing is said to callers", remedy);
     }
     prompt.map(|prompt| Greeting { prompt, tones })
+}
+
+/// `direct_media` (rule 6 of the trunk's save-time rules: never with encryption, whose keys are ours).
+pub(super) fn direct_media(
+    section: &mut Section<'_, '_>,
+    srtp: SecureRtp,
+    nat: Nat,
+) -> DirectMedia {
+    let wanted = match section.word("direct_media", &["no", "yes", "nonat"]) {
+        Some(At { value: 1, .. }) => DirectMedia::Yes,
+        Some(At { value: 2, .. }) => DirectMedia::NoNat,
+        _ => return DirectMedia::No,
+    };
+    if srtp != SecureRtp::Off {
+        let problem = "media that is encrypted passes through us: the keys of each side are ours";
+        section.error(
+            "direct_media",
+            problem,
+            "write direct_media = \"no\", or encryption = false",
+        );
+    } else if nat != Nat::No {
+        let problem = "it takes no effect: where addresses are learned, media passes through us";
+        section.warn("direct_media", problem, "write nat = \"NO\"");
+    }
+    wanted
 }
 
 /// How often the trunk's way is kept open; `needed` says whether it is without being asked for.

@@ -44,7 +44,7 @@ use crate::probe::{Kit, MediaPlace, Patience, Probes};
 use crate::shard::Edge;
 use crate::trunk::attribution::TOKEN_PARAMETER;
 use crate::trunk::health::Fault;
-use crate::trunk::{Host, Origin, TrunkId, nat};
+use crate::trunk::{Host, Origin, Trunk, TrunkId, nat};
 
 pub use counters::Counts;
 pub use error::{NetError, explain};
@@ -356,6 +356,10 @@ impl Edge for Net {
     fn plain_contact(&self, hop: &Hop) -> String {
         self.names().plain_contact(hop)
     }
+
+    fn sent_by(&self, hop: &Hop) -> Option<String> {
+        Some(self.names().sent_by(hop))
+    }
 }
 
 impl Net {
@@ -398,6 +402,12 @@ impl Net {
     /// The trunks with their current addresses.
     pub fn plan(&self) -> LivePlan {
         self.0.core.plan.clone()
+    }
+
+    /// Days until the certificate that we show to a trunk expires; `None` without TLS, and where its
+    /// files could not be used.
+    pub fn certificate_days_left(&self, trunk: &Trunk) -> Option<i64> {
+        self.0.core.tls.days_left(trunk)
     }
 
     /// Tests of connections, apart from calls.

@@ -16,8 +16,12 @@ struct Rig {
 }
 
 fn rig() -> Rig {
+    rig_with("[sip]\nudp = [\"192.0.2.250:5060\"]\n")
+}
+
+fn rig_with(text: &str) -> Rig {
     let scratch = Scratch::new("planner");
-    let config = config::parse("[sip]\nudp = [\"192.0.2.250:5060\"]\n", Path::new("."));
+    let config = config::parse(text, Path::new("."));
     let sip = config.unwrap_or_else(|errors| panic!("{errors}")).sip;
     let live = LivePlan::new(Plan::default());
     let (left, moves) = mpsc::unbounded_channel();
@@ -205,12 +209,73 @@ fn nobody_who_hears_of_it_means_it_is_gone_at_once() {
     assert!(rig.names().is_empty());
 }
 
+/// With what the operator fills in, each preset is a trunk that can be saved.
+#[test]
+fn every_preset_is_saved_by_the_reader_of_trunks() {
+    let rig = rig_with(
+        "[sip]\nudp = [\"192.0.2.250:5060\"]\ntcp = [\"192.0.2.250:5060\"]\n\
+         tls = [\"192.0.2.250:5061\"]\ntls_certificate = \"gw.pem\"\ntls_key = \"gw.key\"\n",
+    );
+    for (number, preset) in crate::api::presets::all().into_iter().enumerate() {
+        let filled = preset.ask.iter().map(|field| {
+            let value = match field.as_str() {
+                "name" => json!(preset.name),
+                "host" => json!(format!("host{number}.example.com")),
+                "tls_peer_names" => json!([format!("peer{number}.example.com")]),
+                "tls_ca" => json!("ca.pem"),
+                "from_domain" => json!("gateway.example.com"),
+                "source_acl" => json!([format!("203.0.113.{number}/32")]),
+                "username" => json!("account"),
+                "password" => json!("secret"),
+                "virtual_phone_number" => json!(format!("+49301000{number}")),
+                other => panic!("{}: nothing is known to fill {other} with", preset.name),
+            };
+            (field.clone(), value)
+        });
+        let (document, _) = preset.over(filled.collect());
+        let saved = rig.add(Kind::Trunk, Value::Object(document));
+        let saved = saved.unwrap_or_else(|findings| panic!("{}: {findings:#?}", preset.name));
+        assert!(rig.live.plan().trunk(TrunkId(saved.id)).is_some(), "{}", preset.name);
+    }
+}
+
+#[test]
+fn a_group_its_members_and_the_route_to_it_are_saved_renamed_and_kept_together() {
+    let rig = rig();
+    let group = rig.add(Kind::Group, json!({"name": "g", "strategy": "weighted"})).unwrap();
+    for (name, last) in [("a", 1), ("b", 2)] {
+        let member = json!({"name": name, "host": format!("198.51.100.{last}"),
+                            "failover_group": "g", "priority": last, "weight": 7});
+        rig.add(Kind::Trunk, member).unwrap();
+    }
+    rig.add(Kind::Route, json!({"name": "r", "called": "_39.", "destination": "g"})).unwrap();
+    let stands = |name: &str, count: usize| {
+        let plan = rig.live.plan();
+        let found = plan.groups.iter().next().unwrap();
+        assert_eq!((found.name.as_str(), plan.groups.members(found.id).len()), (name, count));
+        assert_eq!(plan.routes.iter().count(), 1);
+    };
+    stands("g", 2);
+    rig.patch(Kind::Group, group.id, json!({"name": "carriers", "reach_timer": 5})).unwrap();
+    stands("carriers", 2);
+    let unknown = json!({"name": "c", "host": "198.51.100.3", "failover_group": "g"});
+    let findings = rig.add(Kind::Trunk, unknown).unwrap_err();
+    assert_eq!(findings[0].field, "failover_group", "{findings:?}");
+    let actor = Actor::gateway();
+    let id = group.id;
+    let refused = rig.store.ask_blocking(move |keeper| {
+        keeper.delete(&actor, Kind::Group, id, Expected::Any).map(drop)
+    });
+    assert!(matches!(refused, Err(Refusal::Referenced(_))), "{refused:?}");
+    stands("carriers", 2);
+}
+
 /// No row of the API's tables stands for a field that the reader does not know.
 #[test]
 fn every_field_of_the_tables_is_one_of_the_reader() {
-    use crate::api::fields::{ROUTE, TRUNK};
+    use crate::api::fields::{GROUP, ROUTE, TRUNK};
     let rig = rig();
-    for (kind, table) in [(Kind::Trunk, TRUNK), (Kind::Route, ROUTE)] {
+    for (kind, table) in [(Kind::Trunk, TRUNK), (Kind::Group, GROUP), (Kind::Route, ROUTE)] {
         let odd = json!({"name": "x", "qqqqqqqqqqqq": 1});
         let findings = rig.add(kind, odd).unwrap_err();
         let found = findings.iter().find(|finding| finding.field == "qqqqqqqqqqqq").unwrap();

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use sip::endpoint::{Cause, ClientId, Endpoint, Event, Hop};
 use sip::wire::{HeaderName, Method, Request, Uri};
 
+use super::alg::Echo;
 use super::registration::Entropy;
 use super::status::{self, Facts, Standing, StatusNews, UNANSWERED_MAX};
 use super::{Registrations, Trunk, TrunkId, TrunkTable};
@@ -46,6 +47,8 @@ struct Watch {
     unanswered: u32,
     unanswered_at: Option<Instant>,
     standing: Option<Standing>,
+    /// What a device on the path does to our messages.
+    rewritten: Option<String>,
 }
 
 /// What probes and verdicts need of the world.
@@ -171,6 +174,19 @@ impl Health {
     /// How it stands; `None` before the first verdict.
     pub fn standing(&self, trunk: TrunkId) -> Option<&Standing> {
         self.trunks.get(&trunk)?.standing.as_ref()
+    }
+
+    /// What an answer says of the path; `true` when that is news.
+    pub fn echoed(&mut self, trunk: TrunkId, echo: Echo) -> bool {
+        let Some(watch) = self.trunks.get_mut(&trunk) else { return false };
+        let is_news = watch.rewritten != echo.0 && echo.0.is_some();
+        watch.rewritten = echo.0;
+        is_news
+    }
+
+    /// What a device on the path does to our messages; `None` when there is none.
+    pub fn rewritten(&self, trunk: TrunkId) -> Option<&str> {
+        self.trunks.get(&trunk)?.rewritten.as_deref()
     }
 
     /// How long its addresses take to answer, with the addresses.

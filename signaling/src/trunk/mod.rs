@@ -5,6 +5,7 @@
 //! the newest snapshot. [`attribute`] is the gate in front of everything else: a request belongs
 //! to exactly one trunk, or it is not processed.
 
+pub mod alg;
 pub mod attribution;
 pub mod digits;
 pub mod health;
@@ -148,6 +149,8 @@ pub struct Trunk {
     pub audio_tones: tones::AudioTones,
     /// What its callers hear before anybody is asked.
     pub greeting: Option<tones::Greeting>,
+    /// Whether its media may go from peer to peer.
+    pub direct_media: DirectMedia,
     /// How its digits come and go.
     pub digits: digits::DigitRules,
     /// Session timers of its calls.
@@ -412,6 +415,17 @@ pub enum IncomingCallPolicy {
     Challenge,
     /// Outbound-only trunk; 403.
     Reject,
+}
+
+/// `direct_media`: whether media may go from peer to peer, past us. Both trunks of a call must say so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DirectMedia {
+    /// Media passes through us.
+    No,
+    /// Where nothing needs us in the middle.
+    Yes,
+    /// The same, and only for callers whose media is where they signal from.
+    NoNat,
 }
 
 /// SDES-SRTP on a trunk.

@@ -11,6 +11,7 @@
 )]
 
 mod abuse;
+mod actions;
 mod baresip;
 mod calls;
 mod capture;

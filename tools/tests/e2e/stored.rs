@@ -6,6 +6,7 @@ use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::actions::scrape;
 use crate::far::{Far, Role};
 use crate::gateway::{Gateway, Place, trunkline};
 use crate::sipp::Sipp;
@@ -173,6 +174,8 @@ fn no_secret_is_in_any_output() {
         seen.push_str(&operator.ask(question).to_string());
     }
     assert!(seen.contains("max_concurrent_calls"), "positive control: {seen}");
+    let metrics = scrape(&place);
+    assert!(metrics.contains("trunkline_trunk_calls{"), "positive control: {metrics}");
     let backup = place.file("backup.db");
     operator.ask(&["backup", backup.to_str().unwrap()]);
     let key = fs::read_to_string(place.file("store.key")).unwrap();
@@ -181,7 +184,11 @@ fn no_secret_is_in_any_output() {
     let log = gateway.log.rest().join("\n");
     assert!(log.contains("TRACE") || log.contains("DEBUG"), "the log is at its most verbose");
     assert!(log.contains("ready"), "positive control");
-    let mut outputs = vec![("answers", seen.into_bytes()), ("log", log.into_bytes())];
+    let mut outputs = vec![
+        ("answers", seen.into_bytes()),
+        ("metrics", metrics.into_bytes()),
+        ("log", log.into_bytes()),
+    ];
     for name in ["backup.db", "store.db", "cdr.jsonl"] {
         outputs.push((name, fs::read(place.file(name)).unwrap()));
     }

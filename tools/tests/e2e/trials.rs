@@ -29,7 +29,11 @@ fn is_free(address: Ipv4Addr, port: u16) -> bool {
 
 /// Exit code and lines of JSON of a test of a connection.
 fn tried(operator: &Operator, name: &str) -> (i32, Vec<Value>) {
-    let output = operator.run(&["trunks", "test", name]);
+    tried_with(operator, &["trunks", "test", name])
+}
+
+fn tried_with(operator: &Operator, arguments: &[&str]) -> (i32, Vec<Value>) {
+    let output = operator.run(arguments);
     let text = String::from_utf8(output.stdout).unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.is_empty(), "{errors}");
@@ -74,6 +78,36 @@ fn a_connection_is_tested_step_by_step_and_a_refused_port_is_named() {
     assert_eq!(log.matches("\"action\":\"test\"").count(), 2, "{log}");
     assert_eq!(operator.ask(&["audit", "verify"])["holds"], true);
     assert!(gateway.stop());
+}
+
+#[test]
+fn a_test_call_hears_its_audio_and_a_peer_that_sends_none_is_named() {
+    let place = Place::new();
+    let mut gateway = start(&place, "info");
+    let operator = Operator::new(&place);
+    let peers = [("echo", place.provider, true), ("mute", place.pbx, false)];
+    for (name, address, echoes) in peers {
+        let host = format!("host={address}");
+        let quiet = "send_keep_alive=false";
+        operator.ask(&["trunks", "add", name, &host, "port=5070", quiet]);
+        let mut arguments: Vec<String> = vec!["-m".into(), "1000".into()];
+        arguments.extend(echoes.then(|| "-rtp_echo".into()));
+        let run = Run { scenario: "echo.xml", transport: "u1", arguments };
+        let _peer = Sipp::run_at(&place, address, 5070, run);
+        let call = ["trunks", "test", name, "--call", "390612345"];
+        let (code, lines) = tried_with(&operator, &call);
+        let (report, steps) = lines.split_last().unwrap();
+        let media = steps.last().unwrap();
+        assert_eq!(media["stage"], "MEDIA", "{lines:#?}");
+        if echoes {
+            assert_eq!((code, &report["verdict"]), (0, &"PASS".into()), "{lines:#?}");
+        } else {
+            assert_eq!(media["failure"], "one_way_audio", "{media:#}");
+            assert!(code == 1 && !media["remedy"].as_str().unwrap().is_empty(), "{media:#}");
+        }
+    }
+    assert!(gateway.stop());
+    assert!(gateway.cdrs_when(0).is_empty(), "a test is no call");
 }
 
 #[test]

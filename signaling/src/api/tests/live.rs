@@ -157,6 +157,8 @@ fn metrics_tell_of_each_trunk_what_the_report_says() {
         calls: Used { inbound: 1, outbound: 2 },
         max_concurrent_calls: Some(30),
         targets: vec![target],
+        certificate_days_left: Some(29),
+        rewritten: Some("a device on the path rewrites SIP".into()),
         inbound: None,
         outbound: Some(outbound),
     };
@@ -176,6 +178,8 @@ fn metrics_tell_of_each_trunk_what_the_report_says() {
         format!("trunkline_trunk_probe_rtt_seconds{{{of}}} 0.012"),
         format!("trunkline_trunk_calls{{{of},direction=\"outbound\"}} 2.0"),
         format!("trunkline_trunk_calls_max{{{of}}} 30.0"),
+        format!("trunkline_trunk_certificate_days_left{{{of}}} 29.0"),
+        format!("trunkline_trunk_sip_rewritten{{{of}}} 1.0"),
         format!("trunkline_trunk_attempts_total{{{of},direction=\"outbound\"}} 4"),
         format!("trunkline_trunk_responses_total{{{of},direction=\"outbound\",code=\"486\"}} 1"),
         format!("trunkline_trunk_answer_seizure_ratio{{{of},direction=\"outbound\"}} 0.5"),

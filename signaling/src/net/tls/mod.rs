@@ -102,6 +102,15 @@ impl Tls {
         }
     }
 
+    /// Whole days until the certificate that we show to `trunk` expires.
+    pub(super) fn days_left(&self, trunk: &Trunk) -> Option<i64> {
+        let settings = trunk.tls.as_ref()?;
+        let shown = settings.client_cert.as_ref().or(self.sip.tls_certificate.as_ref())?;
+        let now = self.now();
+        let expiry = now.expiries.iter().find(|expiry| expiry.file == *shown)?;
+        Some((expiry.not_after - jiff::Timestamp::now().as_second()).div_euclid(86_400))
+    }
+
     fn now(&self) -> Arc<Loaded> {
         Arc::clone(&self.loaded.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -105,6 +105,26 @@ fn a_backup_brings_back_what_was_and_the_log_says_so() {
 }
 
 #[test]
+fn a_backup_of_an_older_version_is_brought_to_this_one() {
+    let scratch = Scratch::new("older");
+    let store = scratch.open().unwrap();
+    let a = create(&store, Kind::Trunk, trunk("a")).unwrap();
+    let copy = store.ask_blocking(|keeper| keeper.backup(&ops())).unwrap();
+    delete(&store, Kind::Trunk, a.id).unwrap();
+    // The tables of version 1 had no reports.
+    let older = rusqlite::Connection::open(copy.path()).unwrap();
+    older.execute_batch("DROP TABLE reports; PRAGMA user_version = 1;").unwrap();
+    older.close().unwrap();
+    store.ask_blocking(move |keeper| keeper.restore(&ops(), &copy)).unwrap();
+    assert_eq!(store.catalog().by_name(Kind::Trunk, "a").unwrap().id, a.id);
+    let id = a.id;
+    let report = store.ask_blocking(move |keeper| keeper.report(id)).unwrap();
+    assert_eq!(report, None, "the table is there again");
+    drop(store);
+    scratch.open().unwrap();
+}
+
+#[test]
 fn what_is_no_backup_of_this_store_is_refused_and_nothing_changes() {
     let scratch = Scratch::new("foreign");
     let store = scratch.open().unwrap();

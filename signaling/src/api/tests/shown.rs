@@ -1,0 +1,354 @@
+//! Which test shows what each field, status and save-time rule does: a field without a named test is
+//! a failing test. The tests named here run by themselves; this one holds the list against the
+//! fields, and the names against the sources.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::api::fields;
+use crate::trunk::Status;
+
+/// A test: its file under the root of the repository, and its name.
+type Test = (&'static str, &'static str);
+
+const CONFIG: &str = "signaling/src/config/tests.rs";
+const PATHS: &str = "signaling/src/config/tests/paths.rs";
+const WAYS: &str = "tools/tests/e2e/fields/reach.rs";
+const IDENTITY: &str = "signaling/src/call/identity/tests.rs";
+const HEALTH: &str = "signaling/src/trunk/health/tests.rs";
+const HUNTING: &str = "signaling/src/call/tests/hunting.rs";
+const KAMAILIO: &str = "tools/tests/e2e/kamailio.rs";
+const STORED: &str = "tools/tests/e2e/stored.rs";
+const PLANNER: &str = "signaling/src/planner/tests.rs";
+const TLS: &str = "signaling/src/net/tls/tests.rs";
+const ROUTE: &str = "signaling/src/route/tests.rs";
+const NUMBERS: &str = "signaling/src/route/numbering.rs";
+const ADMISSION: &str = "signaling/src/admission/tests.rs";
+const TIMERS: &str = "signaling/src/call/tests/timers.rs";
+const REFUSED: &str = "signaling/src/call/tests/refused.rs";
+
+const ACCOUNT: Test = (KAMAILIO, "the_account_registers_is_called_and_leaves");
+const TRAFFIC: Test = (STORED, "trunks_made_by_rest_carry_calls_survive_edits_and_a_restart");
+const RULES: Test = (PLANNER, "each_rule_that_is_broken_is_named_with_its_field");
+const ROUTED: Test = (ROUTE, "a_decision_carries_what_the_route_says");
+const WHICH: Test = (ROUTE, "each_test_of_a_route_can_pass_its_call_on");
+const REWRITTEN: Test = (NUMBERS, "tech_prefix_strip_and_prepend_touch_called_numbers_only");
+const WRITTEN: Test = (NUMBERS, "numbers_go_out_as_the_trunk_writes_them");
+const EDITED: Test = (HUNTING, "the_timers_can_be_edited_for_the_group_and_for_a_member");
+const CODES: Test = (HUNTING, "the_codes_can_be_edited_for_the_group_and_for_a_member");
+const GOOD: Test = (HEALTH, "what_a_good_answer_is");
+const CERTIFICATE: Test = (TLS, "a_trunk_may_have_a_certificate_of_ours_of_its_own");
+const CHALLENGED: Test =
+    ("tools/tests/e2e/fields/challenge.rs", "pjsip_proves_that_it_knows_the_inbound_password");
+const MD5: Test = ("signaling/sip/src/digest/tests.rs", "the_algorithm_cannot_be_downgraded");
+const ALG: Test = (WAYS, "a_trunk_with_sip_alg_is_told_our_outer_address_and_found_behind_its_own");
+const CODECS: Test = (CONFIG, "codecs_are_known_and_something_is_left");
+const SILENCE: Test =
+    ("signaling/src/call/tests/silence.rs", "the_shorter_timeouts_of_both_trunks_are_told");
+
+const TRUNK: &[(&str, Test)] = &[
+    ("name", (CONFIG, "names_and_numbers_are_unique")),
+    ("failover_group", (PATHS, "a_trunk_is_in_a_group_that_there_is")),
+    ("host", TRAFFIC),
+    ("outbound_proxy", (CONFIG, "proxies")),
+    ("virtual_phone_number", (REFUSED, "policies_are_obeyed")),
+    ("username", ACCOUNT),
+    ("password", (KAMAILIO, "a_wrong_password_is_no_registration_and_does_not_hammer")),
+    ("register", ACCOUNT),
+    ("send_keep_alive", (HEALTH, "without_a_probe_calls_and_time_are_all_there_is")),
+    ("port", TRAFFIC),
+    ("transport", (CONFIG, "secure_means_tls_and_encryption")),
+    ("secure", (CONFIG, "secure_means_tls_and_encryption")),
+    ("incoming_call_policy", (REFUSED, "policies_are_obeyed")),
+    ("sip_alg", ALG),
+    (
+        "secure_rtp",
+        (
+            "tools/tests/e2e/fields/encryption.rs",
+            "a_trunk_that_prefers_srtp_talks_plainly_to_pjsip_that_has_none",
+        ),
+    ),
+    ("create_subscriptions", (CONFIG, "values_that_are_not_carried_out_are_refused_by_name")),
+    (
+        "max_concurrent_calls",
+        ("tools/tests/e2e/health.rs", "a_trunk_carries_exactly_what_it_may_under_a_hundred_calls"),
+    ),
+    (
+        "nat",
+        (
+            "tools/tests/e2e/reach.rs",
+            "a_peer_behind_nat_is_heard_and_hears_where_its_trunk_allows_it",
+        ),
+    ),
+    ("encryption", ("tools/tests/e2e/refusals.rs", "a_secure_trunk_without_srtp_is_refused")),
+    ("keepalive", (WAYS, "a_datagram_keeps_the_way_to_a_trunk_open")),
+    (
+        "audio_tones",
+        (
+            "tools/tests/e2e/fields/tones.rs",
+            "an_unknown_number_is_told_by_early_media_before_its_404",
+        ),
+    ),
+    (
+        "greeting",
+        (
+            "signaling/src/call/tests/greetings.rs",
+            "the_greeting_is_early_media_and_the_callee_is_asked_after_it",
+        ),
+    ),
+    (
+        "send_media",
+        (
+            "tools/tests/e2e/fields/digits.rs",
+            "digits_pass_between_pjsip_with_events_and_sipp_with_info",
+        ),
+    ),
+    (
+        "dtmf_mode",
+        ("tools/tests/e2e/fields/digits.rs", "digits_reach_a_trunk_without_events_as_tones"),
+    ),
+    (
+        "direct_media",
+        ("signaling/src/call/tests/bypass.rs", "each_side_is_told_the_other_ones_address"),
+    ),
+    ("send_rpid", ("tools/tests/e2e/fields/identity.rs", "send_rpid_tells_sipp_who_calls")),
+    ("allow", CODECS),
+    ("disallow", CODECS),
+    (
+        "enabled",
+        (
+            "signaling/src/trunk/attribution/tests.rs",
+            "a_trunk_that_is_switched_off_keeps_its_dialogs_and_starts_none",
+        ),
+    ),
+    ("direction", (REFUSED, "a_trunk_that_takes_no_calls_is_not_asked")),
+    ("allow_mixed", (CONFIG, "encryption_that_is_only_preferred")),
+    (
+        "source_acl",
+        (
+            "signaling/src/trunk/attribution/tests.rs",
+            "the_outbound_proxy_and_the_acl_are_sources_too",
+        ),
+    ),
+    (
+        "tls_peer_names",
+        (
+            "signaling/src/trunk/attribution/tests.rs",
+            "a_certificate_counts_only_for_the_trunk_that_trusts_it",
+        ),
+    ),
+    ("tls_ca", (TLS, "servers_are_checked_for_authority_date_name_and_pin")),
+    ("tls_client_cert", CERTIFICATE),
+    ("tls_client_key", (CONFIG, "tls_needs_something_to_trust_and_whole_pairs")),
+    ("tls_pin", (TLS, "a_pinned_certificate_needs_no_authority_and_nothing_else_will_do")),
+    ("from_user", (IDENTITY, "from_user_and_from_domain_are_the_account_not_the_caller")),
+    ("from_domain", (IDENTITY, "from_user_and_from_domain_are_the_account_not_the_caller")),
+    ("learn_from", ("signaling/src/trunk/nat/tests.rs", "learning_may_be_limited_to_a_network")),
+    ("keepalive_interval", (WAYS, "a_datagram_keeps_the_way_to_a_trunk_open")),
+    ("external_address", ALG),
+    ("rtp_timeout", SILENCE),
+    ("hold_timeout", SILENCE),
+    ("keep_alive_interval", (HEALTH, "two_failures_are_no_end")),
+    ("keep_alive_2xx_only", GOOD),
+    ("keep_alive_failing_codes", GOOD),
+    ("max_inbound_calls", (ADMISSION, "each_direction_has_its_own_cap")),
+    ("max_outbound_calls", (ADMISSION, "each_direction_has_its_own_cap")),
+    ("max_cps", (ADMISSION, "the_pace_allows_a_burst_of_twice_and_then_the_rate")),
+    ("trust_inbound_identity", (IDENTITY, "trust_inbound_identity_decides_who_is_believed")),
+    ("trust_identity", (IDENTITY, "privacy_is_kept_from_all_but_trusted_trunks")),
+    ("caller_id_policy", (IDENTITY, "caller_id_policy_chooses_the_number")),
+    ("user_phone", (IDENTITY, "user_phone_marks_telephone_numbers_alone")),
+    ("diversion", (IDENTITY, "diversions_are_told_in_the_trunks_style")),
+    ("inbound_username", CHALLENGED),
+    ("inbound_password", CHALLENGED),
+    ("session_timer", (TIMERS, "a_trunk_that_refuses_timers_has_none")),
+    (
+        "session_expires",
+        ("tools/tests/e2e/fields/timers.rs", "a_required_session_timer_is_asked_of_sipp"),
+    ),
+    ("session_min_se", (TIMERS, "an_interval_that_is_too_small_is_refused_with_the_least_one")),
+    (
+        "auth_realm",
+        (
+            "signaling/src/call/tests/challenged.rs",
+            "a_realm_that_is_not_the_trunks_gets_no_credentials",
+        ),
+    ),
+    (
+        "100rel",
+        (
+            "signaling/src/call/tests/prack.rs",
+            "a_trunk_that_requires_it_refuses_who_does_not_know_it_and_demands_it",
+        ),
+    ),
+    ("inbound_md5", MD5),
+    ("priority", (HUNTING, "strategies_choose_who_is_asked_first")),
+    ("weight", (HUNTING, "strategies_choose_who_is_asked_first")),
+    ("reach_timer", EDITED),
+    ("progress_timer", EDITED),
+    ("failover_codes", CODES),
+    ("number_format_in", (NUMBERS, "what_comes_in_from_one_country_goes_out_to_another")),
+    ("number_format_out", WRITTEN),
+    ("country_code", WRITTEN),
+    ("trunk_prefix", WRITTEN),
+    ("international_prefix", WRITTEN),
+    ("tech_prefix", REWRITTEN),
+    ("strip_in", REWRITTEN),
+    ("prepend_in", REWRITTEN),
+    ("strip_out", REWRITTEN),
+    ("prepend_out", REWRITTEN),
+];
+
+const GROUP: &[(&str, Test)] = &[
+    ("name", (PATHS, "a_group_says_how_its_trunks_stand_in_for_each_other")),
+    ("strategy", (HUNTING, "strategies_choose_who_is_asked_first")),
+    ("reach_timer", EDITED),
+    ("progress_timer", EDITED),
+    ("failover_codes", CODES),
+    ("hunt_after_ringing", (HUNTING, "a_group_may_hunt_on_after_early_media")),
+];
+
+const ROUTES: &[(&str, Test)] = &[
+    ("name", (PATHS, "a_route_leads_to_a_trunk_or_a_group_at_its_times")),
+    ("direction", WHICH),
+    ("position", (ROUTE, "the_first_match_by_position_wins")),
+    ("from_trunk", WHICH),
+    ("called", WHICH),
+    ("caller", WHICH),
+    ("strip", (ROUTE, "numbers_are_rewritten_and_never_vanish")),
+    ("prepend", (ROUTE, "numbers_are_rewritten_and_never_vanish")),
+    ("destination", TRAFFIC),
+    ("emergency", (HUNTING, "an_emergency_call_passes_every_cap")),
+    ("schedule", ("signaling/src/route/schedule.rs", "days_hours_and_dates")),
+    ("ring_limit", ROUTED),
+    ("enabled", WHICH),
+];
+
+const STATUSES: &[(Status, Test)] = &[
+    (Status::Ok, ("tools/tests/e2e/health.rs", "a_trunk_is_ok_while_its_peer_answers_options")),
+    (Status::Lagged, (HEALTH, "an_answer_after_two_seconds_is_late")),
+    (Status::Degraded, (HEALTH, "each_address_is_probed_and_some_down_is_degraded")),
+    (
+        Status::Unreachable,
+        (HEALTH, "a_trunk_goes_down_after_three_failures_and_up_after_two_successes"),
+    ),
+    (Status::Registering, (HEALTH, "the_registration_has_its_words")),
+    (Status::AuthFailed, (HEALTH, "the_registration_has_its_words")),
+    (Status::Rejected, (HEALTH, "the_registration_has_its_words")),
+    (Status::TlsError, (HEALTH, "a_tls_fault_has_its_own_word")),
+    (Status::DnsError, (HEALTH, "what_the_operator_and_the_calls_say_comes_first")),
+    (Status::AtCapacity, (HEALTH, "what_the_operator_and_the_calls_say_comes_first")),
+    (Status::Draining, (HEALTH, "what_the_operator_and_the_calls_say_comes_first")),
+    (Status::Disabled, (HEALTH, "what_the_operator_and_the_calls_say_comes_first")),
+    (Status::Unmonitored, (HEALTH, "without_a_probe_calls_and_time_are_all_there_is")),
+];
+
+/// The save-time rules of the specification, 1 to 10.
+const SAVE_RULES: [Test; 10] = [
+    (CONFIG, "accounts_are_whole"),
+    (CONFIG, "a_trunk_needs_a_name_a_host_and_a_listener"),
+    (CONFIG, "secure_means_tls_and_encryption"),
+    (CONFIG, "two_trunks_may_not_match_one_caller"),
+    (CONFIG, "tls_needs_something_to_trust_and_whole_pairs"),
+    (CONFIG, "direct_media_is_never_encrypted"),
+    (CONFIG, "how_digits_come_and_go"),
+    (CONFIG, "names_and_numbers_are_unique"),
+    (CONFIG, "the_plain_port_with_tls_is_a_warning"),
+    (CONFIG, "wide_networks_need_names"),
+];
+
+/// The fields of the specification's form, in its order.
+const FORM: [&str; 27] = [
+    "name",
+    "failover_group",
+    "host",
+    "outbound_proxy",
+    "virtual_phone_number",
+    "username",
+    "password",
+    "register",
+    "send_keep_alive",
+    "port",
+    "transport",
+    "secure",
+    "incoming_call_policy",
+    "sip_alg",
+    "secure_rtp",
+    "create_subscriptions",
+    "max_concurrent_calls",
+    "nat",
+    "encryption",
+    "keepalive",
+    "audio_tones",
+    "send_media",
+    "dtmf_mode",
+    "direct_media",
+    "send_rpid",
+    "allow",
+    "disallow",
+];
+
+/// What is wrong with a list of tests for these names.
+fn missing<'n>(
+    names: impl IntoIterator<Item = &'n str>,
+    shown: impl IntoIterator<Item = (&'n str, Test)>,
+) -> Vec<String> {
+    let names: BTreeSet<&str> = names.into_iter().collect();
+    let (mut wrong, mut seen) = (Vec::new(), BTreeSet::new());
+    for (name, (file, test)) in shown {
+        if !names.contains(name) {
+            wrong.push(format!("{name}: there is none"));
+        }
+        if !seen.insert(name) {
+            wrong.push(format!("{name}: listed twice"));
+        }
+        if !is_test(file, test) {
+            wrong.push(format!("{name}: {file} has no test {test}"));
+        }
+    }
+    wrong.extend(names.difference(&seen).map(|name| format!("{name}: no test")));
+    wrong
+}
+
+fn is_test(file: &str, name: &str) -> bool {
+    let root: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().into();
+    let text = std::fs::read_to_string(root.join(file)).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let head = format!("fn {name}() {{");
+    lines.windows(2).any(|pair| pair[0] == "#[test]" && pair[1] == head)
+}
+
+#[test]
+fn each_field_has_a_named_test() {
+    for (fields, shown) in [(fields::TRUNK, TRUNK), (fields::GROUP, GROUP), (fields::ROUTE, ROUTES)]
+    {
+        let names = fields.iter().map(|field| field.name);
+        assert_eq!(missing(names, shown.iter().copied()), [""; 0]);
+        let unique: BTreeSet<&str> = fields.iter().map(|field| field.name).collect();
+        assert_eq!(unique.len(), fields.len(), "each field once");
+    }
+    let form = FORM.iter().filter(|name| fields::find(fields::TRUNK, name).is_none());
+    assert_eq!(form.count(), 0, "the form's fields are fields");
+}
+
+#[test]
+fn each_status_and_each_rule_has_a_named_test() {
+    let all = Status::ALL.iter().map(|status| status.as_str());
+    let shown = STATUSES.iter().map(|(status, test)| (status.as_str(), *test));
+    assert_eq!(missing(all, shown), [""; 0]);
+    for (number, (file, test)) in (1..).zip(SAVE_RULES) {
+        assert!(is_test(file, test), "rule {number}: {file} has no test {test}");
+    }
+    assert!(is_test(RULES.0, RULES.1), "and all of them by the API");
+}
+
+/// The lists above are worth something: what is not there is found.
+#[test]
+fn a_field_without_a_test_is_found() {
+    assert_eq!(missing(["new"], []), ["new: no test"]);
+    let gone = missing(["new"], [("new", (CONFIG, "no_such_test"))]);
+    assert!(gone.len() == 1 && gone[0].contains("has no test no_such_test"), "{gone:?}");
+    let other = missing([], [("old", ACCOUNT)]);
+    assert_eq!(other, ["old: there is none"]);
+    assert!(!is_test(CONFIG, "config"), "a function is no test");
+}
