@@ -105,8 +105,8 @@ fn rows(count: usize, most: u16) -> u16 {
 /// A line of 80 columns, with its frame.
 const WORKER_WIDTHS: [u16; 13] = [2, 8, 4, 5, 6, 5, 5, 4, 4, 4, 6, 6, 6];
 const DROP_WIDTHS: [u16; 3] = [16, 6, 9];
-const TRUNK_WIDTHS: [u16; 5] = [16, 12, 4, 4, 4];
-const CALL_WIDTHS: [u16; 8] = [12, 14, 14, 2, 10, 10, 5, 9];
+const TRUNK_WIDTHS: [u16; 5] = [14, 12, 4, 4, 4];
+const CALL_WIDTHS: [u16; 8] = [12, 12, 11, 2, 10, 10, 5, 9];
 /// A worker that has no more time than this left cannot take a burst.
 const BUSY: f64 = 0.8;
 /// Below it, users complain (ITU-T G.107 Annex B: "many users dissatisfied").

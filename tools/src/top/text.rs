@@ -126,7 +126,7 @@ mod tests {
         for line in [
             "3 calls",
             "W  STATE    CORE  FLOWS  PKT/S  /WAKE  SLEEP  GATH  SPIN  BUSY  P50US  P99US  DROP/S",
-            "0  running  2     4      200    4      75%    10%   0%    5.0%  7      15     20",
+            "0  running  2     4      200    8.0    75%    10%   0%    5.0%  7      15     20",
             "1  standby  -     0      -      -      -      -     -     -     -      -      -",
             "DROPPED   PER S  TOTAL",
             "off path  20     40",
