@@ -292,10 +292,10 @@ fn strangers_make_room_the_oldest_first() {
     ] {
         let gateway = Gateway::start("", limits);
         let mut held = hold(&gateway, 2);
-        let mut newest = vec![connect(&gateway)];
+        let mut newest = connect(&gateway);
         assert!(ended(&mut held[0]), "the oldest");
         gateway.closed();
-        newest[0].write_all(&options("still")).unwrap();
+        newest.write_all(&options("still")).unwrap();
         assert_eq!(call_id(&gateway.message().2), "still");
         held[1].write_all(&options("here")).unwrap();
         assert_eq!(call_id(&gateway.message().2), "here");
