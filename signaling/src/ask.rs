@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use abi::Duty;
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, unbounded};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
@@ -74,7 +74,9 @@ pub struct Asks(Sender<Ask>);
 
 /// A way to ask, and where the shard takes questions from.
 pub fn asks() -> (Asks, Receiver<Ask>) {
-    let (sender, receiver) = bounded(ASKS_WAITING_MAX);
+    // Counted in `put`: a bounded queue of crossbeam keeps what waits in it when the shard ends, and
+    // with it whoever waits for the answer. This kind drops it.
+    let (sender, receiver) = unbounded();
     (Asks(sender), receiver)
 }
 
@@ -99,12 +101,12 @@ impl Asks {
         &self,
         question: impl FnOnce(Reply<T>) -> Ask,
     ) -> Result<oneshot::Receiver<T>, Unanswered> {
-        let (reply, answer) = oneshot::channel();
-        match self.0.try_send(question(reply)) {
-            Ok(()) => Ok(answer),
-            Err(crossbeam::channel::TrySendError::Full(_)) => Err(Unanswered::Busy),
-            Err(crossbeam::channel::TrySendError::Disconnected(_)) => Err(Unanswered::Stopping),
+        if self.0.len() >= ASKS_WAITING_MAX {
+            return Err(Unanswered::Busy);
         }
+        let (reply, answer) = oneshot::channel();
+        self.0.send(question(reply)).map_err(|_| Unanswered::Stopping)?;
+        Ok(answer)
     }
 }
 
@@ -161,7 +163,7 @@ fn give<T>(reply: Reply<T>, answer: T) {
     let _gave_up = reply.send(answer);
 }
 
-/// Questions that may wait for the shard.
+/// Questions that may wait for the shard. Askers that come at the same instant may be a few more.
 pub const ASKS_WAITING_MAX: usize = 256;
 
 #[cfg(test)]
@@ -171,12 +173,12 @@ mod tests {
     #[test]
     fn a_full_queue_and_a_gone_shard_are_told_at_once() {
         let (asks, questions) = asks();
-        for _ in 0..ASKS_WAITING_MAX {
-            let (reply, _) = oneshot::channel();
-            asks.0.try_send(Ask::Calls(reply)).unwrap();
-        }
+        let mut waiting: Vec<_> =
+            (0..ASKS_WAITING_MAX).map(|_| asks.put(Ask::Calls).unwrap()).collect();
         assert_eq!(asks.ask_blocking(Ask::Calls).unwrap_err(), Unanswered::Busy);
         drop(questions);
+        let last = waiting.pop().unwrap();
+        assert!(last.blocking_recv().is_err(), "whoever waits is told that there is no answer");
         assert_eq!(asks.ask_blocking(Ask::Calls).unwrap_err(), Unanswered::Stopping);
     }
 

@@ -202,6 +202,7 @@ fn more_destinations_than_there_is_room_for_go_by_the_kernels_way_until_others_a
             assert!(Instant::now() < deadline);
         }
         rig.until(late, |hop| hop.is_some());
-        assert_eq!(rig.hops.index.capacity(), reserved, "nothing was allocated");
+        // Room that was given up may be counted less until it is swept; growth would double it.
+        assert!(rig.hops.index.capacity() <= reserved, "nothing was allocated");
     });
 }
