@@ -33,9 +33,10 @@ const PATHS: [(&str, &str); 6] = [
 ];
 const FEW: u64 = 500;
 const MANY: u64 = 2_500;
-/// Share by which a path may cost more than recorded. The compiler divides a crate otherwise when it
-/// builds incrementally, and inlines otherwise then.
-const TOLERANCE: f64 = 0.5;
+/// Share by which a path may cost more than recorded, from a build that is not incremental. The
+/// compiler divides a crate otherwise when it builds incrementally, and inlines otherwise then: 17 %
+/// more for the cheapest path.
+const TOLERANCE: f64 = 0.25;
 
 #[test]
 fn no_path_costs_more_instructions_than_recorded() {
@@ -60,9 +61,9 @@ fn no_path_costs_more_instructions_than_recorded() {
 fn a_path_that_costs_more_is_named_and_one_that_costs_less_is_not() {
     let recorded = read("# a comment\nrelay 1000\nsip-read 2000\n");
     let compare = |relay, read| compare(&recorded, &[("relay", relay), ("sip-read", read)].into());
-    assert!(compare(1_499, 500).is_empty());
-    let faults = compare(1_501, 2_000);
-    assert!(faults.len() == 1 && faults[0].contains("relay: 1501") && faults[0].contains("1000"));
+    assert!(compare(1_249, 500).is_empty());
+    let faults = compare(1_251, 2_000);
+    assert!(faults.len() == 1 && faults[0].contains("relay: 1251") && faults[0].contains("1000"));
     assert!(super_set(&recorded).contains("no record"));
 }
 
