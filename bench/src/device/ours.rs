@@ -299,7 +299,7 @@ fn configuration_of(launch: &Launch, cores: &[usize], directory: &Path) -> Strin
     format!(
         "[sip]\nudp = [\"127.0.0.1:5060\"]\n\n\
          [media]\naddress = \"{DEVICE_ADDRESS}\"\nports = \"{PORTS}\"\nflows = {flows}\n\
-         cores = [{}]\nworkers = {}\ngather_us = 200\nbackend = \"{}\"\n{}\n\
+         cores = [{}]\nworkers = {}\nstandby_workers = 0\ngather_us = 200\nbackend = \"{}\"\n{}\n\
          [run]\ndirectory = \"{}\"\n\n[log]\nlevel = \"warn\"\n",
         cores.join(", "),
         launch.workers,
@@ -327,7 +327,7 @@ mod tests {
             rtpengine: PathBuf::new(),
         };
         let text = configuration_of(&launch, &[1, 2, 3], Path::new("/run/x"));
-        assert!(text.contains("cores = [1, 2]\nworkers = 2\n"), "{text}");
+        assert!(text.contains("cores = [1, 2]\nworkers = 2\nstandby_workers = 0\n"), "{text}");
         assert!(text.contains("flows = 1502\n"), "{text}");
         assert!(text.contains("backend = \"packet\"\n\n"), "{text}");
         let launch = Launch { backend: "xdp-tx".into(), ..launch };
