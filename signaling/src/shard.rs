@@ -119,9 +119,7 @@ impl World {
             feed: &self.feed,
         }
     }
-}
 
-impl World {
     /// What registrations work with.
     fn around<'a>(
         &'a mut self,

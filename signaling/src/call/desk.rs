@@ -89,13 +89,7 @@ impl Desk<'_> {
         extra: Vec<(HeaderName, Bytes)>,
         body: Option<(&str, Bytes)>,
     ) -> Option<DialogId> {
-        match self.endpoint.respond(self.now, transaction, status, extra, body) {
-            Ok(dialog) => dialog,
-            Err(misuse) => {
-                tracing::debug!(%misuse, status = status.code(), "response not sent");
-                None
-            }
-        }
+        came_of(status, self.endpoint.respond(self.now, transaction, status, extra, body))
     }
 
     /// Answers an INVITE provisionally so that its caller must acknowledge it (RFC 3262).
@@ -106,13 +100,8 @@ impl Desk<'_> {
         extra: Vec<(HeaderName, Bytes)>,
         body: Option<(&str, Bytes)>,
     ) -> Option<DialogId> {
-        match self.endpoint.respond_reliably(self.now, transaction, status, extra, body) {
-            Ok(dialog) => dialog,
-            Err(misuse) => {
-                tracing::debug!(%misuse, status = status.code(), "response not sent");
-                None
-            }
-        }
+        let sent = self.endpoint.respond_reliably(self.now, transaction, status, extra, body);
+        came_of(status, sent)
     }
 
     /// Answers the caller's INVITE, with a session description or without.
@@ -333,6 +322,14 @@ impl Desk<'_> {
             common.dialogs.push(dialog);
         }
     }
+}
+
+/// The dialog that came of a response; one that could not be sent is told in the log.
+fn came_of(status: StatusCode, sent: Result<Option<DialogId>, Misuse>) -> Option<DialogId> {
+    sent.unwrap_or_else(|misuse| {
+        tracing::debug!(%misuse, status = status.code(), "response not sent");
+        None
+    })
 }
 
 /// Deadlines in order.

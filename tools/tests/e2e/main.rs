@@ -31,6 +31,7 @@ mod pbx;
 mod races;
 mod reach;
 mod refusals;
+mod registrar;
 mod routed;
 mod rtpengine;
 mod schema;

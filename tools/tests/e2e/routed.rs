@@ -1,15 +1,12 @@
 //! Debian's Kamailio as a proxy in front of a trunk's phones: it puts itself into the path by
 //! Record-Route, and refuses what does not follow the route set.
 
-use std::fs;
-use std::net::{Ipv4Addr, UdpSocket};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::net::Ipv4Addr;
 
 use crate::calls::hears;
 use crate::capture::Capture;
 use crate::gateway::{Gateway, Place};
-use crate::lines::{Lines, PATIENCE};
+use crate::kamailio::Kamailio;
 use crate::pbx::Pbx;
 use crate::sipp::{Run, Sipp};
 
@@ -17,72 +14,18 @@ use crate::sipp::{Run, Sipp};
 const PORT: u16 = 5070;
 const BEHIND_PORT: u16 = 5090;
 
-struct Proxy {
-    child: Child,
-    log: Lines,
-}
-
-impl Proxy {
-    /// Stands at the provider's address, in front of `behind`; returns when it answers.
-    fn start(place: &Place, behind: Ipv4Addr) -> Self {
-        let template = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/proxy.cfg");
-        let mut text = fs::read_to_string(template).unwrap();
-        for (word, value) in [
-            ("@ADDRESS@", place.provider.to_string()),
-            ("@PORT@", PORT.to_string()),
-            ("@GATEWAY@", place.gateway.to_string()),
-            ("@BEHIND@", format!("{behind}:{BEHIND_PORT}")),
-        ] {
-            text = text.replace(word, &value);
-        }
-        let file = place.file("proxy.cfg");
-        fs::write(&file, text).unwrap();
-        let mut child = Command::new("kamailio")
-            .args(["-DD", "-E", "-m", "32", "-M", "4", "-Y"])
-            .arg(&place.directory)
-            .arg("-f")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("kamailio is missing: apt-get install kamailio");
-        let log = Lines::of(child.stderr.take().unwrap());
-        let mut this = Self { child, log };
-        this.await_answer(place);
-        this
-    }
-
-    fn await_answer(&mut self, place: &Place) {
-        let socket = UdpSocket::bind((place.stranger, 0)).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        let (me, it) = (socket.local_addr().unwrap(), place.provider);
-        let options = format!(
-            "OPTIONS sip:{it} SIP/2.0\r\nVia: SIP/2.0/UDP {me};branch=z9hG4bKup;rport\r\n\
-             From: <sip:a@{0}>;tag=1\r\nTo: <sip:{it}>\r\nCall-ID: up\r\nCSeq: 1 OPTIONS\r\n\
-             Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n",
-            me.ip()
-        );
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let _not_yet = socket.send_to(options.as_bytes(), (it, PORT));
-            if socket.recv_from(&mut [0; 2_048]).is_ok() {
-                return;
-            }
-            let ended = self.child.try_wait().unwrap();
-            let waits = ended.is_none() && Instant::now() < until;
-            assert!(waits, "Kamailio does not answer: {ended:?}\n{:#?}", self.log.rest());
-        }
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        // It ends its own children when it is asked to.
-        let pid = rustix::process::Pid::from_child(&self.child);
-        let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let _reaped = self.child.wait();
-    }
+/// Stands at the provider's address, in front of `behind`; returns when it answers.
+fn start(place: &Place, behind: Ipv4Addr) -> Kamailio {
+    let words = [
+        ("@ADDRESS@", place.provider.to_string()),
+        ("@PORT@", PORT.to_string()),
+        ("@GATEWAY@", place.gateway.to_string()),
+        ("@BEHIND@", format!("{behind}:{BEHIND_PORT}")),
+    ];
+    let words = words.each_ref().map(|(word, value)| (*word, value.as_str()));
+    let mut proxy = Kamailio::run(place, "proxy.cfg", &words);
+    proxy.await_answer(place, place.provider, PORT);
+    proxy
 }
 
 /// An address of the place's network that is nobody's yet.
@@ -96,7 +39,7 @@ fn a_call_to_a_phone_behind_a_proxy_follows_its_route() {
     let place = Place::new();
     let behind = behind(&place);
     let mut gateway = Gateway::start(&place, &place.config());
-    let mut proxy = Proxy::start(&place, behind);
+    let mut proxy = start(&place, behind);
     let run = Run { scenario: "routed_callee.xml", transport: "u1", arguments: one_call() };
     let mut callee = Sipp::run_at(&place, behind, BEHIND_PORT, run);
     let mut phones = Pbx::start(&place, &[]);
@@ -126,7 +69,7 @@ fn a_call_from_a_phone_behind_a_proxy_is_answered_and_hung_up_through_it() {
     let place = Place::new();
     let behind = behind(&place);
     let mut gateway = Gateway::start(&place, &place.config());
-    let mut proxy = Proxy::start(&place, behind);
+    let mut proxy = start(&place, behind);
     let mut phones = Pbx::start(&place, &[]);
     let arguments = [format!("{}:{PORT}", place.provider)].into_iter();
     let arguments = arguments.chain(["-s", "390612345", "-d", "2000"].map(String::from));

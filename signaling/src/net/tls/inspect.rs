@@ -22,13 +22,12 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsConnector, client};
 use x509_parser::prelude::{FromDer, X509Certificate};
-use x509_parser::time::ASN1Time;
 
 use super::super::NetError;
-use super::load::Identities;
+use super::load::{Identities, days_until};
 use super::names::names;
 use super::trust::Basis;
-use super::verify::wrong_name;
+use super::verify::check_names;
 use crate::trunk::{Host, Trunk};
 
 /// Where our own certificate and the common authorities are: `[sip]`.
@@ -264,14 +263,7 @@ impl ServerCertVerifier for Recorder {
         *self.seen.0.lock().unwrap_or_else(PoisonError::into_inner) = shown;
         let Some(basis) = &self.basis else { return Err(CertificateError::UnknownIssuer.into()) };
         basis.vouch(end_entity, intermediates, now, &self.algorithms)?;
-        if self.names.is_empty() {
-            return Ok(ServerCertVerified::assertion());
-        }
-        let theirs = names(end_entity).ok_or(CertificateError::BadEncoding)?;
-        match theirs.iter().any(|name| self.names.contains(name)) {
-            true => Ok(ServerCertVerified::assertion()),
-            false => Err(wrong_name(&theirs, &self.names)),
-        }
+        check_names(end_entity, &self.names)
     }
 
     fn verify_tls12_signature(
@@ -346,7 +338,7 @@ fn show(certificate: &CertificateDer<'_>) -> Option<Shown> {
         issuer: parsed.issuer().to_string(),
         names: names(certificate).unwrap_or_default(),
         not_after: end.to_string(),
-        days_left: (end.timestamp() - ASN1Time::now().timestamp()).div_euclid(86_400),
+        days_left: days_until(end.timestamp()),
     })
 }
 

@@ -89,7 +89,7 @@ fn check_dates(path: &Path, leaf: &CertificateDer<'_>) -> Result<i64, NetError> 
         let problem = format!("the certificate is valid only from {}", validity.not_before);
         return Err(failure(path, problem, "check the clock of this host"));
     }
-    let left = (validity.not_after.timestamp() - now.timestamp()) / 86_400;
+    let left = days_until(validity.not_after.timestamp());
     if left < EXPIRY_WARNING_DAYS {
         tracing::warn!(
             file = %path.display(),
@@ -98,6 +98,11 @@ fn check_dates(path: &Path, leaf: &CertificateDer<'_>) -> Result<i64, NetError> 
         );
     }
     Ok(validity.not_after.timestamp())
+}
+
+/// Whole days until a moment, in seconds since 1970; negative when it is past.
+pub(super) fn days_until(moment: i64) -> i64 {
+    (moment - ASN1Time::now().timestamp()).div_euclid(86_400)
 }
 
 fn pem_error(path: &Path, cause: &pem::Error) -> NetError {

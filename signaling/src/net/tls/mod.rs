@@ -108,7 +108,7 @@ impl Tls {
         let shown = settings.client_cert.as_ref().or(self.sip.tls_certificate.as_ref())?;
         let now = self.now();
         let expiry = now.expiries.iter().find(|expiry| expiry.file == *shown)?;
-        Some((expiry.not_after - jiff::Timestamp::now().as_second()).div_euclid(86_400))
+        Some(load::days_until(expiry.not_after))
     }
 
     fn now(&self) -> Arc<Loaded> {

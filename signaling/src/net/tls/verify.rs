@@ -38,14 +38,7 @@ impl ServerCertVerifier for PeerOfTrunk {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         self.trust.vouch(self.trunk, end_entity, intermediates, now)?;
-        if self.names.is_empty() {
-            return Ok(ServerCertVerified::assertion());
-        }
-        let theirs = names(end_entity).ok_or(CertificateError::BadEncoding)?;
-        match theirs.iter().any(|name| self.names.contains(name)) {
-            true => Ok(ServerCertVerified::assertion()),
-            false => Err(wrong_name(&theirs, &self.names)),
-        }
+        check_names(end_entity, &self.names)
     }
 
     fn verify_tls12_signature(
@@ -136,6 +129,22 @@ impl ClientCertVerifier for PeersOfTrunks {
 struct WrongName {
     theirs: String,
     ours: String,
+}
+
+/// Whether a certificate that is vouched for has one of the expected names; none are expected where a
+/// pin says it all.
+pub(super) fn check_names(
+    end_entity: &CertificateDer<'_>,
+    expected: &[String],
+) -> Result<ServerCertVerified, Error> {
+    if expected.is_empty() {
+        return Ok(ServerCertVerified::assertion());
+    }
+    let theirs = names(end_entity).ok_or(CertificateError::BadEncoding)?;
+    match theirs.iter().any(|name| expected.contains(name)) {
+        true => Ok(ServerCertVerified::assertion()),
+        false => Err(wrong_name(&theirs, expected)),
+    }
 }
 
 pub(super) fn wrong_name(theirs: &[String], ours: &[String]) -> Error {
