@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -36,12 +37,14 @@ pub struct Tally {
 pub enum Role<'a> {
     /// The insecure provider at its usual ports.
     Provider,
-    /// The same on the IPv6 loopback address, where the gateway has to listen too.
+    /// The same at its address of IPv6, where the gateway has to listen too.
     ProviderV6,
     /// The PBX over UDP, for a gateway without any secure trunk.
     PlainPbx,
     /// The PBX over TLS, with the one suite that it offers and accepts.
     SecurePbx(&'a str),
+    /// The same at its address of IPv6.
+    SecurePbxV6(&'a str),
 }
 
 pub const PROVIDER_HZ: u32 = crate::sipp::TONE_HZ;
@@ -49,23 +52,25 @@ pub const PBX_HZ: u32 = crate::pbx::TONE_HZ;
 
 impl Far {
     pub fn start(place: &Place, role: Role<'_>, extra: &[&str]) -> Self {
-        let (name, address, port, media_port, hz) = match role {
-            Role::Provider | Role::ProviderV6 => {
-                ("provider", place.provider, 5070, crate::sipp::MEDIA_PORT, PROVIDER_HZ)
-            }
-            Role::PlainPbx | Role::SecurePbx(_) => {
-                ("pbx", place.pbx, crate::pbx::PORT, crate::pbx::MEDIA_PORT, PBX_HZ)
-            }
+        let (name, address): (_, IpAddr) = match role {
+            Role::Provider => ("provider", place.provider.into()),
+            Role::ProviderV6 => ("provider6", place.six.provider.into()),
+            Role::PlainPbx | Role::SecurePbx(_) => ("pbx", place.pbx.into()),
+            Role::SecurePbxV6(_) => ("pbx6", place.six.pbx.into()),
         };
-        let (address, gateway) = match role {
-            Role::ProviderV6 => ("::1".to_owned(), "[::1]".to_owned()),
-            _ => (address.to_string(), place.gateway.to_string()),
+        let (port, media_port, hz) = match role {
+            Role::Provider | Role::ProviderV6 => (5070, crate::sipp::MEDIA_PORT, PROVIDER_HZ),
+            _ => (crate::pbx::PORT, crate::pbx::MEDIA_PORT, PBX_HZ),
+        };
+        let gateway = match address {
+            IpAddr::V4(_) => place.gateway.to_string(),
+            IpAddr::V6(_) => format!("[{}]", place.six.gateway),
         };
         let (record, journal) =
             (place.file(&format!("{name}.al")), place.file(&format!("{name}.sent")));
         let mut command = peer("far.py");
         command
-            .args(["--address", &address, "--port", &port.to_string()])
+            .args(["--address", &address.to_string(), "--port", &port.to_string()])
             .args(["--media-port", &media_port.to_string(), "--tone", &hz.to_string()])
             .arg("--record")
             .arg(&record)
@@ -73,7 +78,7 @@ impl Far {
             .arg(&journal)
             .args(extra);
         let (uri_port, transport) = match role {
-            Role::SecurePbx(suite) => {
+            Role::SecurePbx(suite) | Role::SecurePbxV6(suite) => {
                 command.args(["--transport", "tls", "--suite", suite]);
                 for (option, file) in
                     [("--certificate", "pbx.pem"), ("--key", "pbx.key"), ("--ca", "ca.pem")]

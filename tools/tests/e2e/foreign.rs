@@ -19,7 +19,7 @@ pub const REPORTS: u32 = 3;
 const BEFORE_ROLLOVER: [&str; 2] = ["--first-seq", "65500"];
 
 /// What the least gateway offers; it may offer more, and then libsrtp is asked for these too.
-const SUITES_MIN: [&str; 4] =
+pub const SUITES_MIN: [&str; 4] =
     ["AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32", "AEAD_AES_128_GCM", "AEAD_AES_256_GCM"];
 
 /// Both talk, both hear all of it, reports included.

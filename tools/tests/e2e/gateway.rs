@@ -1,7 +1,7 @@
 //! `trunkline up` with a configuration of its own, on loopback addresses of its own.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,6 +12,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::lines::{Lines, PATIENCE};
+use crate::stage::{self, Door, Stage};
 
 /// Two cores carry one gateway with its peers at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -24,7 +25,17 @@ pub struct Place {
     pub provider: Ipv4Addr,
     pub pbx: Ipv4Addr,
     pub stranger: Ipv4Addr,
+    pub six: Six,
+    /// Where the gateway runs when that is not where the test does.
+    door: Option<Door>,
     _turn: MutexGuard<'static, ()>,
+}
+
+/// The same hosts' addresses of IPv6; loopback has one.
+pub struct Six {
+    pub gateway: Ipv6Addr,
+    pub provider: Ipv6Addr,
+    pub pbx: Ipv6Addr,
 }
 
 impl Place {
@@ -39,28 +50,58 @@ impl Place {
     }
 
     fn with_pbx(pbx: impl Fn(u8) -> Ipv4Addr) -> Self {
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turn();
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let at = |last| Ipv4Addr::new(127, 0, n, last);
+        let one = Ipv6Addr::LOCALHOST;
+        let six = Six { gateway: one, provider: one, pbx: one };
+        Self::of([at(1), at(2), pbx(n), at(9)], six, n, turn, None)
+    }
+
+    /// The gateway at the near end of a wire; the test, and whoever it starts, is to be at the far
+    /// end.
+    pub fn on_wire(stage: &Stage) -> Self {
+        let turn = turn();
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let ([gateway, _], [provider, _]) = (stage::NEAR, stage::FAR);
+        let gateway: Ipv4Addr = gateway.parse().unwrap();
+        let [a, b, c, _] = gateway.octets();
+        let at = |last| Ipv4Addr::new(a, b, c, last);
+        let six = Six {
+            gateway: stage::NEAR[1].parse().unwrap(),
+            provider: stage::FAR[1].parse().unwrap(),
+            pbx: "fd99::3".parse().unwrap(),
+        };
+        stage.far(&format!("address add {}/24 dev far", at(3)));
+        stage.far(&format!("address add {}/64 dev far nodad", six.pbx));
+        let four = [gateway, provider.parse().unwrap(), at(3), at(9)];
+        Self::of(four, six, n, turn, Some(stage.near_door()))
+    }
+
+    fn of(
+        [gateway, provider, pbx, stranger]: [Ipv4Addr; 4],
+        six: Six,
+        n: u8,
+        turn: MutexGuard<'static, ()>,
+        door: Option<Door>,
+    ) -> Self {
         let directory =
             std::env::temp_dir().join(format!("trunkline-e2e-{}-{n}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
-        let (gateway, pbx) = (Ipv4Addr::new(127, 0, n, 1), pbx(n));
-        bench::certs::write(&directory, &[gateway.into()], &[pbx.into()]).unwrap();
-        Self {
-            directory,
-            gateway,
-            provider: Ipv4Addr::new(127, 0, n, 2),
-            pbx,
-            stranger: Ipv4Addr::new(127, 0, n, 9),
-            _turn: turn,
-        }
+        let names = [gateway.into(), six.gateway.into()];
+        bench::certs::write(&directory, &names, &[pbx.into(), six.pbx.into()]).unwrap();
+        Self { directory, gateway, provider, pbx, stranger, six, door, _turn: turn }
     }
 
     /// The configuration that most tests use: an insecure provider, a secure PBX, routes both ways;
     /// over the media backend that `TRUNKLINE_TEST_BACKEND` names, else the gateway's own choice.
     pub fn config(&self) -> String {
+        self.config_over(&std::env::var(BACKEND).unwrap_or_else(|_| "auto".to_owned()))
+    }
+
+    /// The same over a certain media backend.
+    pub fn config_over(&self, backend: &str) -> String {
         let Self { gateway, provider, pbx, directory, .. } = self;
-        let backend = std::env::var(BACKEND).unwrap_or_else(|_| "auto".to_owned());
         format!(
             r#"
 [sip]
@@ -127,6 +168,16 @@ destination = "provider"
     pub fn file(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
+
+    /// Runs `work` on the gateway's host.
+    pub fn at_gateway<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let Some(door) = &self.door else { return work() };
+        let there = || {
+            door.enter();
+            work()
+        };
+        std::thread::scope(|scope| scope.spawn(there).join()).unwrap()
+    }
 }
 
 impl Drop for Place {
@@ -137,6 +188,10 @@ impl Drop for Place {
             let _left_behind = fs::remove_dir_all(&self.directory);
         }
     }
+}
+
+fn turn() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Names the media backend that the suite runs on.
@@ -199,14 +254,14 @@ impl Gateway {
     fn spawn_with(place: &Place, config: &str, environment: &[(&str, &str)]) -> Self {
         let file = place.file("gateway.toml");
         fs::write(&file, config).unwrap();
-        let mut child = trunkline()
+        let mut command = trunkline();
+        command
             .args(["up", "--config"])
             .arg(&file)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        let mut child = place.at_gateway(|| command.spawn().unwrap());
         let log = Lines::of(child.stderr.take().unwrap());
         Self { child, log, directory: place.directory.clone() }
     }

@@ -38,7 +38,10 @@ mod schema;
 mod siege;
 mod sipp;
 mod spray;
+#[path = "../../../dataplane/src/io/stage.rs"]
+mod stage;
 mod stored;
 mod survival;
 mod trials;
+mod wired;
 mod workers;
