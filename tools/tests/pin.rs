@@ -11,6 +11,7 @@
     reason = "a test fails by a panic"
 )]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
@@ -67,6 +68,49 @@ fn settings_are_applied_seen_undone_and_seen() {
     check(1);
     // What is undone is undone once.
     assert!(text(&place.undo(&[])).contains("0 of 0 changes restored"));
+}
+
+/// Every setting that this machine has. A signal in between leaves them changed, until
+/// `trunkline pin undo --journal` with the file that is named below restores them.
+#[test]
+#[ignore = "changes settings of the machine itself, and restores them: run it by hand, as root"]
+fn the_machine_itself_is_changed_and_restored() {
+    let journal = std::env::temp_dir().join(format!("pin-machine-{}.json", std::process::id()));
+    let pin = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trunkline"));
+        let output = command.arg("pin").args(words).arg("--json").output().unwrap();
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.success(), told)
+    };
+    let recorded = ["--journal", journal.to_str().unwrap()];
+    let (_, asked) = pin(&["apply", "--permanent", "--dry-run"]);
+    let before = files(&asked);
+    assert!(before.len() > 3, "{asked}");
+
+    let (done, told) = pin(&[&["apply", "--permanent"], &recorded[..]].concat());
+    let applied = files(&told);
+    let (holds, seen) = pin(&["check"]);
+    let (undone, _) = pin(&[&["undo"], &recorded[..]].concat());
+    assert!(done && holds && undone, "{told}\n{seen}");
+    for setting in settings(&told).filter(|one| one["state"] == "changed") {
+        let place = setting["place"].as_str().unwrap();
+        assert!(!place.starts_with('/') || before[place] != applied[place], "{place}");
+        println!("changed and restored: {place}");
+    }
+    assert_eq!(files(&told), before);
+    assert!(!journal.exists(), "nothing is left to restore");
+}
+
+fn settings(told: &Value) -> impl Iterator<Item = &Value> {
+    let stages = told["stages"].as_array().unwrap().iter();
+    stages.flat_map(|stage| stage["settings"].as_array().unwrap())
+}
+
+/// The files among the settings that a command told of, with what stands there now.
+fn files(told: &Value) -> BTreeMap<String, Option<String>> {
+    let places = settings(told).map(|one| one["place"].as_str().unwrap().to_owned());
+    let files = places.filter(|place| place.starts_with('/'));
+    files.map(|path| (path.clone(), fs::read_to_string(path).ok())).collect()
 }
 
 #[test]

@@ -160,9 +160,12 @@ fn put(host: &Host, place: &Place, value: &str) -> Result<(), String> {
 
 fn explain(error: &std::io::Error) -> String {
     match Errno::from_io_error(error) {
-        Some(Errno::PERM | Errno::ACCESS) => format!("{error}; run this as root"),
-        Some(Errno::IO) => {
-            "the kernel manages this interrupt itself and does not let it be moved".to_owned()
+        Some(Errno::PERM | Errno::ACCESS) if !rustix::process::geteuid().is_root() => {
+            format!("{error}; run this as root")
+        }
+        // Older kernels show files of such interrupts as if they could be written.
+        Some(Errno::PERM | Errno::IO) => {
+            "the kernel manages it itself and does not let it be changed".to_owned()
         }
         Some(Errno::ROFS) => format!("{error}; run this outside the container"),
         _ => error.to_string(),

@@ -47,6 +47,11 @@ impl Host {
         self.at(path).exists()
     }
 
+    /// Whether the file is there, and nobody may write it.
+    pub fn is_read_only(&self, path: &str) -> bool {
+        fs::metadata(self.at(path)).is_ok_and(|about| about.permissions().readonly())
+    }
+
     /// The names in a directory, in order of their numbers; none when there is no such directory.
     pub fn list(&self, path: &str) -> Vec<String> {
         let entries = fs::read_dir(self.at(path)).into_iter().flatten().flatten();

@@ -15,6 +15,8 @@ pub struct Interrupt {
     pub count: u64,
     /// Processors that it may go to.
     pub affinity: Cpus,
+    /// Spread by the kernel itself, which lets nobody move it.
+    pub managed: bool,
 }
 
 /// Those of `/proc/interrupts` that have a number; timers and the like have none.
@@ -29,13 +31,20 @@ fn interrupt(host: &Host, line: &str, columns: usize) -> Option<Interrupt> {
     let number: u32 = number.trim().parse().ok()?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     let count = fields.iter().take(columns).flat_map(|field| field.parse::<u64>()).sum();
-    let affinity = host.read(&format!("/proc/irq/{number}/smp_affinity_list"));
+    let path = affinity_path(number);
+    let affinity = host.read(&path);
     Some(Interrupt {
         number,
         name: (*fields.last()?).to_owned(),
         count,
         affinity: affinity.and_then(|list| Cpus::from_list(&list)).unwrap_or_default(),
+        managed: host.is_read_only(&path),
     })
+}
+
+/// Where the processors of an interrupt are read and written.
+pub fn affinity_path(number: u32) -> String {
+    format!("/proc/irq/{number}/smp_affinity_list")
 }
 
 /// Whether a process named irqbalance runs.

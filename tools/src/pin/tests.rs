@@ -1,6 +1,8 @@
 //! Recorded hosts, drawn, planned for, checked, changed and restored.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::fixture::Laid;
@@ -52,12 +54,12 @@ fn states(report: &Report) -> Vec<State> {
 /// Every file below a directory with its text.
 fn files(root: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir(root).unwrap() {
+    for entry in fs::read_dir(root).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(files(&path));
         } else {
-            let text = std::fs::read_to_string(&path).unwrap();
+            let text = fs::read_to_string(&path).unwrap();
             found.insert(path.to_string_lossy().into_owned(), text);
         }
     }
@@ -235,6 +237,21 @@ fn each_stage_finds_what_is_amiss_on_the_large_machine() {
 }
 
 #[test]
+fn an_interrupt_that_the_kernel_keeps_is_not_asked_to_move() {
+    let asked = |name: &str, mode: u32| {
+        let mut scene = scene(CLOUD, name);
+        let queue = scene.laid.path().join("proc/irq/27/smp_affinity_list");
+        fs::set_permissions(queue, fs::Permissions::from_mode(mode)).unwrap();
+        scene.topology = Topology::read(&scene.host).unwrap();
+        let plan = scene.plan(2, Some("eth0")).unwrap();
+        let reports = scene.check(&plan, &needs());
+        reports["interrupts"].settings.iter().any(|one| one.place.contains("/irq/27/"))
+    };
+    assert!(!asked("irq-kept", 0o444));
+    assert!(asked("irq-free", 0o644), "positive control");
+}
+
+#[test]
 fn one_queue_for_two_workers_is_spread_in_software() {
     let scene = scene(CLOUD, "check-cloud");
     let plan = scene.plan(2, Some("eth0")).unwrap();
@@ -355,8 +372,7 @@ fn a_setting_that_cannot_be_recorded_is_not_changed() {
     let context =
         Context { host: &scene.host, topology: &scene.topology, plan: &plan, needs: &needs };
     // A directory of that name is in the way.
-    std::fs::create_dir_all(scene.laid.path().join("var/lib/trunkline-pin/journal.json/x"))
-        .unwrap();
+    fs::create_dir_all(scene.laid.path().join("var/lib/trunkline-pin/journal.json/x")).unwrap();
     let mut journal = Journal::open(&scene.host, JOURNAL).unwrap();
     let before = files(scene.laid.path());
     let governor = ALL.iter().find(|stage| stage.name == "governor").unwrap();

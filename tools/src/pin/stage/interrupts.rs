@@ -1,6 +1,7 @@
 //! Interrupts of media queues on their workers, all others elsewhere.
 
 use crate::pin::cpus::Cpus;
+use crate::pin::interrupts::affinity_path;
 use crate::pin::setting::{Form, Setting};
 
 use super::{Context, Scope, Stage};
@@ -18,15 +19,16 @@ fn scope(context: &Context<'_>) -> Scope {
     let media = context.plan.interface.as_ref().and_then(|name| context.topology.interface(name));
     let served = media.map(|one| one.interrupts.as_slice()).unwrap_or_default();
     let mut settings = Vec::new();
-    for irq in &context.topology.interrupts {
+    for irq in context.topology.interrupts.iter().filter(|irq| !irq.managed) {
         let queue = served.iter().find(|(number, _)| *number == irq.number).map(|(_, queue)| queue);
         let wanted = match queue {
             Some(queue) => context.plan.worker_of(*queue),
             None if irq.count > 0 => elsewhere(&irq.affinity, &workers, context),
             None => None,
         };
-        let path = format!("/proc/irq/{}/smp_affinity_list", irq.number);
-        settings.extend(wanted.map(|cpus| Setting::file(path, Form::List, cpus.to_string())));
+        let place =
+            |cpus: Cpus| Setting::file(affinity_path(irq.number), Form::List, cpus.to_string());
+        settings.extend(wanted.map(place));
     }
     let others = context.topology.online().without(&workers);
     if !others.is_empty() {
