@@ -162,17 +162,20 @@ pub struct Book {
 /// Makes one run.
 pub type Play<'a> = dyn FnMut(&Contender, &Order, u32) -> Result<Run, Fault> + 'a;
 
+/// Keeps what is there, and says whether there is time for another run.
+pub type GoOn<'a> = dyn FnMut(&Book) -> Result<bool, Fault> + 'a;
+
 impl Book {
-    /// Makes the runs that are missing, as long as `go_on` says so; gives how many are still missing.
-    /// The contenders alternate, and another one comes first in each round, so that none always runs
+    /// Makes the runs that are missing, as long as `go_on` says so, which is shown the book before
+    /// each run and after the last; gives how many are still missing. The contenders alternate, and another one comes first in each round, so that none always runs
     /// on a warmer machine.
     ///
     /// # Errors
-    /// The first run that could not be made at all; those before it are kept.
+    /// The first run that could not be made at all, or what `go_on` met; the runs before are kept.
     pub fn fill(
         &mut self,
         plan: &Plan,
-        go_on: &mut dyn FnMut() -> bool,
+        go_on: &mut GoOn<'_>,
         play: &mut Play<'_>,
     ) -> Result<usize, Fault> {
         let mut missing = 0;
@@ -184,7 +187,7 @@ impl Book {
                     if self.cell(order, contender).runs.len() > round as usize {
                         continue;
                     }
-                    if missing > 0 || !go_on() {
+                    if missing > 0 || !go_on(self)? {
                         missing += 1;
                         continue;
                     }
@@ -195,6 +198,7 @@ impl Book {
                 }
             }
         }
+        go_on(self)?;
         Ok(missing)
     }
 

@@ -66,7 +66,10 @@ pub fn run(arguments: &Arguments, stop: &AtomicBool) -> Result<ExitCode, Fault> 
     bar.inc(book.cells.iter().map(|cell| cell.runs.len() as u64).sum());
     let start = Instant::now();
     let limit = arguments.at_most.map(Duration::from_secs);
-    let mut go_on = || limit.is_none_or(|limit| start.elapsed() < limit);
+    let mut go_on = |book: &Book| {
+        resume.as_deref().map_or(Ok(()), |path| keep(path, book))?;
+        Ok(limit.is_none_or(|limit| start.elapsed() < limit))
+    };
     let filled = book.fill(&plan, &mut go_on, &mut |contender, order, round| {
         let name = format!("{} {} {}", order.workload.name(), contender.name, round + 1);
         let say = |what: &str| bar.set_message(format!("{name}: {what}"));
@@ -80,9 +83,6 @@ pub fn run(arguments: &Arguments, stop: &AtomicBool) -> Result<ExitCode, Fault> 
         Ok(run)
     });
     bar.finish_and_clear();
-    if let Some(path) = resume {
-        close(path, &book)?;
-    }
     let missing = filled?;
     let heading = screen::heading(&host, &stage);
     arguments.tell(&book, &host, &heading, missing)?;
@@ -125,7 +125,7 @@ impl Arguments {
         print!("{page}");
         if !self.options.no_report {
             let report = Report {
-                name: "compare",
+                name: if self.alone { "alone" } else { "compare" },
                 host,
                 command: publish::command_line(),
                 page: &page,
@@ -164,7 +164,7 @@ fn open(path: Option<&Path>, of: &str) -> Result<Book, Fault> {
     Ok(book)
 }
 
-fn close(path: &Path, book: &Book) -> Result<(), Fault> {
+fn keep(path: &Path, book: &Book) -> Result<(), Fault> {
     let aside = path.with_extension("new");
     fs::write(&aside, json(book)?).map_err(Fault::io(aside.display()))?;
     fs::rename(&aside, path).map_err(Fault::io(path.display()))

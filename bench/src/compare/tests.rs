@@ -80,7 +80,7 @@ fn beside_rtpengine(rounds: u32) -> Plan {
 #[test]
 fn sides_alternate_and_ratios_are_peer_by_ours() {
     let (mut book, mut played) = (Book::default(), Vec::new());
-    let missing = book.fill(&beside_rtpengine(3), &mut || true, &mut |contender, _, round| {
+    let missing = book.fill(&beside_rtpengine(3), &mut |_| Ok(true), &mut |contender, _, round| {
         let kind = contender.kind;
         played.push(kind);
         let busy = if kind == Kind::Ours { 3 + u64::from(round) } else { 10 + u64::from(round) };
@@ -119,15 +119,20 @@ fn several_backends_and_numbers_of_calls_share_one_book() {
     };
     // In pieces: two runs, then nothing, then the rest.
     let mut left = 2;
-    let mut go_on = || {
+    let mut text = String::new();
+    let mut go_on = |book: &Book| {
+        text = serde_json::to_string(book).unwrap();
         left -= 1;
-        left >= 0
+        Ok(left >= 0)
     };
     assert_eq!(book.fill(&plan, &mut go_on, &mut play).unwrap(), 10);
-    let text = serde_json::to_string(&book).unwrap();
     let mut book: Book = serde_json::from_str(&text).unwrap();
-    assert_eq!(book.fill(&plan, &mut || false, &mut play).unwrap(), 10, "what was read counts");
-    assert_eq!(book.fill(&plan, &mut || true, &mut play).unwrap(), 0);
+    assert_eq!(
+        book.fill(&plan, &mut |_| Ok(false), &mut play).unwrap(),
+        10,
+        "what was read counts"
+    );
+    assert_eq!(book.fill(&plan, &mut |_| Ok(true), &mut play).unwrap(), 0);
     let pairs = book.pairs();
     let costs: Vec<_> = pairs
         .iter()
@@ -147,7 +152,7 @@ fn several_backends_and_numbers_of_calls_share_one_book() {
 fn ours_alone_has_no_ratio() {
     let mut book = Book::default();
     let plan = plan(vec![contender(Kind::Ours, "xdp")], 1);
-    book.fill(&plan, &mut || true, &mut |_, _, _| Ok(run(Kind::Ours, 3, 1_000, 0))).unwrap();
+    book.fill(&plan, &mut |_| Ok(true), &mut |_, _, _| Ok(run(Kind::Ours, 3, 1_000, 0))).unwrap();
     let row = book.pairs()[0].row();
     assert_eq!((row.backend.as_str(), row.ratio, row.peer.as_str()), ("xdp", 0.0, ""));
 }
@@ -155,7 +160,7 @@ fn ours_alone_has_no_ratio() {
 #[test]
 fn disturbed_runs_are_repeated_and_the_last_is_kept_and_marked() {
     let (mut plays, mut book) = (0, Book::default());
-    book.fill(&beside_rtpengine(1), &mut || true, &mut |contender, _, _| {
+    book.fill(&beside_rtpengine(1), &mut |_| Ok(true), &mut |contender, _, _| {
         plays += 1;
         let foreign = if contender.kind == Kind::Ours && plays < 3 { 500 } else { 0 };
         Ok(run(contender.kind, 5, 1_000, foreign))
@@ -164,7 +169,7 @@ fn disturbed_runs_are_repeated_and_the_last_is_kept_and_marked() {
     let pair = &book.pairs()[0];
     assert_eq!((plays, pair.repeated.len(), pair.flaws().len()), (4, 2, 0));
     let mut book = Book::default();
-    book.fill(&beside_rtpengine(1), &mut || true, &mut |contender, _, _| {
+    book.fill(&beside_rtpengine(1), &mut |_| Ok(true), &mut |contender, _, _| {
         Ok(run(contender.kind, 5, 1_000, 500))
     })
     .unwrap();
