@@ -88,7 +88,7 @@ pub fn prepare(config: &Config) -> Result<Prepared, StartError> {
     };
     let reserved = backends::reserved_ports(backend, &topology);
     let warnings = chosen.second_best.into_iter().chain(port_headroom(&topology)).chain(reserved);
-    let warnings = warnings.collect();
+    let warnings = warnings.chain(backends::deaf_ends(backend, &topology)).collect();
     let because = chosen.because;
     Ok(Prepared { topology, backend, because, prompts: Arc::new(prompts), warnings })
 }

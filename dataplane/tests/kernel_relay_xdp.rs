@@ -131,6 +131,61 @@ fn the_kernel_relays_what_is_usual_and_the_books_know_every_packet() {
     assert!(nothing_in(&talk.call.far_b.rtp));
 }
 
+/// Sends the next packet, which may be lost; whether it has arrived when the one before it would have.
+fn try_to_say(talk: &mut Talk) -> bool {
+    talk.seq += 1;
+    talk.call.far_a.rtp.send_to(&rtp(talk.seq), talk.call.at_a.0).unwrap();
+    std::thread::sleep(Duration::from_millis(10));
+    !drain(&talk.call.far_b.rtp).is_empty()
+}
+
+#[test]
+fn when_the_far_end_takes_frames_no_more_the_worker_relays() {
+    let Some((mut rig, pass)) = rig() else { return };
+    let mut talk = Talk::begin(&mut rig);
+    talk.until_relayed(&rig);
+    drop(pass);
+    let begun = Instant::now();
+    let (mut row, mut lost) = (0, 0);
+    await_that("a second of media that arrives", || {
+        let arrives = try_to_say(&mut talk);
+        row = if arrives { row + 1 } else { 0 };
+        lost += u32::from(!arrives);
+        row > 100
+    });
+    eprintln!("{lost} packets lost, {:?} until all was well again and stayed so", begun.elapsed());
+    assert!(lost > 0, "positive control: frames that nobody takes are lost");
+    let relayed = rig.counter(Counter::KernelPackets);
+    for _ in 0..100 {
+        assert!(try_to_say(&mut talk));
+    }
+    assert_eq!(rig.counter(Counter::KernelPackets), relayed, "not by the kernel");
+}
+
+#[test]
+fn where_the_far_end_would_not_take_frames_the_kernel_relays_none_and_the_check_says_so() {
+    let Some(door) = wire::with(|wire| wire.stage.near_door()) else { return };
+    let config = config(own_address(), 64, 20_000..=20_999);
+    let config = Config { xdp_tx: vec![true], ..config };
+    let mut ours = config.clone();
+    ours.networks.iter_mut().flatten().for_each(|address| *address = rig::home(*address));
+    let look = || {
+        door.enter();
+        dataplane::check(&ours).unwrap()
+    };
+    let found = std::thread::scope(|scope| scope.spawn(look).join()).unwrap();
+    let finding = found.iter().find(|finding| finding.name == "xdp_tx").expect("a finding");
+    assert!(finding.what.contains("near: the other end"), "{}", finding.what);
+    let mut rig = Rig::launch(config, dataplane::run);
+    let mut talk = Talk::begin(&mut rig);
+    // For many sweeps, each of which would offer the flow.
+    let begun = Instant::now();
+    while begun.elapsed().as_nanos() < 10 * u128::from(dataplane::limits::SWEEP_NS) {
+        talk.say();
+    }
+    assert_eq!(rig.counter(Counter::KernelPackets), 0);
+}
+
 #[test]
 fn strangers_move_nothing_while_the_kernel_relays() {
     let Some((mut rig, _pass)) = rig() else { return };

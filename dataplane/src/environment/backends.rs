@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 
 use super::{Finding, diagnose};
 use crate::config::BackendChoice;
@@ -162,6 +163,25 @@ pub fn reserved_ports(kind: BackendKind, topology: &Topology) -> Option<Finding>
         ),
         &format!("sysctl -w net.ipv4.ip_local_reserved_ports={first}-{last}, and in sysctl.d"),
     ))
+}
+
+/// Interfaces on which the kernel is asked to relay by itself, and would lose what it relays.
+pub fn deaf_ends(kind: BackendKind, topology: &Topology) -> Vec<Finding> {
+    if kind != BackendKind::Xdp || !topology.xdp_tx.contains(&true) {
+        return Vec::new();
+    }
+    let addresses: Vec<IpAddr> = topology.networks.iter().flatten().copied().collect();
+    let finding = |(name, why): (String, _)| {
+        Finding::warn(
+            "xdp_tx",
+            format!(
+                "media.xdp_tx is not used on {name}: {why}, and would lose what the kernel relays"
+            ),
+            "put any XDP program on the other end first (`ip link set dev PEER xdp obj FILE`), or \
+             set media.xdp_tx = false",
+        )
+    };
+    xdp::deaf_ends(&addresses, &topology.interfaces).into_iter().map(finding).collect()
 }
 
 /// The first port from `first` to `last` that is in the local range and not reserved.

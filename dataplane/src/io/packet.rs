@@ -218,10 +218,8 @@ impl Packet {
         let plane = lanes.plane()?;
         let table = plane.table()?;
         let hop = share.hops.peek(Pair { from: passage.from.ip, to: passage.to.ip })?;
-        if plane.ifindex_of(number) != Some(hop.ifindex) {
-            return None;
-        }
-        table.plan(number, passage, &hop, share.ground.dscp)
+        let way = plane.way_back(number, hop.ifindex)?;
+        table.plan(number, passage, (&hop, way), share.ground.dscp)
     }
 
     /// The packet memory, for the relay.

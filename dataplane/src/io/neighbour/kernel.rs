@@ -11,7 +11,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, send, socket_with,
 };
 
-use super::message::{self, Link, Neighbour, Route, Said};
+use super::message::{self, Link, Neighbour, Peer, Route, Said};
 
 /// The two sockets, opened at the start. Neither needs a privilege.
 pub struct Kernel {
@@ -62,6 +62,14 @@ impl Kernel {
 
     pub fn link(&mut self, ifindex: u32) -> Option<Link> {
         match self.ask(|serial| message::ask_link(serial, ifindex))? {
+            Said::Link(link) => Some(link),
+            _ => None,
+        }
+    }
+
+    /// The other end of a veth pair; `None` also where we have no right to look.
+    pub fn peer(&mut self, peer: Peer) -> Option<Link> {
+        match self.ask(|serial| message::ask_peer(serial, peer))? {
             Said::Link(link) => Some(link),
             _ => None,
         }

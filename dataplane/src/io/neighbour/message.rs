@@ -54,6 +54,20 @@ pub struct Link {
     pub vlan: Option<(u16, u32)>,
     /// The XDP program in its driver, by identifier.
     pub xdp: Option<u32>,
+    /// Its other end, when it is one of a veth pair.
+    pub peer: Option<Peer>,
+    /// Packets that have left by it since it exists.
+    pub sent: u64,
+    /// Packets that were to leave by it and did not.
+    pub dropped: u64,
+}
+
+/// The other end of a veth pair.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Peer {
+    pub ifindex: u32,
+    /// Its network namespace, by our number for it; `None` when it is ours.
+    pub namespace: Option<u32>,
 }
 
 impl Link {
@@ -88,6 +102,18 @@ pub fn ask_link(serial: u32, ifindex: u32) -> Vec<u8> {
     message.extend([0; 4]);
     message.extend(ifindex.to_ne_bytes());
     message.extend([0; 8]);
+    finish(message)
+}
+
+/// "What is the other end of a veth pair?" Takes rights over its namespace where that is not ours.
+pub fn ask_peer(serial: u32, peer: Peer) -> Vec<u8> {
+    let mut message = begin(GET_LINK, serial);
+    message.extend([0; 4]);
+    message.extend(peer.ifindex.to_ne_bytes());
+    message.extend([0; 8]);
+    if let Some(namespace) = peer.namespace {
+        put_attribute(&mut message, IFLA_TARGET_NETNSID, &namespace.to_ne_bytes());
+    }
     finish(message)
 }
 
@@ -185,7 +211,7 @@ fn link(body: &[u8]) -> Option<Link> {
         up: flags & UP == UP,
         ..Link::default()
     };
-    let (mut below, mut identifier) = (None, None);
+    let (mut below, mut identifier, mut veth, mut namespace) = (None, None, false, None);
     for (kind, value) in attributes(rest) {
         match kind {
             IFLA_ADDRESS if link.ethernet => link.address = Mac(*value.first_chunk()?),
@@ -196,12 +222,20 @@ fn link(body: &[u8]) -> Option<Link> {
             }
             IFLA_MTU => link.mtu = number(value)?,
             IFLA_LINK => below = number(value),
-            IFLA_LINKINFO => identifier = vlan(value),
+            IFLA_LINK_NETNSID => namespace = number(value),
+            IFLA_LINKINFO => (identifier, veth) = (vlan(value), is_of_kind(value, b"veth\0")),
+            IFLA_STATS64 => {
+                let (counts, _) = value.as_chunks::<8>();
+                let count =
+                    |at: usize| counts.get(at).map_or(0, |count| u64::from_ne_bytes(*count));
+                (link.sent, link.dropped) = (count(TX_PACKETS), count(TX_DROPPED));
+            }
             IFLA_XDP => link.xdp = driver_program(value),
             _ => {}
         }
     }
     link.vlan = identifier.zip(below);
+    link.peer = below.filter(|_| veth).map(|ifindex| Peer { ifindex, namespace });
     Some(link)
 }
 
@@ -233,8 +267,7 @@ fn our_address(body: &[u8]) -> Option<Said> {
 /// The VLAN identifier, when the interface is one of 802.1Q.
 fn vlan(info: &[u8]) -> Option<u16> {
     let of = |wanted| move |(kind, value)| (kind == wanted).then_some(value);
-    let name = attributes(info).find_map(of(IFLA_INFO_KIND))?;
-    if !name.starts_with(b"vlan\0") {
+    if !is_of_kind(info, b"vlan\0") {
         return None;
     }
     let data = attributes(info).find_map(of(IFLA_INFO_DATA))?;
@@ -244,6 +277,11 @@ fn vlan(info: &[u8]) -> Option<u16> {
     }
     let identifier = attributes(data).find_map(of(IFLA_VLAN_ID))?;
     identifier.first_chunk().map(|id| u16::from_ne_bytes(*id))
+}
+
+fn is_of_kind(info: &[u8], wanted: &[u8]) -> bool {
+    let mut names = attributes(info).filter(|(kind, _)| *kind == IFLA_INFO_KIND);
+    names.next().is_some_and(|(_, name)| name.starts_with(wanted))
 }
 
 fn neighbour(body: &[u8]) -> Option<Neighbour> {
@@ -359,7 +397,13 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_LINK: u16 = 5;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_STATS64: u16 = 23;
+const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_XDP: u16 = 43;
+const IFLA_TARGET_NETNSID: u16 = 46;
+/// Places in `struct rtnl_link_stats64`.
+const TX_PACKETS: usize = 1;
+const TX_DROPPED: usize = 7;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_XDP_PROGRAM: u16 = 4;
 const IFLA_XDP_DRIVER_PROGRAM: u16 = 5;
@@ -453,6 +497,33 @@ mod tests {
                     mtu: 1500,
                     vlan: Some((100, 3)),
                     xdp: Some(33),
+                    peer: None,
+                    sent: 0,
+                    dropped: 0,
+                }),
+            ),
+            (
+                message(
+                    NEW_LINK,
+                    &[
+                        &link,
+                        &attribute(IFLA_LINK, &5_u32.to_ne_bytes()),
+                        &attribute(IFLA_LINKINFO, &attribute(IFLA_INFO_KIND, b"veth\0")),
+                        &attribute(IFLA_LINK_NETNSID, &2_u32.to_ne_bytes()),
+                        &attribute(
+                            IFLA_STATS64,
+                            &(0..9_u64).flat_map(|n| (n * n).to_ne_bytes()).collect::<Vec<_>>(),
+                        ),
+                    ],
+                ),
+                Said::Link(Link {
+                    ifindex: 9,
+                    ethernet: true,
+                    up: true,
+                    peer: Some(Peer { ifindex: 5, namespace: Some(2) }),
+                    sent: 1,
+                    dropped: 49,
+                    ..Link::default()
                 }),
             ),
             (message(NEW_NEIGHBOUR, &[&neighbour, &who.concat()]), Said::Neighbour(there)),

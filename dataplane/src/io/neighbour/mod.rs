@@ -30,6 +30,8 @@ use crate::limits::{HOP_FORGET_STEPS, HOP_USE_NS, HOPS_MAX};
 pub use keeper::Keeper;
 pub(super) use kernel::Kernel;
 pub(super) use message::Link;
+#[cfg(test)]
+pub(super) use message::Peer;
 
 mod keeper;
 mod kernel;

@@ -24,10 +24,11 @@ mod program;
 mod rings;
 mod sentry;
 mod shortcut;
+mod way_back;
 mod xsk;
 
 pub use lanes::{Lane, Lanes, Taken};
-pub use plane::{Plane, XdpError};
+pub use plane::{Plane, XdpError, deaf_ends};
 pub use shortcut::{Passage, Plan, Position, Progress, Shortcut, Table};
 pub use xsk::probe;
 

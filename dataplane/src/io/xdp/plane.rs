@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::program::{self, Decision, Ours};
 use super::sentry::Sentry;
 use super::shortcut::Table;
+use super::way_back::{Deaf, WayBack, deafness};
 use super::xsk::{self, Queue, Xsk};
 use crate::io::bpf::{Link as Attachment, Map, MapKind, MapSpec, Program, ProgramKind, XdpMode};
 use crate::io::frame::Mac;
@@ -34,6 +35,8 @@ pub struct Wire {
     addresses: Vec<Ours>,
     /// Identifier of our program, as the kernel tells it.
     pub program: Option<u32>,
+    /// Whether the kernel may relay by itself; `None` when it is not asked to.
+    pub way_back: Option<Arc<WayBack>>,
     sockets: Map,
     /// Detaches the program when it goes.
     _attachment: Attachment,
@@ -72,16 +75,17 @@ impl Plane {
         ports: &Map,
         table: Option<Table>,
     ) -> Result<Plane, XdpError> {
+        let table = table.map(Arc::new);
         let wires = sites(addresses, named)?
             .into_iter()
-            .map(|site| Wire::raise(site, ports, table.as_ref()))
+            .map(|site| Wire::raise(site, ports, table.as_deref()))
             .collect::<Result<Vec<Wire>, _>>()?;
-        let sentry = Sentry::start(&wires).map_err(|cause| XdpError::Refused {
+        let sentry = Sentry::start(&wires, table.as_ref()).map_err(|cause| XdpError::Refused {
             name: "xdp-sentry".to_owned(),
             what: "its thread",
             cause,
         })?;
-        Ok(Plane { wires, workers, table: table.map(Arc::new), _sentry: sentry })
+        Ok(Plane { wires, workers, table, _sentry: sentry })
     }
 
     /// What flows of which packets may be relayed without a worker.
@@ -89,11 +93,12 @@ impl Plane {
         self.table.as_ref()
     }
 
-    /// The interface by which untagged packets for our address of that number come.
-    pub fn ifindex_of(&self, number: usize) -> Option<u32> {
+    /// The way back out by interface `ifindex` for untagged packets for our address of that number,
+    /// when they come by it and the kernel may send them so.
+    pub fn way_back(&self, number: usize, ifindex: u32) -> Option<&Arc<WayBack>> {
         let is = |ours: &Ours| ours.number as usize == number && ours.vlan.is_none();
-        let wire = self.wires.iter().find(|wire| wire.addresses.iter().any(is));
-        wire.map(|wire| wire.ifindex)
+        let wire = self.wires.iter().find(|wire| wire.addresses.iter().any(is))?;
+        wire.way_back.as_ref().filter(|way| wire.ifindex == ifindex && way.is_open())
     }
 
     pub fn wires(&self) -> &[Wire] {
@@ -125,6 +130,14 @@ impl Plane {
         let Some(wire) = wire else { return Err(io::ErrorKind::NotFound.into()) };
         wire.sockets.put_socket(program::place(worker, index), socket.as_fd())
     }
+}
+
+/// The interfaces of [`Plane::lay`] on which the kernel must not relay by itself, each with the reason.
+pub fn deaf_ends(addresses: &[IpAddr], named: &[String]) -> Vec<(String, Deaf)> {
+    let Ok(mut kernel) = Kernel::open() else { return Vec::new() };
+    let sites = sites(addresses, named).unwrap_or_default();
+    let deaf = |site: Site| Some((site.link.name().to_owned(), deafness(&mut kernel, &site.link)?));
+    sites.into_iter().filter_map(deaf).collect()
 }
 
 /// An interface that is to be under XDP, and our addresses behind it, each with its VLAN.
@@ -194,7 +207,12 @@ impl Wire {
             .map_err(|error| refused("its program")(error.into()))?;
         let attachment = Attachment::xdp(&program, ifindex, XdpMode::Native)
             .map_err(|cause| not_native(&name, cause))?;
-        let program = Kernel::open().ok().and_then(|mut kernel| kernel.link(ifindex)?.xdp);
+        let mut kernel = Kernel::open().map_err(refused("rtnetlink"))?;
+        let program = kernel.link(ifindex).and_then(|link| link.xdp);
+        let way_back = table.map(|table| Arc::new(WayBack::new(table.entries())));
+        if let (Some(way_back), Some(_)) = (&way_back, deafness(&mut kernel, &link)) {
+            way_back.close();
+        }
         Ok(Wire {
             name,
             ifindex,
@@ -202,6 +220,7 @@ impl Wire {
             mac: link.address,
             addresses,
             program,
+            way_back,
             sockets,
             _attachment: attachment,
         })

@@ -14,6 +14,8 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::plane::Wire;
+use super::shortcut::Table;
+use super::way_back::Judge;
 use crate::io::frame::Mac;
 use crate::io::neighbour::{Kernel, Link};
 
@@ -30,6 +32,8 @@ struct Post {
     mac: Mac,
     program: Option<u32>,
     state: State,
+    /// Whether what the kernel relays arrives, where it may.
+    judge: Option<Judge>,
 }
 
 /// How an interface is.
@@ -49,18 +53,20 @@ enum State {
 impl Sentry {
     /// # Errors
     /// No descriptor or thread left.
-    pub fn start(wires: &[Wire]) -> io::Result<Sentry> {
+    pub fn start(wires: &[Wire], table: Option<&Arc<Table>>) -> io::Result<Sentry> {
         let mut kernel = Kernel::open()?;
-        let mut posts: Vec<Post> = wires.iter().map(Post::of).collect();
+        let mut posts: Vec<Post> = wires.iter().map(|wire| Post::of(wire, table)).collect();
         let over = Arc::new(AtomicBool::new(false));
         let theirs = Arc::clone(&over);
+        let relays = posts.iter().any(|post| post.judge.is_some());
+        let period = if relays { PERIOD_RELAYING } else { PERIOD };
         let watch = move || {
             while !theirs.load(Ordering::Acquire) {
                 for post in &mut posts {
                     let link = kernel.link(post.ifindex);
                     post.look(link);
                 }
-                park_timeout(PERIOD);
+                park_timeout(period);
             }
         };
         let thread = Builder::new().name("xdp-sentry".to_owned()).spawn(watch)?;
@@ -79,13 +85,15 @@ impl Drop for Sentry {
 }
 
 impl Post {
-    fn of(wire: &Wire) -> Post {
+    fn of(wire: &Wire, table: Option<&Arc<Table>>) -> Post {
+        let judged = table.zip(wire.way_back.as_ref());
         Post {
             name: wire.name.clone(),
             ifindex: wire.ifindex,
             mac: wire.mac,
             program: wire.program,
             state: State::Well,
+            judge: judged.map(|(table, way)| Judge::of(Arc::clone(table), Arc::clone(way))),
         }
     }
 
@@ -103,6 +111,15 @@ impl Post {
 
     /// Says what has changed since the last look.
     fn look(&mut self, link: Option<Link>) {
+        let loss = self.judge.as_mut().and_then(|judge| judge.look(link.as_ref()));
+        if let Some(relayed) = loss {
+            warn!(
+                "{relayed} packets that the kernel relayed on {} (media.xdp_tx) did not arrive; the \
+                 workers relay them from now on; the other end of a veth pair needs an XDP program: \
+                 restart the data plane when it has one",
+                self.name
+            );
+        }
         let state = self.state_of(link);
         if std::mem::replace(&mut self.state, state) == state {
             return;
@@ -130,6 +147,8 @@ impl Post {
     }
 }
 
+/// The same where the kernel relays: after two looks at packets that do not arrive, no more is lost.
+const PERIOD_RELAYING: Duration = Duration::from_millis(200);
 /// Media recovers by itself; this is how late the operator is told.
 const PERIOD: Duration = Duration::from_millis(500);
 
@@ -148,8 +167,14 @@ mod tests {
             xdp: Some(7),
             ..Link::default()
         };
-        let post =
-            Post { name: "eth0".to_owned(), ifindex: 3, mac, program: Some(7), state: State::Well };
+        let post = Post {
+            name: "eth0".to_owned(),
+            ifindex: 3,
+            mac,
+            program: Some(7),
+            state: State::Well,
+            judge: None,
+        };
         let down = Link { up: false, ..well };
         let table = [
             (None, State::Gone),

@@ -11,9 +11,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use super::program::Shortcuts;
+use super::way_back::WayBack;
 use crate::io::bpf::{Map, MapKind, MapSpec, Memory};
 use crate::io::frame::{self, Hop};
 use crate::io::{Dscp, Endpoint};
@@ -58,6 +59,7 @@ pub struct Table {
     map: Map,
     first: u16,
     pairs: u32,
+    size: usize,
     /// Networks whose flows may be relayed so, by their numbers.
     networks: Vec<bool>,
 }
@@ -104,6 +106,7 @@ pub struct Progress {
 #[derive(Clone)]
 pub struct Plan {
     table: Arc<Table>,
+    way: Arc<WayBack>,
     /// The entry's first word.
     place: usize,
     line: [u64; LINE_WORDS],
@@ -129,15 +132,16 @@ impl Table {
         pairs: u32,
         networks: Vec<bool>,
     ) -> io::Result<Table> {
+        let entries = (addresses.max(1) as u32).saturating_mul(pairs.max(1));
         let map = Map::create(MapSpec {
             kind: MapKind::Array,
             key: 4,
             value: ENTRY as u32,
-            entries: (addresses.max(1) as u32).saturating_mul(pairs.max(1)),
+            entries,
             mapped: true,
             name: "tl_shortcuts",
         })?;
-        Ok(Table { memory: map.memory()?, map, first, pairs, networks })
+        Ok(Table { memory: map.memory()?, map, first, pairs, size: entries as usize, networks })
     }
 
     /// What the program needs of it.
@@ -145,13 +149,13 @@ impl Table {
         Shortcuts { entries: &self.map, first: self.first, pairs: self.pairs }
     }
 
-    /// What the entry of a flow would say, whose packets come to our address of that `number`;
-    /// `None` when they are not for the kernel to relay.
+    /// What the entry of a flow would say, whose packets come to our address of that `number` and
+    /// leave by `way`; `None` when they are not for the kernel to relay.
     pub fn plan(
         self: &Arc<Table>,
         number: usize,
         passage: &Passage,
-        hop: &Hop,
+        (hop, way): (&Hop, &Arc<WayBack>),
         dscp: Dscp,
     ) -> Option<Plan> {
         let Passage { source, local, from, to, .. } = *passage;
@@ -166,7 +170,25 @@ impl Table {
         }
         let entry = number * self.pairs as usize + usize::from(pair);
         let line = line(passage, hop, dscp);
-        Some(Plan { table: Arc::clone(self), place: entry * ENTRY / 8, line })
+        let (table, way) = (Arc::clone(self), Arc::clone(way));
+        Some(Plan { table, way, place: entry * ENTRY / 8, line })
+    }
+
+    /// How many entries there are.
+    pub fn entries(&self) -> usize {
+        self.size
+    }
+
+    /// Packets that were relayed since an entry was turned on.
+    pub fn packets(&self, entry: usize) -> u64 {
+        self.word(entry * ENTRY / 8, at::PACKETS).map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    /// Nothing of an entry's flow is relayed any more.
+    pub fn switch_off(&self, entry: usize) {
+        if let Some(state) = self.word(entry * ENTRY / 8, at::STATE) {
+            state.store(0, Ordering::Release);
+        }
     }
 
     fn word(&self, place: usize, at: i16) -> Option<&AtomicU64> {
@@ -175,6 +197,10 @@ impl Table {
 }
 
 impl Plan {
+    fn entry(&self) -> usize {
+        self.place / (ENTRY / 8)
+    }
+
     /// Turns the entry on, for a source that is at `position`.
     pub fn open(self, position: Position) -> Shortcut {
         let set = |at, value| {
@@ -192,8 +218,15 @@ impl Plan {
         set(at::HIGHEST, position.highest);
         set(at::TIMESTAMP, position.timestamp.into());
         set(at::JITTER, position.jitter.into());
+        let entry = self.entry();
+        self.way.join(entry);
         if let Some(state) = self.table.word(self.place, at::STATE) {
             state.store(1, Ordering::Release);
+        }
+        // Who closes the way sees this entry, or this sees the way closed.
+        fence(Ordering::SeqCst);
+        if !self.way.is_open() {
+            self.table.switch_off(entry);
         }
         Shortcut { plan: self, packets: 0, octets: 0, bursts: 0 }
     }
@@ -207,9 +240,9 @@ impl Shortcut {
 
     /// Nothing is relayed any more.
     pub fn close(&self) {
-        if let Some(state) = self.plan.table.word(self.plan.place, at::STATE) {
-            state.store(0, Ordering::Release);
-        }
+        let entry = self.plan.entry();
+        self.plan.table.switch_off(entry);
+        self.plan.way.leave(entry);
     }
 
     /// What happened since the last call; `None` when nothing did.

@@ -8,6 +8,7 @@ use super::super::{Decision, Ours, assemble, place};
 use crate::io::bpf::{Map, MapKind, MapSpec, Program, ProgramKind};
 use crate::io::frame::{self, Hop, Mac, Way};
 use crate::io::xdp::shortcut::{Passage, Plan, Position, Shortcut, Table};
+use crate::io::xdp::way_back::WayBack;
 use crate::io::xdp::xsk::{Queue, Xsk};
 use crate::io::{Buffers, Dscp, Endpoint};
 use crate::quality::{Quality, Seen};
@@ -25,6 +26,7 @@ const PAYLOAD_AT: usize = 42;
 struct Loaded {
     program: Program,
     table: Arc<Table>,
+    way: Arc<WayBack>,
     _xsks: Vec<Xsk>,
     _buffers: Buffers,
 }
@@ -57,7 +59,8 @@ fn load() -> Option<Loaded> {
     let buffers = Buffers::new(16);
     let xsks = Xsk::open_all(&[Queue { ifindex: 1, index: 0 }], &buffers).unwrap();
     sockets.put_socket(place(0, 0), xsks[0].as_fd()).unwrap();
-    Some(Loaded { program, table: Arc::new(table), _xsks: xsks, _buffers: buffers })
+    let way = Arc::new(WayBack::new(table.entries()));
+    Some(Loaded { program, table: Arc::new(table), way, _xsks: xsks, _buffers: buffers })
 }
 
 fn end(ip: &str, port: u16) -> Endpoint {
@@ -111,7 +114,7 @@ fn position(seq: u16) -> Position {
 
 impl Loaded {
     fn plan(&self, passage: &Passage) -> Option<Plan> {
-        self.table.plan(1, passage, &hop(), Dscp::EF)
+        self.table.plan(1, passage, (&hop(), &self.way), Dscp::EF)
     }
 
     fn open(&self, seq: u16) -> Shortcut {
@@ -312,9 +315,11 @@ fn what_the_kernel_may_not_relay_has_no_plan() {
         assert!(loaded.plan(&passage).is_none(), "{what}");
     }
     let tagged = Hop { vlan: Some(7), ..hop() };
-    assert!(loaded.table.plan(1, &usual, &tagged, Dscp::EF).is_none(), "VLAN");
+    assert!(loaded.table.plan(1, &usual, (&tagged, &loaded.way), Dscp::EF).is_none(), "VLAN");
     let shortcut = loaded.open(300);
     assert!(shortcut.agrees(&loaded.plan(&usual).unwrap()));
     let moved = Hop { target: Mac([1; 6]), ..hop() };
-    assert!(!shortcut.agrees(&loaded.table.plan(1, &usual, &moved, Dscp::EF).unwrap()));
+    assert!(
+        !shortcut.agrees(&loaded.table.plan(1, &usual, (&moved, &loaded.way), Dscp::EF).unwrap())
+    );
 }
