@@ -1,6 +1,6 @@
-//! The AF_XDP backend as operators meet it: beside other traffic, with interfaces that come and go, with
-//! programs that someone else detaches, killed, and full of calls. Root only; each test has a wire of
-//! its own between two namespaces.
+//! The AF_XDP backend as operators meet it: several queues, programs that someone else detaches, killed,
+//! and full of calls. Root only; each test has a wire of its own between two namespaces. What
+//! happens on a wire whatever takes the frames is in `on_wire_xdp.rs`.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,16 +12,14 @@
 
 mod rig;
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::IpAddr;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use abi::{Counter, Notice, Suite};
 use dataplane::{BackendChoice, Config, Stop};
 use rig::packet::{Peer, rtp, sized_rtp};
 use rig::wire::{self, Wire};
-use rig::{Call, PATIENCE, Rig, await_that, config, home, id, own_address, receive};
+use rig::{Call, Rig, await_that, config, home, id, own_address, receive};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 /// Whether there is a wire; false without root, where the rig says so.
@@ -106,166 +104,39 @@ fn a_fragmented_packet_takes_the_kernels_way_and_arrives() {
     assert_eq!(passed_by(&rig, 20, || talk(&call, 10..20)), 0);
 }
 
-/// Whether the load is over.
-#[derive(Default)]
-struct Load(AtomicBool);
-
-/// Ends it.
-struct End<'a>(&'a Load);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// One echo request (RFC 792) and its answer.
-fn ping(to: IpAddr, number: u16) {
-    use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let [n0, n1] = number.to_be_bytes();
-    let sum = !(0x0800_u16 + number);
-    let [c0, c1] = sum.to_be_bytes();
-    let request = [8, 0, c0, c1, 0, 0, n0, n1];
-    let to = std::net::SocketAddr::new(to, 0);
-    socket.send_to(&request, &SockAddr::from(to)).unwrap();
-    let mut socket = socket;
-    loop {
-        let mut answer = [0; 100];
-        let len = socket.read(&mut answer).unwrap();
-        // Behind the IP header: an echo reply, with our number.
-        if len >= 28 && answer[20] == 0 && answer[26..28] == [n0, n1] {
-            return;
-        }
-    }
-}
-
-/// TCP echo, DNS-like UDP echo and ping, between the same hosts, while media floods the wire.
+/// Each worker serves one of two queues, and a sender's hash chooses the queue: a packet that came by the
+/// other worker's reaches its own worker by the socket, and is relayed as any.
 #[test]
-fn other_traffic_on_the_interface_is_untouched_under_load() {
+fn a_flow_is_its_workers_whichever_queue_its_packets_come_by() {
     if !has_wire() {
         return;
     }
-    let mut rig = Rig::start();
-    let call = Call::place(&mut rig, 0, 1);
-    call.join(&mut rig);
-    talk(&call, 0..5);
-    let near = rig.local;
-    let door = on_wire(|wire| wire.stage.near_door());
-    let echo = std::thread::spawn(move || {
-        door.enter();
-        (TcpListener::bind((near, 20_022)).unwrap(), UdpSocket::bind((near, 53)).unwrap())
-    });
-    // A media port's number is not TCP's business: 20022 is in the range of the rig.
-    let (tcp, dns) = echo.join().unwrap();
-    let load = Load::default();
-    std::thread::scope(|scope| {
-        // Also when an assertion fails.
-        let _end = End(&load);
-        scope.spawn(|| {
-            let (mut peer, _) = tcp.accept().unwrap();
-            let mut octets = [0; 1000];
-            while let Ok(len) = peer.read(&mut octets)
-                && len > 0
-            {
-                peer.write_all(&octets[..len]).unwrap();
-            }
-        });
-        scope.spawn(|| {
-            let mut octets = [0; 1000];
-            for _ in 0..200 {
-                let (len, from) = dns.recv_from(&mut octets).unwrap();
-                dns.send_to(&octets[..len], from).unwrap();
-            }
-        });
-        scope.spawn(|| {
-            while !load.0.load(Ordering::Relaxed) {
-                for seq in 0..64 {
-                    call.far_a.rtp.send_to(&rtp(seq), call.at_a.0).unwrap();
-                }
-                std::thread::yield_now();
-            }
-        });
-        let before = rig.counter(Counter::RxPackets);
-        await_that("load", || rig.counter(Counter::RxPackets) > before + 1000);
-        on_wire(|wire| {
-            // Neighbours are asked for anew meanwhile.
-            wire.stage.far("neigh flush dev far");
-            wire.stage.at_far(|| {
-                (0..50).for_each(|n| ping(near, n));
-                let mut peer = TcpStream::connect((near, 20_022)).unwrap();
-                let mut octets = [0; 1000];
-                for n in 0..200_u8 {
-                    peer.write_all(&[n; 1000]).unwrap();
-                    peer.read_exact(&mut octets).unwrap();
-                    assert_eq!(octets, [n; 1000]);
-                }
-                let asker = UdpSocket::bind((rig::stage::FAR[0], 0)).unwrap();
-                asker.set_read_timeout(Some(PATIENCE)).unwrap();
-                for n in 0..200_u8 {
-                    asker.send_to(&[n; 100], (near, 53)).unwrap();
-                    assert_eq!(asker.recv_from(&mut octets).unwrap().0, 100);
-                    assert_eq!(octets[..100], [n; 100]);
-                }
-            });
-        });
-        let before = rig.counter(Counter::RxPackets);
-        await_that("load still", || rig.counter(Counter::RxPackets) > before + 1000);
-    });
-    assert_eq!(rig.counter(Counter::FrameFaults), 0);
-    assert_eq!(rig.counter(Counter::BuffersMissing), 0);
-}
-
-#[test]
-fn media_recovers_when_the_interface_does() {
-    if !has_wire() {
-        return;
-    }
-    let mut rig = Rig::start();
-    let call = Call::place(&mut rig, 0, 1);
-    call.join(&mut rig);
-    talk(&call, 0..20);
-    let mut seq = 20;
-    for side in ["near", "far"] {
-        let set = |state: &str| {
-            on_wire(|wire| match side {
-                "near" => wire.stage.near(&format!("link set near {state}")),
-                _ => wire.stage.far(&format!("link set far {state}")),
-            });
-        };
-        set("down");
-        set("up");
-        // The first packets may go while neighbours are looked for: until one arrives.
-        let begun = std::time::Instant::now();
-        for (far, to, at) in [
-            (&call.far_a.rtp, &call.far_b.rtp, call.at_a.0),
-            (&call.far_b.rtp, &call.far_a.rtp, call.at_b.0),
-        ] {
-            to.set_nonblocking(true).unwrap();
-            await_that(&format!("media again at {at} after {side} was down"), || {
-                seq += 1;
-                let _ = far.send_to(&rtp(seq), at);
-                std::thread::sleep(std::time::Duration::from_millis(5));
-                to.recv_from(&mut [0; 2000]).is_ok()
-            });
-            to.set_nonblocking(false).unwrap();
+    let config = Config { workers: 2, ..config(own_address(), 64, 20_000..=20_999) };
+    let mut rig = Rig::launch(config, dataplane::run);
+    for worker in 0..2 {
+        rig.turn_to(worker);
+        let calls: Vec<Call> = (0..CALLS_A_WORKER)
+            .map(|n| {
+                let call = Call::place(&mut rig, 2 * n, 1);
+                call.join(&mut rig);
+                call
+            })
+            .collect();
+        for seq in 0..20 {
+            calls.iter().for_each(|call| talk(call, seq..seq + 1));
         }
-        eprintln!("{side}: media again after {:?}", begun.elapsed());
-        for far in [&call.far_a.rtp, &call.far_b.rtp] {
-            await_that("quiet", || rig::drain(far).is_empty());
+        let relayed = 2 * 20 * u64::from(CALLS_A_WORKER);
+        rig.await_counter(Counter::RelayedRtp, relayed);
+        rig.check_books();
+        let passed = rig.counter(Counter::PassedPackets);
+        assert!(passed > 0, "worker {worker}: some come by the other's queue");
+        assert!(passed < relayed, "worker {worker}: some come by its own");
+        assert_eq!(rig.counter(Counter::BuffersMissing), 0);
+        for call in calls {
+            rig.close(call.a);
+            rig.close(call.b);
         }
-        let relayed = || rig.counter(Counter::RelayedRtp);
-        let mut last = relayed();
-        await_that("books that rest", || {
-            std::thread::sleep(std::time::Duration::from_millis(250));
-            std::mem::replace(&mut last, relayed()) == last
-        });
-        let passed = passed_by(&rig, 100, || talk(&call, seq + 1..seq + 51));
-        seq += 51;
-        assert_eq!(passed, 0, "by frames again");
     }
-    assert_eq!(rig.counter(Counter::BuffersMissing), 0);
 }
 
 #[test]
@@ -402,6 +273,8 @@ fn twenty_thousand_calls_are_open_within_a_few_descriptors_and_talk() {
 }
 
 const PART: &str = "TRUNKLINE_TEST_XDP";
+/// Enough that all of one kind by one queue is not to be seen: each has two senders.
+const CALLS_A_WORKER: u32 = 24;
 
 /// What an administrator's tool does to a program: bpf(2) by identifiers.
 mod bpf {

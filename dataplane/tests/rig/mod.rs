@@ -59,7 +59,7 @@ fn backend() -> BackendChoice {
     if name.ends_with("mmsg") {
         return BackendChoice::Mmsg;
     }
-    if name.ends_with("packet") {
+    if name.ends_with("packet") || name.ends_with("packet_wired") {
         if rustix::process::geteuid().is_root() {
             return BackendChoice::Packet;
         }
@@ -72,6 +72,16 @@ fn backend() -> BackendChoice {
         eprintln!("SKIPPED: the xdp backend needs root; io_uring is tested once more");
     }
     BackendChoice::Uring
+}
+
+/// Whether the far ends are across a wire.
+fn is_wired() -> bool {
+    let wired = env!("CARGO_CRATE_NAME").ends_with("wired");
+    match backend() {
+        BackendChoice::Xdp => true,
+        BackendChoice::Packet => wired,
+        _ => false,
+    }
 }
 
 pub fn config(local: IpAddr, flows: u32, ports: RangeInclusive<u16>) -> Config {

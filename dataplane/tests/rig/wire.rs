@@ -32,7 +32,7 @@ pub fn home(far: IpAddr) -> IpAddr {
 
 impl Wire {
     fn build() -> Option<Wire> {
-        if super::backend() != dataplane::BackendChoice::Xdp {
+        if !super::is_wired() {
             return None;
         }
         let stage = Stage::build().expect("root: `backend` has seen to that");

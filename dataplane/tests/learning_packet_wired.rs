@@ -1,0 +1,5 @@
+//! `learning.rs` over the backend `packet`, with the far ends across a wire, so that frames leave; the rig goes by
+//! this binary's name.
+
+#[path = "learning.rs"]
+mod learning;
