@@ -13,12 +13,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use sip::endpoint::{Endpoint, Event, Hop, Input, Output};
-use sip::wire::{Message, Method, Response};
+use sip::endpoint::{Endpoint, Event, Hop, Input, Output, Welcome};
+use sip::wire::{Message, Method, Request, Response};
 
 use crate::Entropy;
 use crate::admission::{Admission, Sources};
-use crate::call::{Calls, Desk, Index, Settings, headers};
+use crate::call::{Calls, Desk, Index, Settings, headers, urgent};
 use crate::cdr::Writer;
 use crate::drain::Drains;
 use crate::feed::{Feed, News};
@@ -266,9 +266,15 @@ impl<E: Edge> Shard<E> {
                 }
             }
         }
-        if is_new_call(&message) {
+        if let Some(invite) = new_call(&message) {
             let too_fast = self.sources.is_too_fast(at.now, origin.source.ip());
-            self.world.endpoint.shed_calls(self.crowded || too_fast);
+            let endpoint = &mut self.world.endpoint;
+            endpoint.welcome(match TrunkId::from_tag(hop.tag) {
+                Some(from) if self.crowded || too_fast || endpoint.is_full() => {
+                    urgent::welcome(view, from, invite, at.wall)
+                }
+                _ => Welcome::Open,
+            });
         }
         self.world.endpoint.handle_input(at.now, Input::Message { hop, message });
     }
@@ -354,8 +360,8 @@ impl<E: Edge> Shard<E> {
 }
 
 /// An INVITE outside of dialogs, repetitions included.
-fn is_new_call(message: &Message) -> bool {
-    let Message::Request(request) = message else { return false };
+fn new_call(message: &Message) -> Option<&Request> {
+    let Message::Request(request) = message else { return None };
     let is_outside = || request.headers.to().is_ok_and(|to| to.tag().is_none());
-    request.method == Method::Invite && is_outside()
+    (request.method == Method::Invite && is_outside()).then_some(request)
 }

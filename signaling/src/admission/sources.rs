@@ -8,36 +8,51 @@ use std::time::Instant;
 use super::Pace;
 
 /// A token bucket for each address that asked lately.
-#[derive(Default, Debug)]
-pub struct Sources(HashMap<IpAddr, Pace>);
+#[derive(Debug)]
+pub struct Sources {
+    paces: HashMap<IpAddr, Pace>,
+    per_second: u32,
+}
+
+impl Default for Sources {
+    fn default() -> Self {
+        Self::of(SOURCE_CPS_MAX)
+    }
+}
 
 impl Sources {
-    /// Counts one INVITE of this address; whether it is too many.
+    /// Buckets that fill so fast, and hold twice as much.
+    pub fn of(per_second: u32) -> Self {
+        Self { paces: HashMap::new(), per_second }
+    }
+
+    /// Counts one request of this address, for calls an INVITE; whether it is too many.
     pub fn is_too_fast(&mut self, now: Instant, source: IpAddr) -> bool {
-        if !self.0.contains_key(&source) && self.0.len() >= SOURCES_MAX {
+        if !self.paces.contains_key(&source) && self.paces.len() >= SOURCES_MAX {
             self.make_room(now);
         }
-        let pace = self.0.entry(source).or_default();
-        if !pace.has_room(now, SOURCE_CPS_MAX) {
+        let pace = self.paces.entry(source).or_default();
+        if !pace.has_room(now, self.per_second) {
             return true;
         }
-        pace.spend(now, SOURCE_CPS_MAX);
+        pace.spend(now, self.per_second);
         false
     }
 
     /// Forgets who has not asked for a while; if all have, the one that asked least: it has proven
     /// least, and gets a full bucket again.
     fn make_room(&mut self, now: Instant) {
-        self.0.retain(|_, pace| pace.0.is_some_and(|full| full > now));
-        if self.0.len() >= SOURCES_MAX {
-            let least = self.0.iter().min_by_key(|(_, pace)| pace.0).map(|(source, _)| *source);
-            least.map(|source| self.0.remove(&source));
+        self.paces.retain(|_, pace| pace.0.is_some_and(|full| full > now));
+        if self.paces.len() >= SOURCES_MAX {
+            let least = self.paces.iter().min_by_key(|(_, pace)| pace.0);
+            let least = least.map(|(source, _)| *source);
+            least.map(|source| self.paces.remove(&source));
         }
     }
 
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.0.len()
+        self.paces.len()
     }
 }
 

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use sip::digest::Credentials;
-use sip::digest::server::{Peer, Refusal, Verifier, covers};
+use sip::digest::server::{Peer, Refusal, Subject, Verifier, covers};
 use sip::endpoint::Hop;
 use sip::wire::{HeaderName, Request};
 
@@ -46,10 +46,11 @@ impl Challenges {
         let mut outcome = Refusal::Malformed;
         let mut answers = request.headers.all(&HeaderName::Authorization).peekable();
         let is_answered = answers.peek().is_some();
+        let subject = Subject { method: &request.method, body: &request.body };
         for value in answers {
             // An answer for another number is one that was made for another call.
             let verdict = match covers(value, &request.uri) {
-                true => verifier.verify(now_s, &request.method, value, credentials, peer),
+                true => verifier.verify(now_s, subject, value, credentials, peer),
                 false => Err(Refusal::WrongCredentials),
             };
             match verdict {

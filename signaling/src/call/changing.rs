@@ -116,25 +116,16 @@ impl Change {
         transaction: ServerId,
         request: &Request,
     ) -> Outcome {
-        let trunk = desk.trunks.get(common.leg(party).trunk);
-        let rules = trunk.map(|trunk| trunk.timer).unwrap_or_default();
-        let timer = match timers::answer(&request.headers, &rules) {
-            Ok(timer) => timer,
-            Err(timers::TooSmall(least)) => {
-                let least = (HeaderName::MinSe, Bytes::from(least.to_string()));
-                let status = StatusCode::SESSION_INTERVAL_TOO_SMALL;
-                desk.answer(transaction, status, vec![least], None);
-                return Outcome::Done(None);
-            }
+        let Some(asker) = Asker::of(common, desk, party, transaction, request) else {
+            return Outcome::Done(None);
         };
-        let asker = Asker { party, transaction, timer };
         let described = headers::sdp_of(&request.headers, &request.body);
         let begun = match (described, &request.method) {
             (Some(body), _) => described_anew(common, desk, asker, body),
             (None, Method::Invite) => offer(common, desk, asker),
             (None, _) => {
                 asker.accept(desk, None);
-                return Outcome::Done(Some((party, timer)));
+                return Outcome::Done(Some((party, asker.timer)));
             }
         };
         begun.unwrap_or_else(|reject| asker.reject(common, desk, &reject))
@@ -281,7 +272,29 @@ impl Change {
 }
 
 impl Asker {
-    fn accept(self, desk: &mut Desk<'_>, body: Option<Bytes>) {
+    /// Whoever sent `request`, with what becomes of its session timer; `None` when the timer that it
+    /// wants is too short, which it was told.
+    pub fn of(
+        common: &Common,
+        desk: &mut Desk<'_>,
+        party: Party,
+        transaction: ServerId,
+        request: &Request,
+    ) -> Option<Self> {
+        let trunk = desk.trunks.get(common.leg(party).trunk);
+        let rules = trunk.map(|trunk| trunk.timer).unwrap_or_default();
+        match timers::answer(&request.headers, &rules) {
+            Ok(timer) => Some(Self { party, transaction, timer }),
+            Err(timers::TooSmall(least)) => {
+                let least = (HeaderName::MinSe, Bytes::from(least.to_string()));
+                let status = StatusCode::SESSION_INTERVAL_TOO_SMALL;
+                desk.answer(transaction, status, vec![least], None);
+                None
+            }
+        }
+    }
+
+    pub fn accept(self, desk: &mut Desk<'_>, body: Option<Bytes>) {
         let mut extra = headers::capabilities();
         extra.extend(timers::answer_headers(self.timer));
         let body = body.map(|body| (headers::SDP, body));
@@ -289,7 +302,7 @@ impl Asker {
     }
 
     /// What stands goes on (RFC 3261 §14.2).
-    fn reject(self, common: &Common, desk: &mut Desk<'_>, reject: &Unusable) -> Outcome {
+    pub fn reject(self, common: &Common, desk: &mut Desk<'_>, reject: &Unusable) -> Outcome {
         tracing::info!(call = common.id(), %reject, "a change of a running call is refused");
         desk.answer(self.transaction, reject.status(), vec![headers::warning(reject)], None);
         Outcome::Done(None)

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use sdp::Audio;
+use sip::endpoint::Welcome;
 use sip::wire::StatusCode;
 
 use super::announcing::{Announcing, Verdict, Why};
@@ -79,7 +80,12 @@ impl Hunting {
                 return self.go_on(&target, failure, common, desk);
             }
         };
-        match desk.request(common, common.callee.hop, request) {
+        if self.hunt.is_emergency {
+            desk.endpoint.welcome(Welcome::Urgent);
+        }
+        let asked = desk.request(common, common.callee.hop, request);
+        desk.endpoint.welcome(Welcome::Open);
+        match asked {
             Ok(client) => Inviting::start(self, target, client, offered, common, desk),
             Err(misuse) => {
                 tracing::error!(call = common.id(), %misuse, "the callee's INVITE was not sent");

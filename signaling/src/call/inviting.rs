@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sdp::{Audio, Security};
 use sip::endpoint::{Cause, ClientId, DialogId, Hop, ServerId};
-use sip::wire::{HeaderName, Method, Response, StatusCode};
+use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
 
 use super::announcing::Why;
 use super::answering::{Answering, Late};
@@ -14,7 +14,7 @@ use super::ending::Cancelling;
 use super::hunt::{Fault, Heard, Limit, Target};
 use super::hunting::{Failure, Hunting};
 use super::negotiate::{self, Agreed, Offered, Unusable};
-use super::{Common, Desk, Happening, Party, State, bypass, headers, timers};
+use super::{Common, Desk, Happening, Party, State, bypass, early, headers, timers};
 use crate::trunk::SecureRtp;
 
 /// Keys of the callee that one call may bring: its context in the data plane outlives each, and so
@@ -121,9 +121,8 @@ impl Inviting {
                 let status = StatusCode::REQUEST_TERMINATED;
                 self.give_up(common, desk, status, "hung up by the caller")
             }
-            Happening::Request { transaction, request, .. } => {
-                headers::answer_in_dialog(desk, transaction, &request);
-                State::Inviting(self)
+            Happening::Request { party, transaction, request } => {
+                self.asked(common, desk, party, transaction, &request)
             }
             Happening::Silent { flow } => {
                 common.fell_silent(desk, flow);
@@ -160,6 +159,30 @@ impl Inviting {
         self.hunting.hunt.rang(body.is_some());
         self.set_limit(common, desk);
         desk.respond(common, self.hunting.asked.transaction, response.status, body);
+        State::Inviting(self)
+    }
+
+    /// A side may change its media while the callee rings.
+    fn asked(
+        mut self: Box<Self>,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+        party: Party,
+        transaction: ServerId,
+        request: &Request,
+    ) -> State {
+        if request.method != Method::Update {
+            headers::answer_in_dialog(desk, transaction, request);
+            return State::Inviting(self);
+        }
+        let near = self.hunting.near.as_ref().map(|(_, near)| near);
+        let legs = near.zip(self.far.as_ref()).map(|(near, far)| [near, far]);
+        let news = early::update(common, desk, party, transaction, request, legs);
+        match (news, party) {
+            (Some(near), Party::Caller) => self.hunting.near = Some((near.body.clone(), near)),
+            (Some(far), Party::Callee) => self.far = Some(far),
+            (None, _) => {}
+        }
         State::Inviting(self)
     }
 

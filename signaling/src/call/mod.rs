@@ -20,6 +20,7 @@ mod common;
 mod connecting;
 mod desk;
 pub mod dtmf;
+mod early;
 mod ending;
 mod greeting;
 pub mod headers;
@@ -35,6 +36,7 @@ mod renegotiate;
 mod table;
 mod talking;
 pub mod timers;
+pub mod urgent;
 mod ways;
 
 use std::net::SocketAddr;

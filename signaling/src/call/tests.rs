@@ -10,6 +10,7 @@ mod bypass;
 mod challenged;
 mod changes;
 mod digits;
+mod early;
 mod forks;
 mod glare;
 mod greetings;

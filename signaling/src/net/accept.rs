@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sip::endpoint::Transport;
 use tokio::net::TcpStream;
@@ -24,19 +24,33 @@ pub(super) async fn accept(core: Arc<Core>, listener: Listener, socket: TcpListe
         }
     };
     loop {
-        match socket.accept().await {
-            Ok((socket, remote)) => admit(&core, listener, socket, remote),
-            Err(cause) => {
-                // Out of descriptors, mostly: what is open goes on, and room may come.
-                tracing::warn!(listener = %listener.local, %cause, "connection not accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+        for _ in 0..ACCEPTS_PER_TURN {
+            match socket.accept().await {
+                Ok((socket, remote)) => take(&core, listener, socket, remote),
+                Err(cause) => {
+                    // Out of descriptors, mostly: what is open goes on, and room may come.
+                    tracing::warn!(listener = %listener.local, %cause, "connection not accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
+        // Those that are here already come first.
+        tokio::task::yield_now().await;
     }
 }
 
-fn admit(core: &Arc<Core>, listener: Listener, socket: TcpStream, remote: SocketAddr) {
+fn take(core: &Arc<Core>, listener: Listener, socket: TcpStream, remote: SocketAddr) {
     let known = core.plan.table().knows(remote.ip());
+    if !known && core.knocking.is_too_fast(Instant::now(), remote.ip()) {
+        Counters::count(&core.counters.connections_refused);
+        // A reset: it costs neither side a wait for the other's end.
+        let _slower = socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+        return;
+    }
+    admit(core, listener, socket, remote, known);
+}
+
+fn admit(core: &Arc<Core>, listener: Listener, socket: TcpStream, remote: SocketAddr, known: bool) {
     let mut table = core.table();
     let mut admitted = table.admit(remote.ip(), known, &core.limits);
     if admitted == Err(Refusal::Full) && table.evict() {
@@ -105,5 +119,7 @@ async fn greet(
     connection.bury(&core, false).await;
 }
 
+/// Connections accepted before other tasks get a turn.
+const ACCEPTS_PER_TURN: usize = 16;
 /// Pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -304,6 +304,7 @@ async fn take(core: &Core, connection: &Arc<Connection>, origin: &Origin, frame:
             Counters::count(&core.counters.messages_in);
             let inbound = Inbound::Message { hop, origin: origin.clone(), message };
             core.inbox.deliver(inbound).await;
+            core.inbox.breathe().await;
         }
         Frame::Ping => {
             // A peer that pings without reading runs into the queue's limit like any other.

@@ -25,6 +25,14 @@ impl Inbox {
         self.0.try_send(inbound).is_ok()
     }
 
+    /// Lets the shard catch up before a connection is read further: one that asks and asks gets slow
+    /// instead of filling the queue, in which new calls of everybody would be refused then.
+    pub(super) async fn breathe(&self) {
+        if self.is_crowded() {
+            tokio::time::sleep(FULL_PAUSE).await;
+        }
+    }
+
     /// Hands over, waiting for room. When the shard is gone the thing is dropped.
     pub(super) async fn deliver(&self, mut inbound: Inbound) {
         loop {

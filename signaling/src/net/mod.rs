@@ -21,6 +21,7 @@ mod holder;
 mod keepalive;
 mod limits;
 mod listen;
+mod pace;
 mod table;
 mod tls;
 mod udp;
@@ -58,6 +59,7 @@ use connection::Connection;
 use counters::Counters;
 use deliver::Inbox;
 use listen::Listeners;
+use pace::Knocking;
 use table::{Found, Table};
 
 /// What the edge tells the shard.
@@ -121,6 +123,8 @@ struct Core {
     inbox: Inbox,
     counters: Counters,
     limits: Limits,
+    /// How fast strangers connect.
+    knocking: Knocking,
     plan: LivePlan,
     tls: tls::Tls,
     /// Host to advertise instead of a listener's address.
@@ -196,6 +200,7 @@ pub fn start_with(
         inbox: Inbox::new(inbound),
         counters: Counters::default(),
         limits,
+        knocking: Knocking::new(),
         plan,
         tls,
         advertise: config.sip.advertise.clone(),

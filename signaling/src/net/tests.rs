@@ -541,3 +541,24 @@ fn a_peer_that_stops_answering_pings_is_dead() {
     old.write_all(&options("still-here")).unwrap();
     assert_eq!(call_id(&gateway.message().2), "still-here");
 }
+
+/// A trunk that asks and asks on connections fills no more of the queue than what lets new calls in.
+#[test]
+fn a_flood_on_a_connection_gets_slow_before_the_queue_is_crowded() {
+    const ROOM: usize = 800;
+    let trunks = PEER.replace("host", "transport = \"TCP\"\nhost");
+    let gateway = Gateway::start_with_room(&trunks, ROOM);
+    let mut flood = connect(&gateway);
+    let asked = options("again").repeat(2 * ROOM);
+    let writing = std::thread::spawn(move || flood.write_all(&asked).map(|()| flood));
+    // Somebody who asks once comes in behind an eighth of the queue, and not behind all of the flood.
+    let crowded = ROOM as u64 / 8;
+    until(|| gateway.net.counts().messages_in >= crowded);
+    let mut other = connect(&gateway);
+    other.write_all(&options("other")).unwrap();
+    let before = (0..ROOM).take_while(|_| call_id(&gateway.message().2) != "other").count();
+    assert!(before < ROOM / 2, "{before} came before it");
+    let rest = 2 * ROOM - before;
+    assert!((0..rest).all(|_| call_id(&gateway.message().2) == "again"), "nothing is lost");
+    drop(writing.join().unwrap().unwrap());
+}

@@ -166,6 +166,12 @@ impl Routes {
         self.0.iter().find_map(fit).ok_or(NoRoute)
     }
 
+    /// Whether the call passes every cap. Where no emergency route takes it this costs little.
+    pub fn is_emergency(&self, query: &Query<'_>) -> bool {
+        let takes = |route: &Route| route.emergency && route.fit(query).is_ok();
+        self.0.iter().any(takes) && self.decide(query).is_ok_and(|decision| decision.emergency)
+    }
+
     /// The row with this id.
     pub fn get(&self, id: RouteId) -> Option<&Route> {
         self.0.iter().find(|route| route.id == id)

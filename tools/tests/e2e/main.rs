@@ -24,6 +24,7 @@ mod fields;
 mod foreign;
 mod gateway;
 mod health;
+mod hostile;
 mod hunting;
 mod kamailio;
 mod lines;

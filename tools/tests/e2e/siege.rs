@@ -4,6 +4,7 @@
 //! The checks run short ones. `TRUNKLINE_SIEGE=full` makes them those of the README, minutes long,
 //! which also hold the gateway to its times.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -12,7 +13,7 @@ use crate::gateway::{Gateway, Place};
 
 /// The provider that is called and the PBX that calls; two trunks that attack, which may have few
 /// calls, and routes for them, so that their mutants come as far as a call.
-fn config(place: &Place) -> String {
+pub fn config(place: &Place) -> String {
     let [tcp, tls] = attackers(place);
     let mut config = place.config();
     for (name, host, more) in [
@@ -40,38 +41,52 @@ fn is_full() -> bool {
     std::env::var("TRUNKLINE_SIEGE").is_ok_and(|text| text == "full")
 }
 
-/// Runs one attack on a gateway of its own and returns what came of it. The gateway must be the same
-/// processes as before, without a complaint, and end with success.
 fn besiege(attack: &str, short: &[&str], full: &[&str]) -> Value {
     let place = Place::new();
-    let mut gateway = Gateway::start_quiet(&place, &config(&place));
-    let pids = ["signaling", "dataplane"].map(|process| gateway.pid_of(process));
-    let [tcp, tls] = attackers(&place);
+    let config = config(&place);
     let [a, b, n, _] = place.gateway.octets();
     // Addresses of nobody, and many of them.
     let strangers = format!("{a}.{}.{n}", b + 1);
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/siege.py");
+    let more = if is_full() { full } else { short };
+    let arguments = [&[attack, "--strangers", strangers.as_str()], more].concat();
+    attack_by("siege.py", &place, &config, &arguments).0
+}
+
+/// Runs one attack of a script in `peers` on a gateway of its own and returns what came of it, with
+/// the CDRs. The gateway must be the same processes as before, without a complaint, and end with
+/// success.
+pub fn attack_by(
+    script: &str,
+    place: &Place,
+    config: &str,
+    arguments: &[&str],
+) -> (Value, Vec<Value>) {
+    let mut gateway = Gateway::start_quiet(place, config);
+    let pids = ["signaling", "dataplane"].map(|process| gateway.pid_of(process));
+    let [tcp, tls] = attackers(place);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(script);
     let output = Command::new("python3")
-        .args([script, attack, "--gateway", &place.gateway.to_string()])
+        .arg(script)
+        .args(arguments)
+        .args(["--gateway", &place.gateway.to_string()])
         .args(["--provider", &place.provider.to_string(), "--pbx", &place.pbx.to_string()])
-        .args(["--tcp", &tcp, "--tls", &tls, "--strangers", &strangers])
+        .args(["--tcp", &tcp, "--tls", &tls])
         .args(["--certificates", &place.directory.display().to_string()])
         .args(["--pid", &pids[0].as_raw_nonzero().to_string()])
-        .args(if is_full() { full } else { short })
         .stderr(Stdio::inherit())
         .output()
         .unwrap();
     assert!(output.status.success(), "the attack itself failed");
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    println!("{attack}: {told}");
+    println!("{arguments:?}: {told}");
     assert_eq!(["signaling", "dataplane"].map(|process| gateway.pid_of(process)), pids, "a crash");
     assert!(gateway.stop());
     let log = gateway.log.rest();
     assert!(!log.iter().any(|line| line.contains("panicked")), "{log:#?}");
-    told
+    (told, gateway.cdrs())
 }
 
-fn number(value: &Value) -> f64 {
+pub fn number(value: &Value) -> f64 {
     value.as_f64().unwrap_or_else(|| panic!("no number: {value}"))
 }
 
@@ -94,8 +109,18 @@ fn mutants_on_every_transport_cost_no_call() {
 
 #[test]
 fn half_open_handshakes_cost_no_call() {
-    let short = ["--connections", "600", "--calls", "40"];
-    let told = besiege("halfopen", &short, &["--connections", "5000", "--calls", "400"]);
+    half_open(&[]);
+}
+
+#[test]
+fn half_open_handshakes_that_come_back_without_end_cost_no_call() {
+    half_open(&["--endless"]);
+}
+
+fn half_open(more: &[&str]) {
+    let short = [&["--connections", "600", "--calls", "40"], more].concat();
+    let full = [&["--connections", "5000", "--calls", "400"], more].concat();
+    let told = besiege("halfopen", &short, &full);
     let (before, during) = (&told["before"], &told["canaries"]);
     assert_eq!(during["placed"], during["well"], "{told}");
     assert!(number(&told["held_max"]) > 100.0, "the handshakes did hang: {told}");

@@ -422,12 +422,12 @@ def open_halves(options, hello, count):
 
 
 def besiege(options, stop, opened, held):
-    """Keeps so many half-open connections. Those that the gateway ends are opened again, as fast as
-    its deadline of five seconds ends them."""
+    """Keeps so many half-open connections. Those that the gateway ends are opened again: as fast as
+    its deadline of five seconds ends them, or without a pause."""
     hello, halves = client_hello(), []
     while not stop.is_set():
         is_full = opened.value >= options.connections
-        batch = options.connections // 100 if is_full else 250
+        batch = options.connections // 100 if is_full and not options.endless else 250
         fresh = open_halves(options, hello, min(batch, options.connections - len(halves)))
         opened.value += len(fresh)
         halves += fresh
@@ -444,7 +444,7 @@ def besiege(options, stop, opened, held):
                 half.close()
         halves = alive
         held.value = max(held.value, len(halves))
-        if is_full:
+        if is_full and not options.endless:
             time.sleep(0.05)
 
 
@@ -544,6 +544,7 @@ def main():
     parser.add_argument("--messages", type=int, default=100_000)
     parser.add_argument("--every", type=int, default=1_000)
     parser.add_argument("--connections", type=int, default=5_000)
+    parser.add_argument("--endless", action="store_true", help="halfopen: reopen without a pause")
     parser.add_argument("--calls", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=10)
     options = parser.parse_args()
@@ -552,4 +553,5 @@ def main():
     print(json.dumps(attacks[options.attack](options, Caller(options))), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -53,6 +53,21 @@ impl Peer<'_> {
     }
 }
 
+/// What an answer has to cover.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    pub method: &'a Method,
+    /// The body of the request; it counts where the peer chose `auth-int` (RFC 7616 §3.4.3).
+    pub body: &'a [u8],
+}
+
+impl<'a> From<&'a Method> for Subject<'a> {
+    /// A request without a body.
+    fn from(method: &'a Method) -> Self {
+        Self { method, body: &[] }
+    }
+}
+
 /// When a nonce was issued: seconds, then a number that is never given twice.
 type Issue = (u64, u64);
 
@@ -104,7 +119,7 @@ impl Verifier {
             out.quoted("realm", &realm);
             out.quoted("nonce", nonce.as_bytes());
             out.plain("algorithm", algorithm.name());
-            out.quoted("qop", b"auth");
+            out.quoted("qop", b"auth,auth-int");
             if stale {
                 out.plain("stale", "true");
             }
@@ -115,10 +130,10 @@ impl Verifier {
 
     /// Checks one Authorization or Proxy-Authorization value. `Ok` uses up its count: the same
     /// value is refused from then on.
-    pub fn verify<'p>(
+    pub fn verify<'p, 's>(
         &mut self,
         now_unix_s: u64,
-        method: &Method,
+        subject: impl Into<Subject<'s>>,
         value: &[u8],
         credentials: &Credentials,
         peer: impl Into<Peer<'p>>,
@@ -133,7 +148,7 @@ impl Verifier {
         if !bool::from(ours.as_bytes().ct_eq(&answer.nonce)) {
             return Err(Refusal::ForeignNonce);
         }
-        if !bool::from(answer.is_right(method, credentials)) {
+        if !bool::from(answer.is_right(subject.into(), credentials)) {
             return Err(Refusal::WrongCredentials);
         }
         self.forget_expired(now_unix_s);
@@ -197,6 +212,8 @@ struct Answer {
     response: Bytes,
     cnonce: Bytes,
     nc: Option<Bytes>,
+    /// The body is covered too.
+    integral: bool,
     count: Count,
 }
 
@@ -216,9 +233,12 @@ impl Answer {
             None => Algorithm::MD5,
             Some(name) => Algorithm::from_name(name).ok_or(Refusal::NotOffered)?,
         };
-        let (nc, count, cnonce) = match fields.get("qop") {
+        let qop = fields.get("qop");
+        let is = |name: &[u8]| qop.is_some_and(|qop| qop.eq_ignore_ascii_case(name));
+        let integral = is(b"auth-int");
+        let (nc, count, cnonce) = match qop {
             None => (None, Count::Only, Bytes::new()),
-            Some(qop) if qop.eq_ignore_ascii_case(b"auth") => {
+            Some(_) if integral || is(b"auth") => {
                 let nc = field("nc")?;
                 let count = count(&nc).ok_or(Refusal::Malformed)?;
                 (Some(nc), Count::Nth(count), field("cnonce")?)
@@ -234,6 +254,7 @@ impl Answer {
             response: field("response")?,
             cnonce,
             nc,
+            integral,
             count,
         })
     }
@@ -248,8 +269,9 @@ impl Answer {
     }
 
     /// Compares user and response without telling by its duration which one is wrong.
-    fn is_right(&self, method: &Method, credentials: &Credentials) -> Choice {
+    fn is_right(&self, subject: Subject<'_>, credentials: &Credentials) -> Choice {
         let protection = match &self.nc {
+            Some(nc) if self.integral => Protection::AuthInt { nc, body: subject.body },
             Some(nc) => Protection::Auth { nc },
             None => Protection::None,
         };
@@ -258,7 +280,7 @@ impl Answer {
                 algorithm: self.algorithm,
                 realm: &self.realm,
                 nonce: &self.nonce,
-                method: method.as_str(),
+                method: subject.method.as_str(),
                 uri: &self.uri,
                 protection,
                 cnonce: &self.cnonce,

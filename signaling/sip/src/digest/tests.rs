@@ -3,7 +3,9 @@
 
 use super::algorithm::{Algorithm, Hash, hex};
 use super::response::{Covered, Protection, response};
-use super::server::{NONCE_LIFETIME_S, NONCES_MAX, Peer, Refusal, Verifier, claimed_user, covers};
+use super::server::{
+    NONCE_LIFETIME_S, NONCES_MAX, Peer, Refusal, Subject, Verifier, claimed_user, covers,
+};
 use super::{Credentials, client};
 use crate::wire::{HeaderName, Headers, Method, Uri};
 
@@ -305,7 +307,7 @@ fn the_challenge_as_it_is_written() {
     };
     let sha_only = written(false, true);
     assert_eq!(sha_only.len(), 1);
-    insta::assert_snapshot!(sha_only[0], @r#"Digest realm="biloxi.com", nonce="000000006ab13b8000000000000000012ac845ced030a8280bc8e45a5d873fc5", algorithm=SHA-256, qop="auth", stale=true"#);
+    insta::assert_snapshot!(sha_only[0], @r#"Digest realm="biloxi.com", nonce="000000006ab13b8000000000000000012ac845ced030a8280bc8e45a5d873fc5", algorithm=SHA-256, qop="auth,auth-int", stale=true"#);
     let both = written(true, false);
     assert!(both[0].contains("algorithm=SHA-256") && both[1].contains("algorithm=MD5"));
     assert!(both.iter().all(|value| !value.contains("stale")));
@@ -389,7 +391,8 @@ fn another_method_and_a_changed_field_are_refused() {
         ("nc=00000001", "nc=+0000001", Refusal::Malformed),
         ("cnonce=\"0a", "cnonce=\"0b", Refusal::WrongCredentials),
         ("realm=\"biloxi.com\"", "realm=\"atlanta.com\"", Refusal::ForeignNonce),
-        ("qop=auth", "qop=auth-int", Refusal::NotOffered),
+        ("qop=auth", "qop=auth-int", Refusal::WrongCredentials),
+        ("qop=auth", "qop=auth-conf", Refusal::NotOffered),
         ("Digest ", "Basic ", Refusal::Malformed),
     ];
     for (from, to, refusal) in changes {
@@ -452,7 +455,7 @@ fn the_algorithm_cannot_be_downgraded() {
 fn without_qop_a_nonce_serves_once() {
     let mut server = verifier();
     let value = server.challenge(NOW, "biloxi.com", PEER, false).remove(0);
-    let old = String::from_utf8(value.to_vec()).unwrap().replace(", qop=\"auth\"", "");
+    let old = String::from_utf8(value.to_vec()).unwrap().replace(", qop=\"auth,auth-int\"", "");
     let answer = answer_to(&challenged_by(&[&old]), 1).unwrap().1;
     assert!(!answer.contains("qop"));
     assert_eq!(verify(&mut server, NOW, &answer, PEER), Ok(()));
@@ -571,4 +574,35 @@ fn auth_int_covers_the_body() {
     assert!(answer(b"v=0").contains("qop=auth-int"));
     assert_eq!(answer(b"v=0"), answer(b"v=0"));
     assert_ne!(answer(b"v=0"), answer(b"v=1"));
+}
+
+/// RFC 7616 §3.4.3: a body that was changed on the way is not the one that was answered for. With
+/// `auth` it passes, which is what `auth-int` is for.
+#[test]
+fn a_peer_that_chooses_auth_int_has_its_body_checked() {
+    for (qop, changed) in [("auth-int", Err(Refusal::WrongCredentials)), ("auth", Ok(()))] {
+        let mut server = verifier();
+        let mut asked = |sent: &[u8], came: &[u8]| {
+            let value = server.challenge(NOW, "biloxi.com", PEER, false).remove(0);
+            let value = String::from_utf8(value.to_vec()).unwrap();
+            // The peer knows this protection alone.
+            let value = value.replace("auth,auth-int", qop);
+            let known = challenged_by(&[&value]);
+            let mut known = client::Challenge::strongest(&known, "c0", &|_| true).unwrap();
+            let asked = client::Asked { method: &Method::Invite, uri: URI, body: sent };
+            let answer = text(known.answer(&asked, &bob()));
+            assert!(answer.contains(&format!("qop={qop},")), "{answer}");
+            let subject = Subject { method: &Method::Invite, body: came };
+            let mut verify = || server.verify(NOW, subject, answer.as_bytes(), &bob(), PEER);
+            let first = verify();
+            if first.is_ok() {
+                assert_eq!(verify(), Err(Refusal::Replayed), "once, as any");
+            }
+            first
+        };
+        for body in [&b"v=0\r\nc=IN IP4 192.0.2.7\r\n"[..], b""] {
+            assert_eq!(asked(body, body), Ok(()), "{qop}");
+            assert_eq!(asked(body, b"v=0\r\nc=IN IP4 203.0.113.9\r\n"), changed, "{qop}");
+        }
+    }
 }

@@ -382,7 +382,7 @@ impl Endpoint {
             };
             // `is_readable` has seen these fields already.
             taken.ok()?;
-            entry.hop = entry.hop.heard(heard.hop);
+            entry.hop = entry.hop.followed(heard.hop, entry.dialog.remote_target());
             entry.invite_ended(Invite::Ours(id));
             entry.to_ack = Some(ToAck { client: id, number, credentials });
         }
@@ -412,11 +412,12 @@ impl Endpoint {
     fn open_fork(&mut self, id: ClientId, tag: Bytes, heard: &Heard) -> Option<DialogId> {
         let client = self.clients.get_mut(&id)?;
         let dialog = Dialog::uac(&client.request, &heard.response).ok()?;
-        let hop = client.narrow.unwrap_or(client.hop).heard(heard.hop);
+        let way = client.narrow.unwrap_or(client.hop);
+        let hop = way.followed(heard.hop, dialog.remote_target());
         client.forks.retain(|fork| fork.accepted || self.dialogs.get(fork.dialog).is_some());
         if std::mem::take(&mut client.reserved) {
             self.dialogs.release();
-        } else if client.forks.len() >= FORKS_MAX || self.dialogs.is_full() {
+        } else if client.forks.len() >= FORKS_MAX || self.dialogs.is_full(0) {
             let early = client.forks.iter().position(|fork| !fork.accepted);
             let early = early.filter(|_| heard.response.status.is_success())?;
             let evicted = client.forks.remove(early).dialog;

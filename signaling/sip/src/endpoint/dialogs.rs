@@ -108,8 +108,9 @@ impl Dialogs {
         self.limit
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.table.len() + self.reserved >= self.limit
+    /// Whether there is no place within the limit and so many `more`.
+    pub(super) fn is_full(&self, more: usize) -> bool {
+        self.table.len() + self.reserved >= self.limit.saturating_add(more)
     }
 
     /// Keeps a place for the first dialog of an INVITE; the caller asked `is_full` before.

@@ -104,6 +104,15 @@ impl Hop {
             self
         }
     }
+
+    /// The way of a dialog after an answer to our INVITE: that of the answer, where a large INVITE went
+    /// by TCP and the peer's Contact asks to go on so (RFC 3263 §4.1), else this one.
+    pub(super) fn followed(self, answer: Hop, contact: &Uri) -> Hop {
+        let named = contact.as_sip().and_then(|uri| uri.params.get("transport"));
+        let asks = named.is_some_and(|name| name.eq_ignore_ascii_case(b"tcp"));
+        let turned = self.transport == Transport::Udp && answer.transport == Transport::Tcp;
+        if turned && asks && self.tag == answer.tag { answer } else { self.heard(answer) }
+    }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@
 //!
 //! Every table is bounded. What starts something new stops at `transactions_max` and `dialogs_max`;
 //! requests inside a dialog have an eighth more, because a gateway that cannot take a BYE any more
-//! never leaves its overload.
+//! never leaves its overload, and so have emergency calls ([`Welcome`]).
 
 mod build;
 mod client;
@@ -38,6 +38,7 @@ mod server;
 mod tests;
 mod uac;
 mod uas;
+mod welcome;
 mod widen;
 
 use std::collections::VecDeque;
@@ -52,6 +53,7 @@ pub use config::{Config, Counts, PerHop, Stays};
 pub use event::{Cause, ClientId, DialogId, Event, Input, Output, ServerId};
 pub use hop::{Hop, Transport};
 pub use misuse::Misuse;
+pub use welcome::Welcome;
 pub use widen::UDP_REQUEST_BYTES_MAX;
 
 use client::{Client, Step};
@@ -82,8 +84,7 @@ pub struct Endpoint {
     /// Reused by each step.
     actions: Actions,
     widen: Widen,
-    /// New calls are refused.
-    sheds: bool,
+    welcome: Welcome,
 }
 
 impl Endpoint {
@@ -106,7 +107,7 @@ impl Endpoint {
             queue: VecDeque::new(),
             actions: Actions::new(),
             widen: Widen::default(),
-            sheds: false,
+            welcome: Welcome::default(),
             config,
         }
     }
@@ -127,12 +128,6 @@ impl Endpoint {
                 }
             }
         }
-    }
-
-    /// Whether new calls are refused with 503 from now on, before anything is kept of them. What runs,
-    /// repetitions included, goes on.
-    pub fn shed_calls(&mut self, sheds: bool) {
-        self.sheds = sheds;
     }
 
     /// The next thing to do. Call until it says `Timeout` or `Idle`.
@@ -225,9 +220,9 @@ impl Endpoint {
     }
 }
 
-/// Transactions beyond `transactions_max` that only requests inside of dialogs may use.
-fn reserve(transactions_max: usize) -> usize {
-    (transactions_max / 8).max(1)
+/// Places beyond a limit: of transactions for requests inside of dialogs, of both for urgent calls.
+fn reserve(limit: usize) -> usize {
+    (limit / 8).max(1)
 }
 
 fn held(timers: Timers) -> Timers {

@@ -10,7 +10,7 @@ use super::hop::Hop;
 use super::key::{self, Key};
 use super::reliable::Reliable;
 use super::schedule::{Alarm, Armed, Owner};
-use super::{DialogId, Endpoint, Event, RETRY_AFTER_S, ServerId, build};
+use super::{DialogId, Endpoint, Event, RETRY_AFTER_S, ServerId, Welcome, build};
 use crate::transaction::{
     Action, Actions, Class, ServerInvite, ServerNonInvite, Timer, server_invite, server_non_invite,
 };
@@ -75,9 +75,17 @@ impl Facts {
         if matches!(request.method, Method::Invite | Method::Update) {
             headers.record_route()?;
             let contacts = headers.contacts()?;
-            if contacts.is_empty() && request.method == Method::Invite {
+            // A peer of RFC 2543 needs none: it is reached as it writes itself in From (RFC 4475
+            // §3.4.1, RFC 2543 §6.13).
+            let needs_one = request.method == Method::Invite && via.has_cookie();
+            if contacts.is_empty() && needs_one {
                 return Err(ParseError::new("Contact", Fault::Missing));
             }
+        }
+        let names_none = || headers.get(&HeaderName::Contact).is_some_and(|value| value == "*");
+        if request.method == Method::Register && !names_none() {
+            // RFC 4475 §3.1.2.13, whoever would be the registrar.
+            headers.contacts()?;
         }
         Ok(Facts {
             via: via.clone(),
@@ -159,8 +167,8 @@ impl Endpoint {
             return self.refuse(hop, &request, StatusCode::LOOP_DETECTED, None);
         }
         let invite = request.method == Method::Invite;
-        let sheds = invite && (self.sheds || self.dialogs.is_full());
-        if sheds || !self.has_room(false) {
+        let sheds = invite && self.welcome == Welcome::Shed;
+        if sheds || self.fits(&request.method).is_err() {
             return self.refuse(hop, &request, StatusCode::SERVICE_UNAVAILABLE, retry_after());
         }
         if invite {

@@ -70,7 +70,7 @@ impl Endpoint {
             self.merged.len(),
             self.lanes.len(),
             self.schedule.len(),
-            self.dialogs.len() + usize::from(self.dialogs.is_full()),
+            self.dialogs.len() + usize::from(self.dialogs.is_full(0)),
         ]
     }
 

@@ -8,6 +8,7 @@ use super::build;
 use super::client::{Cancel, Launch};
 use super::dialogs::Invite;
 use super::schedule::Alarm;
+use super::welcome::Full;
 use super::{ClientId, DialogId, Endpoint, Hop, Misuse};
 use crate::dialog::MAX_FORWARDS;
 use crate::transaction::Class;
@@ -208,14 +209,12 @@ impl Endpoint {
     }
 
     fn check_room(&self, method: &Method) -> Result<(), Misuse> {
-        if !self.has_room(false) {
-            let limit = self.config.transactions_max;
-            return Err(Misuse::Full { what: "transactions", limit });
-        }
-        if *method == Method::Invite && self.dialogs.is_full() {
-            return Err(Misuse::Full { what: "dialogs", limit: self.dialogs.limit() });
-        }
-        Ok(())
+        self.fits(method).map_err(|full| match full {
+            Full::Transactions => {
+                Misuse::Full { what: "transactions", limit: self.config.transactions_max }
+            }
+            Full::Dialogs => Misuse::Full { what: "dialogs", limit: self.dialogs.limit() },
+        })
     }
 
     fn check_dialog(&self, dialog: DialogId, method: &Method) -> Result<(), Misuse> {

@@ -3,7 +3,7 @@
 //! remembered, so that only the first large one waits for its refusal.
 //!
 //! Only the transaction changes its way: the dialog that comes of it, and what is small inside of it,
-//! stay where they were.
+//! stay where they were, unless the peer's Contact asks for TCP ([`Hop::followed`]).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

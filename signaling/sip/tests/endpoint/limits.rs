@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sip::endpoint::{Config, Event, Misuse};
+use sip::endpoint::{Config, Event, Misuse, Welcome};
 use sip::wire::Method;
 
 use crate::solo::*;
@@ -148,4 +148,40 @@ fn a_flood_of_closed_connections_leaves_no_trace() {
 fn an_endpoint_can_be_moved_to_a_thread() {
     fn is_send<T: Send>(_: &T) {}
     is_send(&Solo::new().endpoint);
+}
+
+/// An emergency call passes what refuses others, with the places that are kept: those are a limit too.
+#[test]
+fn an_urgent_call_is_taken_when_others_are_refused() {
+    for welcome in [Welcome::Open, Welcome::Shed] {
+        // Eight dialogs and one more; enough transactions.
+        let mut solo = small(1000, 8);
+        for n in 0..8 {
+            solo.receive(udp(), &incoming("INVITE", &format!("c{n}"), 1, "", CONTACT));
+        }
+        assert_eq!(solo.events().len(), 8);
+        solo.endpoint.welcome(welcome);
+        solo.receive(udp(), &incoming("INVITE", "ordinary", 1, "", CONTACT));
+        assert_eq!(solo.said(), ["503 INVITE"], "{welcome:?}");
+        solo.endpoint.welcome(Welcome::Urgent);
+        solo.receive(udp(), &incoming("INVITE", "help", 1, "", CONTACT));
+        assert_eq!(solo.events().len(), 1);
+        solo.receive(udp(), &incoming("INVITE", "more-help", 1, "", CONTACT));
+        assert_eq!(solo.said(), ["503 INVITE"], "the places that are kept are a limit");
+        let own = solo.endpoint.request(solo.now, udp(), outgoing(Method::Invite, &[]));
+        assert_eq!(own, Err(Misuse::Full { what: "dialogs", limit: 8 }));
+    }
+    // Both legs of it, with a table of transactions that is full.
+    let mut solo = small(16, 1000);
+    for n in 0..16 {
+        solo.receive(udp(), &incoming("OPTIONS", &format!("c{n}"), 1, "", ""));
+    }
+    solo.events();
+    assert!(solo.endpoint.is_full());
+    solo.endpoint.welcome(Welcome::Urgent);
+    solo.receive(udp(), &incoming("OPTIONS", "late", 1, "", ""));
+    assert_eq!(solo.said(), ["503 OPTIONS"], "calls alone are urgent");
+    solo.receive(udp(), &incoming("INVITE", "help", 1, "", CONTACT));
+    assert_eq!(solo.events().len(), 1);
+    solo.endpoint.request(solo.now, udp(), outgoing(Method::Invite, &[])).unwrap();
 }

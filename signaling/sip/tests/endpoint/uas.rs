@@ -364,6 +364,31 @@ fn defective_requests_are_answered_without_state() {
     solo.assert_empty();
 }
 
+/// RFC 4475 §3.4.1: neither branch nor tag nor Contact. Its dialog is with whom From says, on the way
+/// that the call came.
+#[test]
+fn a_peer_of_rfc_2543_calls_without_a_contact() {
+    let mut solo = Solo::new();
+    let text = incoming("INVITE", "c", 1, "", "").replace(";tag=peer", "");
+    let text = text.lines().map(|line| match line.split_once(";branch=") {
+        Some((via, _)) => format!("{via}\r\n"),
+        None => format!("{line}\r\n"),
+    });
+    let text: String = text.collect();
+    assert!(!text.contains("z9hG4bK") && !text.contains("Contact"), "{text}");
+    solo.receive(udp(), &text);
+    let id = take(solo.one_event());
+    let dialog = solo.respond(id, 200).unwrap();
+    solo.sent();
+    let now = solo.now;
+    solo.endpoint.request_in_dialog(now, dialog, Method::Bye, vec![], None).unwrap();
+    solo.drain();
+    let (to, _) = solo.sent[0].clone();
+    let bye = solo.one_request();
+    assert_eq!(bye.uri.to_string(), "sip:bob@192.0.2.9");
+    assert_eq!(to.remote.ip(), udp().remote.ip());
+}
+
 #[test]
 fn a_dropped_request_leaves_nothing() {
     let mut solo = Solo::new();

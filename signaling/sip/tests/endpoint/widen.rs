@@ -68,6 +68,36 @@ fn a_large_invite_goes_by_tcp_and_its_dialog_stays_on_udp() {
     solo.assert_empty();
 }
 
+/// A peer that was reached by TCP and names it in its Contact is called back so.
+#[test]
+fn a_dialog_goes_on_by_tcp_where_the_contact_asks_for_it() {
+    for (contact, goes_on) in [
+        ("Contact: <sip:peer@192.0.2.9:5060;transport=TCP>\r\n", Transport::Tcp),
+        ("Contact: <sip:peer@192.0.2.9:5060;transport=udp>\r\n", Transport::Udp),
+    ] {
+        let mut solo = solo();
+        let (hop, invite) = large(&mut solo);
+        let answered = Hop { connection: 9, ..hop };
+        // The first answer may say nothing; the last one counts.
+        for (status, said) in [(180, ""), (200, contact)] {
+            solo.receive(answered, &reply(&invite, status, "b1", said));
+        }
+        let events = solo.events();
+        let Some(Event::Response { dialog: Some(dialog), .. }) = events.last() else { panic!() };
+        solo.endpoint.ack(solo.now, *dialog, None).unwrap();
+        let (way, ack) = sent(&mut solo);
+        assert_eq!((way.transport, ack.method), (goes_on, Method::Ack), "{contact}");
+        assert_eq!(way.connection == 9, goes_on == WIDE, "{contact}");
+    }
+    // What was never sent by TCP is not turned by a Contact.
+    let mut solo = solo();
+    let (_, invite) = solo.invite(udp());
+    let contact = "Contact: <sip:peer@192.0.2.9:5060;transport=tcp>\r\n";
+    solo.receive(udp(), &reply(&invite, 200, "b1", contact));
+    let Event::Response { dialog: Some(dialog), .. } = solo.one_event() else { panic!() };
+    assert_eq!(solo.endpoint.dialog_hop(dialog).unwrap().transport, Transport::Udp);
+}
+
 #[test]
 fn who_takes_no_tcp_gets_the_same_by_udp_and_is_remembered() {
     let mut solo = solo();

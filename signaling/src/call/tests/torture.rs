@@ -1,15 +1,16 @@
-//! RFC 4475 §3.2 to §3.4: messages that are well-formed, and what a user agent answers to each. What
-//! is refused before it is a message has its verdicts in the crate `sip`.
+//! RFC 4475 §3.2 to §3.4, and what of §3.1 is a message: what a user agent answers to each. What is
+//! refused before it is a message has its verdicts in the crate `sip`.
 
 use sipx_testkit::rfc4475;
 
-use super::rig::{Carrier, Rig};
+use super::rig::{Carrier, Pbx, Rig};
 
 /// What the gateway answers at once; `None`: nothing.
 type Verdict = Option<&'static str>;
 
 /// Message, section, first line of the answer, a line in it.
 const TABLE: [(&str, &str, Verdict, &str); 14] = [
+    ("regbadct", "3.1.2.13", Some("SIP/2.0 400"), "Warning: 399 sip \"Contact"),
     ("badbranch", "3.2.1", Some("SIP/2.0 200"), "Allow:"),
     ("unkscm", "3.3.2", Some("SIP/2.0 416"), ""),
     ("novelsc", "3.3.3", Some("SIP/2.0 416"), ""),
@@ -25,8 +26,6 @@ const TABLE: [(&str, &str, Verdict, &str); 14] = [
     ("cparam02", "3.3.13", Some("SIP/2.0 405"), ""),
     ("regescrt", "3.3.14", Some("SIP/2.0 405"), ""),
     ("sdp01", "3.3.15", Some("SIP/2.0 406"), ""),
-    // Compatible with RFC 2543 as far as a dialog can be made: it has no Contact.
-    ("inv2543", "3.4.1", Some("SIP/2.0 400"), "Warning: 399 sip \"Contact"),
 ];
 
 #[test]
@@ -50,4 +49,27 @@ fn each_message_gets_the_answer_of_its_section() {
         drop(answers);
         rig.finish();
     }
+}
+
+/// RFC 4475 §3.4.1: a caller of RFC 2543, without Contact, branch and tag, is a caller. It has its
+/// answer as often as it asks.
+#[test]
+fn a_call_of_rfc_2543_is_taken() {
+    let case = rfc4475::case("inv2543").unwrap();
+    let mut rig = Rig::new("torture-inv2543");
+    for _ in 0..2 {
+        rig.receive(Carrier, case.bytes);
+        rig.settle();
+    }
+    let (id, _) = rig.invited(Pbx);
+    assert!(rig.pbx.invites.is_empty(), "a repetition is no second call");
+    rig.answer(Pbx, id, 486, None);
+    rig.settle();
+    let told = |start: &str| {
+        let of_caller = rig.told.iter().filter(|(who, _)| *who == Carrier);
+        of_caller.filter(|(_, bytes)| bytes.starts_with(start.as_bytes())).count()
+    };
+    assert!(told("SIP/2.0 486") >= 1, "{:?}", rig.told);
+    let records = rig.finish();
+    assert_eq!((records.len(), records[0]["code"].as_u64()), (1, Some(486)));
 }
