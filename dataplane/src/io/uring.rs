@@ -16,8 +16,8 @@
 //! are free from then on. A socket's descriptor is closed as soon as the file table holds it.
 //!
 //! Zero-wait enters are repeated until one brings nothing: the kernel runs 20 pieces of work in
-//! each at most. While it polls, the worker looks at a flag in shared memory and enters when the
-//! kernel has set it.
+//! each at most, and one when a wait for one completion ends. While it polls, the worker looks at a
+//! flag in shared memory and enters when the kernel has set it.
 
 use std::io;
 use std::net::UdpSocket;
@@ -455,6 +455,7 @@ impl Uring {
         if !found && timeout_ns > 0 {
             let gather_us = if self.min_wait { wait.gather_us } else { 0 };
             self.sleep(timeout_ns, gather_us)?;
+            self.collect()?;
             received.now_ns = clock::now_ns();
             let waited_ns = received.now_ns.saturating_sub(now_ns);
             // The kernel gathers from the beginning of the wait on.
@@ -475,6 +476,22 @@ impl Uring {
         } else {
             self.ring.submitter().submit_with_args(1, &args)
         })
+    }
+
+    /// After a wait, takes what came with what ended it: of a burst that ends a wait for one completion
+    /// the kernel runs the work of one, and says that there is more.
+    fn collect(&mut self) -> io::Result<()> {
+        let mut before = self.ring.completion().len();
+        let mut goes_on = self.ring.submission().taskrun();
+        while goes_on && before < BATCH_MAX {
+            self.enter()?;
+            let after = self.ring.completion().len();
+            // After a full share the kernel may have more without saying so.
+            goes_on = after >= before + WORK_SHARE
+                || (after > before && self.ring.submission().taskrun());
+            before = after;
+        }
+        Ok(())
     }
 
     /// Submits and takes what is there, until an enter brings nothing or a batch is full.
@@ -572,6 +589,8 @@ fn quiet(entry: squeue::Entry, tag: Tag) -> squeue::Entry {
 }
 
 const BUFFER_GROUP: u16 = 0;
+/// Pieces of work that an enter runs when it waits for nothing (`IO_LOCAL_TW_DEFAULT_MAX`).
+const WORK_SHARE: usize = 20;
 /// `IORING_ENTER_GETEVENTS`.
 const GET_EVENTS: u32 = 1;
 static ONE: u64 = 1;

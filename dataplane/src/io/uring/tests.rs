@@ -89,6 +89,31 @@ fn a_full_queue_fails_sends_and_ends_nothing() {
 }
 
 #[test]
+fn a_burst_that_ends_a_wait_comes_whole() {
+    const BURST: usize = 2 * WORK_SHARE + 10;
+    let bell = || abi::doorbell::create().unwrap();
+    let mut ring = Uring::new(BURST as u32, bell(), bell()).unwrap();
+    let open = || socket::open("127.0.0.1:0".parse().unwrap(), Dscp::EF).unwrap();
+    let mut ports = Vec::new();
+    for index in 0..BURST as u32 {
+        let near = open();
+        ports.push(near.local_addr().unwrap());
+        let flow = FlowId { index, generation: 1 };
+        ring.open(SocketId { flow, port: Port::Rtp }, near).unwrap();
+    }
+    let mut batch = Batch::new();
+    ring.receive(&mut batch, Wait::NONE).unwrap();
+    assert!(batch.arrivals.is_empty());
+    let far = open();
+    for port in ports {
+        far.send_to(&[0; 20], port).unwrap();
+    }
+    // Not by a look that goes on until nothing is there: by a wait for whatever comes first.
+    ring.receive(&mut batch, Wait::up_to(10_000_000_000)).unwrap();
+    assert_eq!(batch.arrivals.len(), BURST);
+}
+
+#[test]
 fn the_probe_makes_a_ring_as_workers_do() {
     assert!(probe().is_ok());
 }
