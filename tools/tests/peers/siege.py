@@ -403,10 +403,14 @@ def client_hello():
 
 
 def open_halves(options, hello, count):
-    """Connections that stop at every place of the ClientHello, from many addresses."""
+    """Connections that stop at every place of the ClientHello, from many addresses: of one network,
+    or of many if they come back without end."""
     halves = []
+    networks = options.strangers.rsplit(".", 1)[0]
     for number in range(count):
         source = f"{options.strangers}.{20 + number % 200}"
+        if options.endless:
+            source = f"{networks}.{number % 200}.{20 + number % 7}"
         half = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         half.bind((source, 0))
         half.settimeout(PATIENCE)

@@ -20,8 +20,7 @@ enum Verdict {
 
 use Verdict::{Accept, Discard, Refuse, RefusedBy};
 
-/// Message, section, verdict. Where it is not the section's first choice, the README's table says
-/// why.
+/// Message, section, verdict. Where a section allows several, the one that is taken has its reason.
 const TABLE: [(&str, &str, Verdict); 49] = [
     ("wsinv", "3.1.1.1", Accept(wsinv)),
     ("intmeth", "3.1.1.2", Accept(intmeth)),
@@ -46,8 +45,11 @@ const TABLE: [(&str, &str, Verdict); 49] = [
     ("lwsruri", "3.1.2.8", Refuse(StatusCode::BAD_REQUEST)),
     ("lwsstart", "3.1.2.9", Refuse(StatusCode::BAD_REQUEST)),
     ("trws", "3.1.2.10", Refuse(StatusCode::BAD_REQUEST)),
+    // Refusing is one of the two ways that the section gives; the other is to ignore them.
     ("escruri", "3.1.2.11", Refuse(StatusCode::BAD_REQUEST)),
+    // The section leaves a Date alone that is not going to be used; none is here.
     ("baddate", "3.1.2.12", Accept(baddate)),
+    // 400 from the endpoint, which reads the Contacts of a REGISTER.
     ("regbadct", "3.1.2.13", RefusedBy(HeaderName::Contact)),
     ("badaspec", "3.1.2.14", Refuse(StatusCode::BAD_REQUEST)),
     ("baddn", "3.1.2.15", Refuse(StatusCode::BAD_REQUEST)),
