@@ -3,7 +3,8 @@
 //! was acknowledged by PRACK, or by one that the callee gave us.
 //!
 //! The other side is not asked: it cannot be while its own INVITE runs. What it does goes on, and what
-//! turned (hold) is kept by the data plane.
+//! turned (hold) is kept by the data plane. The session timer is that of the INVITE's answer, which
+//! comes later.
 
 use sip::endpoint::ServerId;
 use sip::wire::{HeaderName, Request, StatusCode};
@@ -24,7 +25,6 @@ pub fn update(
 ) -> Option<Agreed> {
     let asker = Asker::of(common, desk, party, transaction, request)?;
     let Some(body) = headers::sdp_of(&request.headers, &request.body) else {
-        common.leg_mut(party).timer = asker.timer;
         asker.accept(desk, None);
         return None;
     };
@@ -39,7 +39,6 @@ pub fn update(
     };
     match agree(common, desk, party, body, legs) {
         Ok(agreed) => {
-            common.leg_mut(party).timer = asker.timer;
             asker.accept(desk, Some(agreed.body.clone()));
             Some(agreed)
         }

@@ -70,6 +70,32 @@ fn an_update_that_describes_nothing_is_answered_at_once() {
 }
 
 #[test]
+fn the_session_timer_is_that_of_the_invite() {
+    let mut rig = Rig::new("early-timer");
+    let offer = rig.carrier.offer();
+    let mut invite = rig.carrier.invite("+4930222", Some(offer));
+    invite.headers.push(HeaderName::Supported, "timer");
+    invite.headers.push(HeaderName::SessionExpires, "1800;refresher=uac");
+    rig.place(Carrier, invite);
+    let (id, invite) = rig.invited(Pbx);
+    rig.answer(Pbx, id, 180, None);
+    rig.carrier.dialog = rig.carrier.early;
+    rig.ask(Carrier, Method::Update, None);
+    assert_eq!(rig.last_status(Carrier), 200);
+    rig.carrier.dialog = None;
+    rig.accept(Pbx, id, &invite);
+    let answer = rig.last_response(Carrier);
+    let agreed = answer.headers.session_expires().unwrap();
+    assert_eq!(
+        agreed.map(|(seconds, _)| seconds),
+        Some(1800),
+        "an UPDATE without one changes nothing"
+    );
+    rig.hang_up(Carrier);
+    rig.finish_one(200);
+}
+
+#[test]
 fn an_offer_waits_for_the_answer_of_the_invite() {
     // Ringing without media, and with an answer that may have got lost.
     for reliably in [None, Some(false)] {
