@@ -4,11 +4,13 @@
 //! opens a slot, so whatever still names an old life (a late completion, a repeated command)
 //! finds nothing.
 
+use std::ptr::NonNull;
+
 use abi::FlowId;
 use rtp::rtcp::Translation;
 
 use crate::flow::Flow;
-use crate::prefetch;
+use crate::{large_pages, prefetch};
 
 /// All flows of a worker.
 pub struct Flows {
@@ -47,11 +49,11 @@ pub enum SlotError {
 
 impl Flows {
     pub fn new(capacity: u32) -> Flows {
-        Flows {
-            slots: (0..capacity).map(|_| None).collect(),
-            lives: Lives(vec![Life::default(); capacity as usize]),
-            open: 0,
-        }
+        let mut slots: Vec<Option<Flow>> = Vec::with_capacity(capacity as usize);
+        let room = slots.spare_capacity_mut();
+        large_pages::ask(NonNull::from(&mut *room).cast::<u8>(), size_of_val(room));
+        slots.resize_with(capacity as usize, || None);
+        Flows { slots, lives: Lives(vec![Life::default(); capacity as usize]), open: 0 }
     }
 
     /// How many there may be.

@@ -53,6 +53,8 @@ mod hearing;
 mod host;
 pub mod io;
 mod keys;
+#[expect(unsafe_code, reason = "advice about memory takes an address")]
+mod large_pages;
 pub mod latch;
 pub mod limits;
 pub mod pacer;

@@ -9,6 +9,9 @@
 //! In frames the payload begins where the headers end: later, and not always at the same octet.
 //! [`Buffers::begin_at`] says where.
 //!
+//! The block asks for large pages: a round touches scores of buffers, each on a page of its own, and
+//! the processor remembers little of the address space after an idle moment.
+//!
 //! The kernel knows the block by address. Between Rust and the kernel a buffer has one user at a
 //! time, and the kernel touches buffers only while this thread is inside `io_uring_enter`
 //! (deferred task work; sends complete inline), during which no slice of a buffer is alive, since
@@ -17,6 +20,7 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::ptr::NonNull;
 
+use crate::large_pages;
 use crate::limits::{BUFFER_SIZE, HEAD_ROOM};
 
 /// Index of a buffer.
@@ -45,6 +49,7 @@ impl Buffers {
         // SAFETY: the layout has a non-zero size, as `layout` asserts.
         let base = unsafe { alloc_zeroed(layout) };
         let Some(base) = NonNull::new(base) else { handle_alloc_error(layout) };
+        large_pages::ask(base, layout.size());
         Buffers { base, count, starts: vec![HEAD_ROOM as u16; count.into()].into() }
     }
 
@@ -100,8 +105,11 @@ impl Buffers {
 
     fn layout(count: u16) -> Layout {
         assert!(count > 0, "a worker needs buffers");
-        #[expect(clippy::expect_used, reason = "65535 * 2048 fits isize; PAGE is a power of two")]
-        Layout::from_size_align(usize::from(count) * BUFFER_SIZE, PAGE).expect("valid layout")
+        let size = usize::from(count) * BUFFER_SIZE;
+        // A small block has no large page.
+        let align = if size >= large_pages::SIZE { large_pages::SIZE } else { PAGE };
+        #[expect(clippy::expect_used, reason = "65535 * 2048 fits isize; both are powers of two")]
+        Layout::from_size_align(size, align).expect("valid layout")
     }
 }
 
