@@ -166,6 +166,11 @@ impl Continuity {
         self.note_time(newest, now_ns);
     }
 
+    /// When the newest timestamp left, in nanoseconds; 0 before any.
+    pub fn newest_ns(&self) -> u64 {
+        self.newest_ns
+    }
+
     /// The one source that the receiver meets, once anything left.
     pub fn ssrc(&self) -> Option<Ssrc> {
         self.current.talker.map(|_| Ssrc(self.ssrc))

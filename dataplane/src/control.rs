@@ -15,7 +15,7 @@ use abi::{Command, Counter, Event, FlowId, Open, Reason, Request, Update};
 
 use crate::flow::Flow;
 use crate::flows::SlotError;
-use crate::io::{Port, SocketId};
+use crate::io::{Dscp, Port, SocketId};
 use crate::ports::LeaseError;
 use crate::worker::Worker;
 
@@ -76,7 +76,8 @@ impl Worker {
             return Ok(Err(Reason::Draining));
         }
         let network = open.network as usize;
-        let bind = |address| self.io.bind(address, self.dscp);
+        let dscp = open.dscp.and_then(Dscp::new).unwrap_or(self.dscp);
+        let bind = |address| self.io.bind(address, dscp);
         let (lease, rtp, rtcp) = match self.ports.lease(network, open.family, now_ns, bind) {
             Ok(leased) => leased,
             Err(LeaseError::UnknownNetwork) => return Ok(Err(Reason::BadCommand)),

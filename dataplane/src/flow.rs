@@ -7,6 +7,7 @@ use abi::{Codec, Event, FlowId, FlowSnapshot, FlowState, Format, PayloadMap, Tel
 
 use crate::admit::{Egress, Ingress};
 use crate::aim::Aim;
+use crate::alive::Alive;
 use crate::continuity::Continuity;
 use crate::far_view::FarView;
 use crate::hearing::Hearing;
@@ -57,6 +58,7 @@ pub struct Flow {
     pub call: [u8; 16],
     pub opened_ns: u64,
     pub silence: Silence,
+    pub alive: Alive,
     pub kernel: ByKernel,
 }
 
@@ -174,6 +176,7 @@ impl Flow {
             call,
             opened_ns: now_ns,
             silence: Silence::default(),
+            alive: Alive::default(),
             kernel: ByKernel::default(),
         }
     }

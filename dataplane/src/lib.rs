@@ -33,6 +33,7 @@
 
 pub mod admit;
 pub mod aim;
+pub mod alive;
 mod clock;
 mod commons;
 mod config;

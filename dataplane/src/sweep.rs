@@ -30,8 +30,12 @@ impl Worker {
         flow.rating.judge(&mut flow.quality, codec, rtt_us, now_ns);
         publish(&mut self.host.flows, flow);
         let (id, peer) = (flow.id, flow.peer);
+        let is_forgotten = flow.needs_keepalive(now_ns);
         let silent = flow.is_silent(now_ns).then(|| flow.timeout_event());
         let mute = flow.is_mute(now_ns).then(|| flow.one_way_event());
+        if is_forgotten {
+            self.pacer.set(id, now_ns);
+        }
         if let Some((digit, heard)) = digit {
             self.tell(&Event::digit(id, digit.code.value(), digit.duration_ms, heard));
             self.tally.add(Counter::DigitsHeard, 1);

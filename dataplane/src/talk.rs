@@ -1,4 +1,5 @@
-//! Packets of our own: prompts and digits, said in place of what comes from the far end.
+//! Packets of our own: prompts and digits, said in place of what comes from the far end, and what keeps a
+//! way open (`alive.rs`).
 //!
 //! ```text
 //! pacer (which flow, when) -> Voice::next (payload, its own numbers) -> Continuity (the numbers of
@@ -34,6 +35,7 @@ impl Worker {
 
     /// Lets a flow say what is due, and paces the rest.
     fn speak(&mut self, id: FlowId, now_ns: u64) {
+        self.keep_alive(id, now_ns);
         loop {
             if !self.io.has_buffer() {
                 return self.pace(id, Some(now_ns));
@@ -73,15 +75,26 @@ impl Worker {
     }
 
     /// A packet that cannot be sent now is lost, as on any network: the voice goes on in time.
-    fn send_own(&mut self, id: FlowId, packet: Packet, payload: &[u8], now_ns: u64) {
+    /// Whether it leaves.
+    pub(crate) fn send_own(
+        &mut self,
+        id: FlowId,
+        packet: Packet,
+        payload: &[u8],
+        now_ns: u64,
+    ) -> bool {
         let Some(buffer) = self.io.take_buffer() else {
-            return self.tally.add(Counter::SaidFailed, 1);
+            self.tally.add(Counter::SaidFailed, 1);
+            return false;
         };
         let Some((flow, lives)) = self.flows.look_up(id) else {
-            return self.batch.discards.push(buffer);
+            self.batch.discards.push(buffer);
+            return false;
         };
         let body = self.io.buffers().body(buffer).unwrap_or_default();
-        match depart(flow, lives, packet, payload, (buffer, body), now_ns) {
+        let departure = depart(flow, lives, packet, payload, (buffer, body), now_ns);
+        let is_sent = departure.is_ok();
+        match departure {
             Ok(departure) => {
                 flow.departed(departure.len);
                 self.tally.sent(departure.len);
@@ -94,6 +107,7 @@ impl Worker {
                 self.batch.discards.push(buffer);
             }
         }
+        is_sent
     }
 }
 
@@ -129,7 +143,9 @@ fn depart(
     }
     rest.copy_from_slice(payload);
     let mut out = RtpHeaderMut::parse(place).map_err(|_| Verdict::Malformed)?;
-    write_header(&mut out, header);
+    // A packet without audio begins no talk spurt (RFC 6263 §4.6).
+    let marker = header.marker && !payload.is_empty();
+    write_header(&mut out, Header { marker, ..header });
     let payload_type = PayloadType::new(packet.payload_type).ok_or(Verdict::Malformed)?;
     out.set_payload_type(payload_type);
     let sealed = flow.egress.seal(Admitted::own(body, len)?)?;

@@ -10,9 +10,14 @@
 
 mod rig;
 
-use abi::{Close, Command, Counter, FlowId, FlowState, Notice, Open, Reason, Suite, Update};
+use std::io::Read;
+
+use abi::{
+    Close, Command, Counter, FlowId, FlowState, Keepalive, Notice, Open, Reason, Suite, Update,
+};
 use dataplane::limits::{COMMAND_SLOTS, EVENT_SLOTS};
 use rig::packet::{Peer, rtp};
+use ::rtp::packet::RtpPacket;
 use rig::{Call, Rig, await_that, config, id, key, own_address, receive};
 
 #[track_caller]
@@ -116,6 +121,7 @@ fn an_unknown_network_or_family_is_refused() {
         network: 1,
         family: abi::Family::Any,
         rtcp_mux_in: false,
+        dscp: None,
     };
     rig.send(&Command::open(&open));
     assert_refused(rig.event(), Reason::BadCommand);
@@ -226,6 +232,7 @@ fn no_answer_is_lost_when_the_guest_does_not_read() {
             network: 0,
             family: abi::Family::Any,
             rtcp_mux_in: false,
+            dscp: None,
         })
     };
     let (mut asked, mut answered) = (0, 0);
@@ -308,6 +315,7 @@ fn lie(random: &mut impl FnMut() -> u64, spared: FlowId) -> Command {
         network: 0,
         family: abi::Family::Any,
         rtcp_mux_in: false,
+        dscp: None,
     };
     let mut command = match random() % 4 {
         0 => Command::open(&open),
@@ -324,4 +332,99 @@ fn lie(random: &mut impl FnMut() -> u64, spared: FlowId) -> Command {
         _ => {}
     }
     command
+}
+
+/// What keeps a way open, of a payload type that no test's media has.
+const KEEPALIVE: Option<Keepalive> = Some(Keepalive { interval_ms: 50, payload_type: 126 });
+
+/// The next packet at the far end B, which has to continue the one before; its payload type and
+/// payload.
+fn heard(call: &Call, peer: Option<&mut Peer>, last: &mut Option<(u32, u16)>) -> (u8, Vec<u8>) {
+    let (bytes, from) = receive(&call.far_b.rtp);
+    assert_eq!(from, call.at_b.0, "from the port that B sends to");
+    let plain = peer.map_or_else(|| bytes.clone(), |peer| peer.unprotect_rtp(&bytes));
+    let packet = RtpPacket::parse(&plain).unwrap();
+    let (ssrc, seq) = (packet.ssrc().0, packet.seq().0);
+    if let Some((one, before)) = *last {
+        assert_eq!((ssrc, seq), (one, before.wrapping_add(1)), "one source, no number left out");
+    }
+    *last = Some((ssrc, seq));
+    let is_empty = packet.payload().is_empty();
+    assert_eq!(packet.payload_type().value() == 126, is_empty);
+    assert!(!(is_empty && packet.marker()), "it begins no talk spurt");
+    (packet.payload_type().value(), packet.payload().to_vec())
+}
+
+#[test]
+fn a_silent_way_is_kept_open_under_the_numbers_of_its_media() {
+    for suite in [None, Some(Suite::AesCm128HmacSha1_80), Some(Suite::AeadAes128Gcm)] {
+        let mut rig = Rig::start();
+        let call = Call::place(&mut rig, 0, 1);
+        let protect = suite.map(|suite| key(suite, 1));
+        let unprotect = suite.map(|suite| key(suite, 2));
+        let mut peer = suite.map(Peer::new);
+        let forward = Update { protect, keepalive: KEEPALIVE, ..call.update_a() };
+        rig.update(forward.clone());
+        rig.update(Update { unprotect, ..call.update_b() });
+        let mut last = None;
+        let mut next = |peer: &mut Option<Peer>| heard(&call, peer.as_mut(), &mut last);
+        for _ in 0..3 {
+            assert_eq!(next(&mut peer), (126, vec![]), "nobody has said anything");
+        }
+        call.far_a.rtp.send_to(&rtp(1), call.at_a.0).unwrap();
+        while next(&mut peer) != (0, rtp(1)[12..].to_vec()) {}
+        assert_eq!(next(&mut peer), (126, vec![]), "and then nothing more");
+        // On hold media stops, and the way stays open.
+        rig.update(Update { relay: false, ..forward.clone() });
+        call.far_a.rtp.send_to(&rtp(2), call.at_a.0).unwrap();
+        rig.await_counter(Counter::DropDirection, 1);
+        for _ in 0..3 {
+            assert_eq!(next(&mut peer), (126, vec![]));
+        }
+        assert!(rig.counter(Counter::Keepalives) >= 6);
+        // The way back is nobody's to keep.
+        assert!(rig::nothing_in(&call.far_a.rtp));
+    }
+}
+
+/// Type of service of the next datagram that leaves from `port`, as the kernel delivers it.
+fn service_from(raw: &socket2::Socket, port: u16) -> u8 {
+    let mut raw = raw;
+    loop {
+        let mut datagram = [0_u8; 2048];
+        let length = raw.read(&mut datagram).expect("a datagram");
+        let header = usize::from(datagram[0] & 0xf) * 4;
+        if length > header + 2 && datagram[header..header + 2] == port.to_be_bytes() {
+            return datagram[1];
+        }
+    }
+}
+
+#[test]
+fn each_side_is_sent_to_with_its_own_code_point() {
+    let (kind, protocol) = (socket2::Type::RAW, Some(socket2::Protocol::UDP));
+    let Ok(raw) = socket2::Socket::new(socket2::Domain::IPV4, kind, protocol) else {
+        eprintln!("SKIPPED: only root sees the headers of packets");
+        return;
+    };
+    raw.set_read_timeout(Some(rig::PATIENCE)).unwrap();
+    let mut rig = Rig::start();
+    let (a, b) = (id(0, 1), id(1, 1));
+    let mut open = |flow, dscp| {
+        let (token, family) = (rig.token(), abi::Family::Any);
+        let (call, network, rtcp_mux_in) = ([7; 16], 0, false);
+        let open = Open { token, flow, call, network, family, rtcp_mux_in, dscp };
+        match rig.ask(&Command::open(&open)) {
+            Notice::Opened { local_rtp, local_rtcp, .. } => (local_rtp, local_rtcp),
+            other => panic!("{other:?}"),
+        }
+    };
+    let (at_a, at_b) = (open(a, None), open(b, Some(34)));
+    let (far_a, far_b) = (rig::Far::new(own_address()), rig::Far::new(own_address()));
+    let call = Call { a, b, far_a, far_b, at_a, at_b };
+    call.join(&mut rig);
+    call.far_a.rtp.send_to(&rtp(1), at_a.0).unwrap();
+    assert_eq!(service_from(&raw, at_b.0.port()), 34 << 2, "to B, as it was asked for");
+    call.far_b.rtp.send_to(&rtp(1), at_b.0).unwrap();
+    assert_eq!(service_from(&raw, at_a.0.port()), 46 << 2, "to A, as the data plane has it");
 }

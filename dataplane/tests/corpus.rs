@@ -463,7 +463,7 @@ fn commands() -> Vec<(&'static str, Command)> {
         ..listening(flow)
     };
     let open =
-        Open { token, flow, call: [9; 16], network: 1, family: Family::V6, rtcp_mux_in: true };
+        Open { token, flow, call: [9; 16], network: 1, family: Family::V6, rtcp_mux_in: true, dscp: None };
     let prompt = PromptName::new("busy-de.2").unwrap();
     vec![
         ("open", Command::open(&open)),

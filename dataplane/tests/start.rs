@@ -97,6 +97,7 @@ fn several_workers_each_have_a_region_and_ports() {
             network: 0,
             family: abi::Family::Any,
             rtcp_mux_in: true,
+            dscp: None,
         };
         worker.guest.commands.push(&abi::Command::open(&open)).unwrap();
         abi::doorbell::ring(&worker.command_bell).unwrap();

@@ -133,6 +133,15 @@ struct Worker {
     called: bool,
 }
 
+/// What ports are leased for: one side of a call.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Side {
+    /// The side's address family, and so that of our ports.
+    pub family: Family,
+    /// Code point of what we send to it; `None`: as `[media] dscp` says.
+    pub dscp: Option<u8>,
+}
+
 /// What the media watcher waits on: one event doorbell a worker, and the link's end.
 pub struct Bells {
     pub workers: Vec<OwnedFd>,
@@ -195,8 +204,8 @@ impl Media {
         self.workers.push(worker);
     }
 
-    /// Asks for the ports of a call's two flows, each on an address of the family that the side it
-    /// receives from has (caller, callee); [`Notice::Opened`] tells each.
+    /// Asks for the ports of a call's two flows, each for the side that it receives from (caller,
+    /// callee); [`Notice::Opened`] tells each.
     ///
     /// # Errors
     /// [`MediaError`] when no worker has room; nothing is leased then.
@@ -204,7 +213,7 @@ impl Media {
         &mut self,
         token: Token,
         call: [u8; 16],
-        families: [Family; 2],
+        sides: [Side; 2],
     ) -> Result<Pair, MediaError> {
         let (index, worker) = self
             .workers
@@ -221,8 +230,9 @@ impl Media {
         let pair = Pair { worker: index, forward, backward };
         // Both before the first command: what is released must have an owner to become free again.
         self.owners.extend([forward, backward].map(|flow| ((index, flow), Owner::new(token))));
-        for (flow, family) in [forward, backward].into_iter().zip(families) {
-            let open = Open { token, flow, call, network: 0, family, rtcp_mux_in: false };
+        for (flow, side) in [forward, backward].into_iter().zip(sides) {
+            let Side { family, dscp } = side;
+            let open = Open { token, flow, call, network: 0, family, rtcp_mux_in: false, dscp };
             if let Err(full) = worker.push(&Command::open(&open)) {
                 self.release(&pair);
                 return Err(full);

@@ -24,10 +24,11 @@ use zeroize::Zeroize;
 use crate::address::{Address, BadAddress};
 use crate::flow::FlowId;
 use crate::format::{BadFormat, FormatSlot, PAYLOADS_MAX, PayloadMap};
+use crate::keepalive::{BadKeepalive, KeepaliveSlot};
 use crate::key::{BadKey, KeySlot};
 use crate::learning::{BadLearning, LearningSlot};
 use crate::request::{
-    CORES_MAX, Close, DIGIT_MAX, DIGIT_MS_MAX, DIGIT_MS_MIN, Dial, Duty, Family, Open, Order,
+    CORES_MAX, Close, DIGIT_MAX, DIGIT_MS_MAX, DIGIT_MS_MIN, DSCP_MAX, Dial, Duty, Family, Open, Order,
     PROMPT_NAME_MAX, Play, PromptName, Request, Stop, Update,
 };
 use crate::ring::Slot;
@@ -111,7 +112,11 @@ pub struct Command {
     pub family: u8,
     /// Number of a core, as the kernel counts them.
     pub core: u32,
-    pub pad: [u64; 19],
+    pub keepalive: KeepaliveSlot,
+    /// [`DSCP_SET`] and a code point; 0: the data plane's own.
+    pub dscp: u8,
+    pub dscp_pad: [u8; 7],
+    pub pad: [u64; 17],
 }
 
 impl Command {
@@ -126,6 +131,7 @@ impl Command {
             call: open.call,
             network: open.network,
             family: open.family.code(),
+            dscp: open.dscp.map_or(0, |dscp| dscp | DSCP_SET),
             ..Self::zeroed()
         }
     }
@@ -160,6 +166,7 @@ impl Command {
             events_sent: update.events_sent.into(),
             payloads: update.payloads.octets(),
             learning: update.learning.into(),
+            keepalive: update.keepalive.into(),
             ..Self::zeroed()
         }
     }
@@ -221,7 +228,7 @@ impl Command {
 
     /// Validates every field. Nothing of a command is used before this has said `Ok`.
     pub fn decode(&self) -> Result<Request, Fault> {
-        if self.pad != [0; 19] {
+        if self.pad != [0; 17] {
             return Err(Fault::Unused);
         }
         let request = match self.kind {
@@ -271,7 +278,16 @@ impl Command {
             network: self.network,
             family: Family::from_code(self.family).ok_or(Fault::Address)?,
             rtcp_mux_in: self.has(flag::RTCP_MUX_IN),
+            dscp: self.decode_dscp()?,
         })
+    }
+
+    fn decode_dscp(&self) -> Result<Option<u8>, Fault> {
+        match self.dscp {
+            0 => Ok(None),
+            set if set & DSCP_SET != 0 && set & !DSCP_SET <= DSCP_MAX => Ok(Some(set & !DSCP_SET)),
+            _ => Err(Fault::Dscp),
+        }
     }
 
     fn decode_update(&self, flow: FlowId) -> Result<Update, Fault> {
@@ -300,6 +316,7 @@ impl Command {
             events_sent: self.events_sent.event()?,
             payloads: PayloadMap::decode(self.payloads)?,
             learning: self.learning.decode()?,
+            keepalive: self.keepalive.decode()?,
         };
         update.check()?;
         Ok(update)
@@ -370,6 +387,10 @@ pub enum Fault {
     Format,
     #[error("learning without a window, or from no network")]
     Learning,
+    #[error("keepalive without an interval, or of a payload type that does not exist")]
+    Keepalive,
+    #[error("code point above {DSCP_MAX}")]
+    Dscp,
     #[error("prompt name of other characters than a-z 0-9 . _ -")]
     Prompt,
     #[error("no digit, or one of a length that no receiver understands")]
@@ -400,6 +421,12 @@ impl From<BadFormat> for Fault {
     }
 }
 
+impl From<BadKeepalive> for Fault {
+    fn from(_: BadKeepalive) -> Self {
+        Self::Keepalive
+    }
+}
+
 impl From<BadLearning> for Fault {
     fn from(_: BadLearning) -> Self {
         Self::Learning
@@ -409,6 +436,9 @@ impl From<BadLearning> for Fault {
 fn flags<const N: usize>(set: [(bool, u32); N]) -> u32 {
     set.iter().filter(|(on, _)| *on).fold(0, |flags, (_, flag)| flags | flag)
 }
+
+/// Tells a code point 0 from none.
+pub const DSCP_SET: u8 = 0x80;
 
 #[cfg(test)]
 #[cfg(not(loom))]

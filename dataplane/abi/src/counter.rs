@@ -54,6 +54,8 @@ counters! {
     TxBytes "tx_bytes" Total "bytes" "Octets of UDP payload sent.";
     SaidPackets "said_packets" Total "packets" "Packets of announcements and digits of our own.";
     SaidFailed "said_failed" Total "packets" "Packets of our own that could not be sent.";
+    Keepalives "keepalives" Total "packets"
+        "Packets of our own that kept a silent way open (RFC 6263).";
     Wakeups "wakeups" Total "wakeups" "Times that the worker was woken.";
     BusyNs "busy_ns" Total "nanoseconds" "CPU time of the worker, waits by spinning included.";
     SleepNs "sleep_ns" Total "nanoseconds" "Time asleep until the first packet or timer.";

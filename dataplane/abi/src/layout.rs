@@ -25,6 +25,7 @@ use crate::flow::{ENTRY_WORDS, FlowEntry, FlowId};
 use crate::format::FormatSlot;
 use crate::histogram::HISTOGRAM_WORDS;
 use crate::key::KeySlot;
+use crate::keepalive::KeepaliveSlot;
 use crate::learning::LearningSlot;
 use crate::ring::{SLOTS, TAIL, ring_words};
 
@@ -143,6 +144,7 @@ const TYPES: &[Described] = &[
     fields!(Address { ip, port, family }),
     fields!(KeySlot { suite, key, salt, mki_len, pad, mki }),
     fields!(FormatSlot { rate_hz, payload_type, codec, ptime_ms, pad }),
+    fields!(KeepaliveSlot { interval_ms, payload_type, pad }),
     fields!(LearningSlot { ip, window_ms, prefix, family, pad }),
     fields!(Command {
         kind,
@@ -170,6 +172,9 @@ const TYPES: &[Described] = &[
         digit,
         family,
         core,
+        keepalive,
+        dscp,
+        dscp_pad,
         pad,
     }),
     fields!(Event {
@@ -282,7 +287,7 @@ const _: () = {
     assert!(core::mem::offset_of!(Command, protect) == 192);
     assert!(core::mem::offset_of!(Command, received) == 248);
     assert!(core::mem::offset_of!(Command, prompt) == 320);
-    assert!(core::mem::offset_of!(Command, pad) == 360);
+    assert!(core::mem::offset_of!(Command, keepalive) == 360);
     assert!(size_of::<Event>() == 128 && align_of::<Event>() == 8);
     assert!(core::mem::offset_of!(Event, packets) == 64);
     assert!(core::mem::offset_of!(Event, remote) == 88);

@@ -38,6 +38,7 @@ pub mod format;
 #[cfg(not(loom))]
 pub mod handover;
 pub mod histogram;
+pub mod keepalive;
 pub mod key;
 pub mod layout;
 pub mod learning;
@@ -58,12 +59,13 @@ pub use event::{Event, Heard, Notice, Reason};
 pub use flow::{FlowId, FlowReader, FlowSnapshot, FlowState, FlowTally, FlowWriter};
 pub use format::{Codec, Format, PayloadMap, TelephoneEvent};
 pub use histogram::{Histogram, HistogramReader, HistogramWriter};
+pub use keepalive::Keepalive;
 pub use key::{Key, KeySlot, Suite};
 pub use learning::Learning;
 #[cfg(not(loom))]
 pub use region::{AttachError, Guest, Host, RegionError, Shape, WorkerState};
 pub use request::{
-    CORES_MAX, Close, DIGIT_MS_MAX, DIGIT_MS_MIN, Dial, Duty, Family, Open, Order, Play,
+    CORES_MAX, Close, DIGIT_MS_MAX, DIGIT_MS_MIN, DSCP_MAX, Dial, Duty, Family, Open, Order, Play,
     PromptName, Request, Stop, Update,
 };
 pub use ring::{Consumer, Full, Producer};

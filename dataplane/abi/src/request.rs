@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::command::Fault;
 use crate::flow::FlowId;
 use crate::format::{Codec, Format, PayloadMap, TelephoneEvent};
+use crate::keepalive::Keepalive;
 use crate::key::Key;
 use crate::learning::Learning;
 
@@ -65,6 +66,9 @@ pub struct Open {
     pub family: Family,
     /// RTCP will arrive on the RTP port (RFC 5761).
     pub rtcp_mux_in: bool,
+    /// Differentiated services code point of what leaves from these ports (RFC 2474), at most
+    /// [`DSCP_MAX`]; none: that of the data plane's configuration.
+    pub dscp: Option<u8>,
 }
 
 /// The whole configuration of a flow; what is absent here is absent from now on.
@@ -114,6 +118,8 @@ pub struct Update {
     pub payloads: PayloadMap,
     /// Whether the source may be learned; none: only the signalled address.
     pub learning: Option<Learning>,
+    /// What is sent while there is nothing to send; not with `udptl`.
+    pub keepalive: Option<Keepalive>,
 }
 
 impl Update {
@@ -144,6 +150,7 @@ impl Update {
             events_sent: None,
             payloads: PayloadMap::IDENTITY,
             learning: None,
+            keepalive: None,
         }
     }
 
@@ -154,6 +161,7 @@ impl Update {
         let g711 = |format: Format| matches!(format.codec, Codec::Pcmu | Codec::Pcma);
         let contradiction = self.await_destination && self.destination_rtp.is_some()
             || self.udptl && (self.unprotect.is_some() || self.protect.is_some())
+            || self.udptl && self.keepalive.is_some()
             || self.report_digits && self.events_received.is_none()
             || self.detect_tones && !self.received.is_some_and(g711);
         if contradiction { Err(Fault::Contradiction) } else { Ok(()) }
@@ -288,5 +296,7 @@ pub const DIGIT_MS_MIN: u16 = 40;
 /// Longest digit that is sent: no service asks for a longer press, and one event of a clock of 8 kHz
 /// can still say it in one segment (RFC 4733 §2.5.1.3). A faster clock ends it earlier.
 pub const DIGIT_MS_MAX: u16 = 6000;
+/// Code points have six bits (RFC 2474 §3).
+pub const DSCP_MAX: u8 = 63;
 /// Cores that can be named: those of the kernel's smallest affinity mask.
 pub const CORES_MAX: u32 = 1024;

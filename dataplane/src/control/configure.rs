@@ -53,6 +53,7 @@ pub fn configure(flows: &mut Flows, update: Update, now_ns: u64) -> Result<(), R
         Formats { received: update.received, sent: update.sent, events_sent: update.events_sent };
     flow.quality.state_rate(update.received.map_or(0, |format| format.rate_hz));
     flow.hearing.state(&update);
+    flow.alive.state(update.keepalive, now_ns);
     arm(flow, &update, now_ns);
     // Either may be configured first: both learn what the other knows.
     flows.aim(update.flow);

@@ -79,6 +79,7 @@ impl Rig {
             network: 0,
             family: Family::Any,
             rtcp_mux_in: false,
+            dscp: None,
         };
         match self.ask(&Command::open(&open)) {
             Notice::Opened { .. } => Ok(()),

@@ -36,7 +36,7 @@ pub enum Bound {
     /// By having it.
     Socket(UdpSocket),
     /// By asking who has it: this backend needs no socket for it.
-    Port(SocketAddr),
+    Port(SocketAddr, Dscp),
 }
 
 /// The backend of one worker. It must be made and used on that worker's thread.
@@ -128,7 +128,7 @@ impl Backend {
     pub fn bind(&self, address: SocketAddr, dscp: Dscp) -> io::Result<Bound> {
         match self {
             Backend::Uring(_) | Backend::Mmsg(_) => socket::open(address, dscp).map(Bound::Socket),
-            Backend::Packet(packet) => packet.check(address).map(|()| Bound::Port(address)),
+            Backend::Packet(packet) => packet.check(address).map(|()| Bound::Port(address, dscp)),
         }
     }
 
@@ -140,8 +140,8 @@ impl Backend {
         match (self, bound) {
             (Backend::Uring(ring), Bound::Socket(socket)) => ring.open(id, socket),
             (Backend::Mmsg(mmsg), Bound::Socket(socket)) => mmsg.open(id, socket),
-            (Backend::Packet(packet), Bound::Port(address)) => packet.open(id, address),
-            (_, Bound::Socket(_) | Bound::Port(_)) => Err(io::ErrorKind::InvalidInput.into()),
+            (Backend::Packet(packet), Bound::Port(address, dscp)) => packet.open(id, address, dscp),
+            (_, Bound::Socket(_) | Bound::Port(..)) => Err(io::ErrorKind::InvalidInput.into()),
         }
     }
 

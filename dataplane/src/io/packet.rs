@@ -34,7 +34,7 @@ use super::stamp::Ages;
 use super::watch::Watch;
 use super::xdp::{Lanes, Passage, Plan, Taken};
 use super::{
-    Arrival, Batch, BufferId, Buffers, Departure, Endpoint, Origin, Received, SocketId, Wait,
+    Arrival, Batch, BufferId, Buffers, Departure, Dscp, Endpoint, Origin, Received, SocketId, Wait,
 };
 use crate::limits::{BATCH_MAX, BUFFER_SIZE, BUFFERS, HEAD_ROOM, SEND_BUFFERS, WATCHED_MAX};
 pub use ground::{Share, lay, lay_with_lanes, probe};
@@ -121,6 +121,8 @@ struct Slot {
     /// Number of its address.
     address: u16,
     port: u16,
+    /// Of what leaves from it.
+    dscp: Dscp,
     hint: HopHint,
 }
 
@@ -214,12 +216,14 @@ impl Packet {
     /// or can not.
     pub fn plan(&mut self, passage: &Passage) -> Option<Plan> {
         let number = self.number(passage.local.ip)?;
+        let out = self.places.slot(self.number(passage.from.ip)?, passage.from.port)?;
+        let dscp = self.slots.get(out as usize)?.dscp;
         let Packet { lanes, share, .. } = self;
         let plane = lanes.plane()?;
         let table = plane.table()?;
         let hop = share.hops.peek(Pair { from: passage.from.ip, to: passage.to.ip })?;
         let way = plane.way_back(number, hop.ifindex)?;
-        table.plan(number, passage, (&hop, way), share.ground.dscp)
+        table.plan(number, passage, (&hop, way), dscp)
     }
 
     /// The packet memory, for the relay.
@@ -265,7 +269,7 @@ impl Packet {
     ///
     /// # Errors
     /// As [`Packet::check`].
-    pub fn open(&mut self, id: SocketId, address: SocketAddr) -> io::Result<()> {
+    pub fn open(&mut self, id: SocketId, address: SocketAddr, dscp: Dscp) -> io::Result<()> {
         self.check(address)?;
         let at = Endpoint::from(address);
         let number = self.number(at.ip).ok_or(io::ErrorKind::AddrNotAvailable)?;
@@ -275,6 +279,7 @@ impl Packet {
             generation: id.flow.generation,
             address: number as u16,
             port: at.port,
+            dscp,
             hint: HopHint::default(),
         };
         if let Some(entry) = self.places.at(number, at.port) {
@@ -552,7 +557,7 @@ impl Packet {
         let ground = &self.share.ground;
         let ip = *ground.steering.addresses().get(usize::from(slot.address))?;
         let (from, to) = (Endpoint { ip, port: slot.port }, departure.destination);
-        let way = Way { from, to, dscp: ground.dscp };
+        let way = Way { from, to, dscp: slot.dscp };
         let pair = Pair { from: ip, to: to.ip };
         let buffer = departure.buffer;
         let at = self.buffers.start(buffer);
@@ -570,7 +575,7 @@ impl Packet {
             return Some(());
         }
         let start = frame::write_udp(whole, at, len, &way)?;
-        let toward = Toward::Address { from: ip, to: to.ip };
+        let toward = Toward::Address { from: ip, to: to.ip, dscp: slot.dscp };
         let [four, six] = &mut self.datagrams;
         let outgoing = if to.is_ipv4() { four } else { six };
         outgoing.push(Piece { buffer, start, end, toward }, index);

@@ -9,7 +9,7 @@ use crate::limits::SOCKET_BUFFER;
 
 /// How routers should treat our packets (RFC 2474): the upper six bits of IPv4's type of service
 /// and of IPv6's traffic class.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Dscp(u8);
 
 impl Dscp {

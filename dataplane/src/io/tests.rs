@@ -66,7 +66,7 @@ fn open(io: &mut Backend, id: SocketId) -> SocketAddr {
     let bound = bound.expect("a port");
     let address = match &bound {
         Bound::Socket(socket) => socket.local_addr().unwrap(),
-        Bound::Port(address) => *address,
+        Bound::Port(address, _) => *address,
     };
     io.open(id, bound).unwrap();
     address

@@ -248,6 +248,7 @@ impl Rig {
             network: 0,
             family: abi::Family::Any,
             rtcp_mux_in: false,
+            dscp: None,
         };
         self.send(&Command::open(&open));
         self.event()
@@ -266,7 +267,7 @@ impl Rig {
         family: abi::Family,
     ) -> (SocketAddr, SocketAddr) {
         let token = self.token();
-        let open = Open { token, flow, call: [7; 16], network, family, rtcp_mux_in: false };
+        let open = Open { token, flow, call: [7; 16], network, family, rtcp_mux_in: false, dscp: None };
         match self.ask(&Command::open(&open)) {
             Notice::Opened { local_rtp, local_rtcp, .. } => (local_rtp, local_rtcp),
             other => panic!("{other:?}"),

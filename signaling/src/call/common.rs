@@ -16,7 +16,7 @@ use super::ways::{self, Timeouts, ways};
 use super::{Desk, State, dtmf, timers};
 use crate::admission::{Bound, Slot};
 use crate::cdr::{Record, Way};
-use crate::media::{MediaError, Pair, Token};
+use crate::media::{MediaError, Pair, Side, Token};
 use crate::secret::Pii;
 use crate::trunk::digits::{DigitRules, DtmfMode};
 use crate::trunk::reliable::Acknowledged;
@@ -43,6 +43,10 @@ pub struct Leg {
     pub trunk: TrunkId,
     pub policy: Policy,
     pub digits: DigitRules,
+    /// How long media toward it may be silent before its way is kept open.
+    pub rtp_keepalive: Option<Duration>,
+    /// How its media is marked.
+    pub media_dscp: Option<u8>,
     /// What we call ourselves in session descriptions, where its trunk repairs addresses.
     pub external: Option<IpAddr>,
     pub hop: Hop,
@@ -68,6 +72,8 @@ impl Leg {
             trunk: trunk.id,
             policy: trunk.policy(),
             digits: trunk.digits,
+            rtp_keepalive: trunk.rtp_keepalive,
+            media_dscp: trunk.media_dscp,
             external: match trunk.external_address {
                 Some(Host::Address(address)) => Some(address),
                 _ => None,
@@ -128,6 +134,8 @@ struct Silence {
 /// The call's flows and how far they are closed.
 struct Flows {
     pair: Pair,
+    /// How what leaves from the callee's ports is marked.
+    callee_dscp: Option<u8>,
     released: bool,
     forward: Option<Way>,
     backward: Option<Way>,
@@ -142,6 +150,7 @@ impl Common {
         cdr: Record,
         called: String,
     ) -> Self {
+        let callee_dscp = callee.media_dscp;
         Self {
             token,
             caller,
@@ -159,7 +168,7 @@ impl Common {
             clients: Vec::new(),
             left_behind: Vec::new(),
             dialogs: Vec::new(),
-            flows: Flows { pair, released: false, forward: None, backward: None },
+            flows: Flows { pair, callee_dscp, released: false, forward: None, backward: None },
         }
     }
 
@@ -240,20 +249,26 @@ impl Common {
         found.map(|(_, attempt)| *attempt)
     }
 
-    /// Leases other ports, on addresses of these families (caller, callee), and gives the old ones
-    /// back.
+    /// Leases other ports, for these sides (caller, callee), and gives the old ones back.
     ///
     /// # Errors
     /// [`MediaError`]; the old ports stay then.
     pub fn lease_again(
         &mut self,
-        families: [abi::Family; 2],
+        sides: [Side; 2],
         desk: &mut Desk<'_>,
     ) -> Result<(), MediaError> {
-        let pair = desk.media.lease(self.token, self.cdr.key(), families)?;
+        let callee_dscp = sides.get(1).and_then(|side| side.dscp);
+        let pair = desk.media.lease(self.token, self.cdr.key(), sides)?;
+        self.flows.callee_dscp = callee_dscp;
         let old = std::mem::replace(&mut self.flows.pair, pair);
         desk.media.release(&old);
         Ok(())
+    }
+
+    /// Whether the callee's ports mark what they send as its trunk wants it.
+    pub fn is_marked_right(&self) -> bool {
+        self.flows.callee_dscp == self.callee.media_dscp
     }
 
     /// Whether a flow is one of the call's: not of ports that it gave back.
@@ -264,15 +279,25 @@ impl Common {
 
     /// Nothing passes any more between the caller and a callee whose attempt failed.
     pub fn hush(&self, desk: &mut Desk<'_>, near: &Agreed, far: &Agreed) {
-        let rules = [&self.caller.digits, &self.callee.digits];
         if self.is_bypassed {
             return;
         }
-        let Ok(mut ways) = ways([near, far], rules, self.timeouts) else { return };
+        let Ok(mut ways) = self.ways(near, far) else { return };
         ways.iter_mut().for_each(|way| way.relay = false);
         if let Err(error) = desk.media.connect(self.pair(), ways) {
             tracing::warn!(call = self.id(), %error, "early media of a failed attempt not ended");
         }
+    }
+
+    /// What the data plane is to do between what both sides agreed to.
+    fn ways(&self, near: &Agreed, far: &Agreed) -> Result<[abi::Update; 2], Unusable> {
+        let Self { caller, callee, .. } = self;
+        let rules = [&caller.digits, &callee.digits];
+        let mut ways = ways([near, far], rules, self.timeouts)?;
+        for (way, (leg, agreed)) in ways.iter_mut().zip([(callee, far), (caller, near)]) {
+            way.keepalive = ways::keepalive(leg.rtp_keepalive, agreed);
+        }
+        Ok(ways)
     }
 
     pub fn is_forward(&self, flow: FlowId) -> bool {
@@ -305,7 +330,7 @@ impl Common {
             self.callee.standing = Some(far.clone());
             return Ok(0);
         }
-        let ways = ways([near, far], [&self.caller.digits, &self.callee.digits], self.timeouts)?;
+        let ways = self.ways(near, far)?;
         self.cdr.suites(near.suite.map(sdp::Suite::name), far.suite.map(sdp::Suite::name));
         self.note_media(near, far, &ways);
         let pair = self.flows.pair;

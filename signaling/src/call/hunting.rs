@@ -15,6 +15,7 @@ use super::leasing::{Asked, Leasing};
 use super::negotiate::{self, Agreed, Offered, Ports};
 use super::{Common, Desk, State, bypass, headers};
 use crate::admission::Bound;
+use crate::media::Side;
 use crate::trunk::tally::Outcome;
 
 pub struct Hunting {
@@ -139,10 +140,13 @@ impl Hunting {
         Announcing::finish(&self.asked, self.caller, self.near, verdict, common, desk)
     }
 
-    /// The callee's leg is another one now. Its ports are of the old one's address family.
+    /// The callee's leg is another one now. Its ports are of the old one's address family, and mark
+    /// what they send as the old one wanted it.
     fn turned(self, target: Target, common: &mut Common, desk: &mut Desk<'_>) -> State {
         let family = abi::Family::of(target.hop.remote.ip().to_canonical());
-        if abi::Family::of(self.callee.address) == family {
+        let is_family = abi::Family::of(self.callee.address) == family;
+        // A caller that was told its port keeps it: the wrong mark is the lesser evil.
+        if is_family && (common.is_marked_right() || self.near.is_some()) {
             return self.ask(target, common, desk);
         }
         if self.near.is_some() {
@@ -151,7 +155,9 @@ impl Hunting {
             return self.end(StatusCode::SERVICE_UNAVAILABLE, reason, common, desk);
         }
         let near = abi::Family::of(self.caller.address);
-        match common.lease_again([near, family], desk) {
+        let near = Side { family: near, dscp: common.caller.media_dscp };
+        let far = Side { family, dscp: common.callee.media_dscp };
+        match common.lease_again([near, far], desk) {
             Ok(()) => {
                 desk.set_deadline(common, desk.settings.lease_limit);
                 Leasing::start(self.asked, self.hunt, target)

@@ -19,7 +19,7 @@ use super::{Common, Desk, Happening, Party, State, headers, negotiate, timers};
 use crate::admission::{Bound, Full, Slot};
 use crate::cdr::Record;
 use crate::feed::{LiveCall, LiveMedia, LiveWay, Step};
-use crate::media::{Media, Notice, Token};
+use crate::media::{Media, Notice, Side, Token};
 use crate::route::{Query, entry};
 use crate::trunk::reliable;
 use crate::trunk::tones::AudioTones;
@@ -148,7 +148,8 @@ impl Calls {
         };
         let asked = Asked { transaction, invite, offer: Some(offer), who, policy };
         let family = abi::Family::of(far_address(&asked, hop));
-        let Ok(pair) = desk.media.lease(self.last + 1, cdr.key(), [family; 2]) else {
+        let side = Side { family, dscp: caller.media_dscp };
+        let Ok(pair) = desk.media.lease(self.last + 1, cdr.key(), [side; 2]) else {
             return self.refuse(desk, caller.id, transaction, refused, cdr);
         };
         self.last += 1;
@@ -307,8 +308,9 @@ impl Calls {
         self.last += 1;
         let token = self.last;
         let far = target.hop.remote.ip().to_canonical();
-        let families = [far_address(&asked, hop), far].map(abi::Family::of);
-        let pair = match desk.media.lease(token, cdr.key(), families) {
+        let side = |far, trunk: &Trunk| Side { family: abi::Family::of(far), dscp: trunk.media_dscp };
+        let sides = [side(far_address(&asked, hop), caller), side(far, callee)];
+        let pair = match desk.media.lease(token, cdr.key(), sides) {
             Ok(pair) => pair,
             Err(error) => {
                 let refused = Refused::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string());

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use abi::{Codec, FlowId, Format, PayloadMap, TelephoneEvent, Update};
+use abi::{Codec, FlowId, Format, Keepalive, PayloadMap, TelephoneEvent, Update};
 
 use super::dtmf;
 use super::negotiate::{Agreed, Unusable};
@@ -40,6 +40,16 @@ impl Timeouts {
         let timeout = if is_held { self.hold } else { self.rtp };
         timeout.map_or(0, |timeout| u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX))
     }
+}
+
+/// What is sent to a side while there is nothing else for it: of a payload type that neither
+/// description names (RFC 6263 §4.6).
+pub fn keepalive(pause: Option<Duration>, to: &Agreed) -> Option<Keepalive> {
+    let interval_ms = u32::try_from(pause?.as_millis()).ok()?;
+    let named = to.audio.formats.iter().chain(&to.said.formats);
+    let is_free = |number: &u8| named.clone().all(|format| format.payload_type != *number);
+    let payload_type = DYNAMIC_TYPES.rev().find(is_free)?;
+    Some(Keepalive { interval_ms, payload_type })
 }
 
 /// From caller to callee, and back.
@@ -191,5 +201,7 @@ fn known(codec: sdp::Codec) -> Option<Codec> {
     })
 }
 
+/// What numbers descriptions may give to formats (RFC 3551 §3).
+const DYNAMIC_TYPES: std::ops::RangeInclusive<u8> = 96..=127;
 /// Packet time where nobody says any (RFC 3551 §4.2).
 const PTIME_MS_DEFAULT: u32 = 20;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use super::dscp;
 use super::section::Section;
 use super::sections::Sip;
 
@@ -97,7 +98,7 @@ pub(super) fn read(mut section: Section<'_, '_>, sip: &Sip) -> Media {
         let problem = "only the backend \"xdp\" has the kernel relay by itself";
         section.error("xdp_tx", problem, "set backend = \"xdp\", or remove the field");
     }
-    let dscp = dscp(&mut section);
+    let dscp = dscp::code_point(&mut section, "dscp").unwrap_or(DSCP_DEFAULT);
     let prompts = section.path("prompts");
     let user = section.string("user").map(|text| text.value);
     if user.as_deref().is_some_and(|name| name.is_empty() || name == "root") {
@@ -216,24 +217,6 @@ fn standby_workers(given: Option<u32>, workers: u64) -> u16 {
     u16::try_from(wanted).unwrap_or(u16::MAX)
 }
 
-/// A number, or one of the names of RFC 2474, RFC 2597, RFC 3246, RFC 5865 and RFC 8622.
-fn dscp(section: &mut Section<'_, '_>) -> u8 {
-    let Some(value) = section.value("dscp") else { return DSCP_DEFAULT };
-    let Some(name) = value.value.as_text() else {
-        let number = section.integer("dscp", 0..DSCP_MAX + 1).map(|n| n.value);
-        return number.and_then(|n| u8::try_from(n).ok()).unwrap_or(DSCP_DEFAULT);
-    };
-    let found = DSCP_NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-    found.map_or_else(
-        || {
-            let remedy = "use EF, CS0 to CS7, AF11 to AF43, VA, LE, DF or a number from 0 to 63";
-            section.error("dscp", format!("\"{name}\" is no code point"), remedy);
-            DSCP_DEFAULT
-        },
-        |(_, code)| *code,
-    )
-}
-
 /// As many flows per worker as its share of the ports can serve: each takes one for RTP and one for
 /// RTCP. Calls whose legs share a family use the ports of that one.
 fn flows_of(ports: &RangeInclusive<u16>, addresses: &[IpAddr], workers: u64) -> u32 {
@@ -273,38 +256,9 @@ pub const GATHER_US_DEFAULT: u32 = 200;
 pub const SPIN_US_MAX: u64 = 20_000;
 /// Flows per worker at most, as in the data plane.
 pub const FLOWS_MAX: u64 = 65_536;
-/// Code points have six bits.
-pub const DSCP_MAX: u64 = 63;
 /// Expedited forwarding, which RFC 4594 §4.1 asks for voice.
 pub const DSCP_DEFAULT: u8 = 46;
 /// Flows per worker unless the file says otherwise, at most: 8,192 calls.
 pub const FLOWS_DEFAULT_MAX: u32 = 16_384;
 /// Media ports unless the file says otherwise.
 pub const PORTS_DEFAULT: RangeInclusive<u16> = 30_000..=39_999;
-
-const DSCP_NAMES: [(&str, u8); 24] = [
-    ("EF", 46),
-    ("VA", 44),
-    ("LE", 1),
-    ("DF", 0),
-    ("CS0", 0),
-    ("CS1", 8),
-    ("CS2", 16),
-    ("CS3", 24),
-    ("CS4", 32),
-    ("CS5", 40),
-    ("CS6", 48),
-    ("CS7", 56),
-    ("AF11", 10),
-    ("AF12", 12),
-    ("AF13", 14),
-    ("AF21", 18),
-    ("AF22", 20),
-    ("AF23", 22),
-    ("AF31", 26),
-    ("AF32", 28),
-    ("AF33", 30),
-    ("AF41", 34),
-    ("AF42", 36),
-    ("AF43", 38),
-];

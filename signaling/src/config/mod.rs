@@ -11,6 +11,7 @@
 //! configuration that loads is a configuration that is obeyed.
 
 mod digits;
+pub mod dscp;
 mod error;
 mod group;
 mod identity;

@@ -334,6 +334,25 @@ fn how_digits_come_and_go() {
 }
 
 #[test]
+fn media_keeps_its_way_open_with_the_trunks_and_is_marked_as_it_says() {
+    let silent = |fields: &str| first(trunk(fields)).rtp_keepalive.map(|pause| pause.as_secs());
+    assert_eq!(silent(""), None);
+    assert_eq!(silent("keepalive = true\n"), Some(15));
+    assert_eq!(silent("nat = \"AUTO\"\nrtp_keepalive_interval = 20\n"), Some(20));
+    refused("rtp_keepalive_interval = 20\n", "rtp_keepalive_interval", "keepalive is off");
+    refused("keepalive = true\nrtp_keepalive_interval = 0\n", "rtp_keepalive_interval", "");
+    let marks = |fields: &str| {
+        let read = first(trunk(fields));
+        (read.signalling_dscp, read.media_dscp)
+    };
+    assert_eq!(marks(""), (None, None));
+    assert_eq!(marks("signalling_dscp = \"CS0\"\nmedia_dscp = 34\n"), (Some(0), Some(34)));
+    assert_eq!(marks("media_dscp = \"34\"\n"), (None, Some(34)));
+    refused("media_dscp = 64\n", "media_dscp", "");
+    refused("signalling_dscp = \"64\"\n", "signalling_dscp", "no code point");
+}
+
+#[test]
 fn keeping_the_way_open_and_repairing_addresses() {
     let keepalive = |fields: &str| first(trunk(fields)).keepalive.map(|pause| pause.as_secs());
     assert_eq!(keepalive(""), None);

@@ -77,6 +77,16 @@ pub(super) fn keepalive(
     is_on.then(|| seconds.map_or(default, Duration::from_secs))
 }
 
+/// `rtp_keepalive_interval`, on where the trunk's way is kept open at all.
+pub(super) fn rtp_keepalive(section: &mut Section<'_, '_>, is_on: bool) -> Option<Duration> {
+    let given = section.integer("rtp_keepalive_interval", 1..RTP_KEEPALIVE_S_MAX + 1);
+    if given.is_some() && !is_on {
+        let remedy = "write keepalive = true, or remove it";
+        section.error("rtp_keepalive_interval", "keepalive is off", remedy);
+    }
+    is_on.then(|| given.map_or(RTP_KEEPALIVE, |given| Duration::from_secs(given.value)))
+}
+
 /// `sip_alg` and the address that it writes; TLS cannot be repaired on the way, and is not here.
 pub(super) fn external_address(
     section: &mut Section<'_, '_>,
@@ -133,6 +143,10 @@ pub(super) fn timer(section: &mut Section<'_, '_>) -> TimerRules {
     TimerRules { policy, interval_s, min_s }
 }
 
+/// RFC 6263 §8: bindings of UDP last 30 s or more, and a lost packet must not end one.
+const RTP_KEEPALIVE: Duration = Duration::from_secs(15);
+/// As `keepalive_interval`; the data plane takes no longer one.
+const RTP_KEEPALIVE_S_MAX: u64 = 3_600;
 /// RFC 5626 §4.4.2 has STUN as often on datagrams.
 const KEEPALIVE_UDP: Duration = Duration::from_secs(25);
 /// RFC 5626 §4.4.1: within two minutes.

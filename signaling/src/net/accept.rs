@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use super::connection::{Connection, Queue, serve};
 use super::counters::Counters;
 use super::table::Refusal;
-use super::{Core, Listener};
-use crate::trunk::Origin;
+use super::{Core, Listener, mark};
+use crate::trunk::{Called, Origin, Unattributed, attribute};
 
 /// Accepts until the runtime ends.
 pub(super) async fn accept(core: Arc<Core>, listener: Listener, socket: TcpListener) {
@@ -89,6 +89,14 @@ async fn greet(
         peer: None,
         opened_for: None,
     };
+    // The trunk that the address alone tells; a certificate comes too late for the handshake's mark.
+    let trunk = match attribute(&core.plan.table(), &origin, Called::default()) {
+        Ok(id) | Err(Unattributed::TlsIdentity(id) | Unattributed::Token(id)) => Some(id),
+        Err(_) => None,
+    };
+    if let Some(dscp) = core.dscp(trunk) {
+        mark::mark(&socket, origin.source.is_ipv4(), dscp);
+    }
     if listener.transport != Transport::Tls {
         return serve(core, connection, queue, socket, origin).await;
     }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::connection::{Connection, Queue, serve};
 use super::counters::Counters;
-use super::{Core, Inbound};
+use super::{Core, Inbound, mark};
 use crate::trunk::health::Fault;
 use crate::trunk::{Origin, TrunkId};
 
@@ -93,6 +93,8 @@ async fn connect(
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
+    let dscp = core.dscp(TrunkId::from_tag(connection.tag())).unwrap_or(mark::USUAL);
+    mark::mark(&socket, remote.is_ipv4(), dscp);
     let hop = Hop { transport: connection.transport(), remote, connection: 0, tag: 0 };
     let listener = core.listeners.choose(&hop, None).map(|listener| listener.local.ip());
     if let Some(address) = listener.filter(|address| !address.is_unspecified()) {

@@ -38,7 +38,7 @@ pub(super) async fn datagrams(core: Arc<Core>) {
                 && let Some(hop) = table.hop(trunk.id)
             {
                 *at = now + pause;
-                if let Err(cause) = core.listeners.send_datagram(&hop, LINE_END) {
+                if let Err(cause) = core.listeners.send_datagram(&hop, LINE_END, trunk.signalling_dscp) {
                     tracing::debug!(trunk = trunk.name, cause, "keepalive not sent");
                 }
             }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use sip::endpoint::{Hop, Transport};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::NetError;
+use super::{NetError, mark};
 use super::holder::holder;
 use super::limits::{BACKLOG, SOCKET_BUFFER_BYTES};
 use crate::config::Sip;
@@ -76,6 +76,7 @@ fn open_udp(address: SocketAddr) -> io::Result<UdpSocket> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    mark::mark(&socket, address.is_ipv4(), mark::USUAL);
     // The kernel may grant less; what it grants is what there is.
     let _granted = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
     let _granted = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
@@ -89,6 +90,8 @@ fn open_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    // What is accepted inherits it.
+    mark::mark(&socket, address.is_ipv4(), mark::USUAL);
     // Lets a restart take the port while old connections linger; it never shares a live port.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -110,14 +113,23 @@ impl Listeners {
     }
 
     /// Sends a datagram from the listener that the hop names or, failing that, one that reaches
-    /// the hop's remote. A full socket buffer loses the datagram, as a full queue on the way
+    /// the hop's remote, marked with the code point `dscp` if it is to be another than the usual one. A full socket buffer loses the datagram, as a full queue on the way
     /// would: retransmission repairs it.
-    pub(super) fn send_datagram(&self, hop: &Hop, bytes: &[u8]) -> Result<(), &'static str> {
+    pub(super) fn send_datagram(
+        &self,
+        hop: &Hop,
+        bytes: &[u8],
+        dscp: Option<u8>,
+    ) -> Result<(), &'static str> {
         let chosen =
             self.choose(hop, None).ok_or("there is no UDP listener of this address family")?;
         let found = self.all.iter().find(|(listener, _)| listener.number == chosen.number);
         let Some((_, Some(socket))) = found else { return Err("there is no UDP listener") };
-        match socket.send_to(bytes, hop.remote) {
+        let sent = match dscp {
+            None => socket.send_to(bytes, hop.remote),
+            Some(dscp) => mark::send_marked(socket, bytes, hop.remote, dscp),
+        };
+        match sent {
             Ok(_) => Ok(()),
             Err(cause) => match cause.kind() {
                 io::ErrorKind::WouldBlock => Ok(()),

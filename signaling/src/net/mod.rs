@@ -21,6 +21,7 @@ mod holder;
 mod keepalive;
 mod limits;
 mod listen;
+mod mark;
 mod pace;
 mod table;
 mod tls;
@@ -281,6 +282,11 @@ impl Core {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How SIP to a trunk is marked, where that is not as usual.
+    fn dscp(&self, trunk: Option<TrunkId>) -> Option<u8> {
+        self.plan.table().get(trunk?)?.signalling_dscp
+    }
+
     /// A connection number that was never used.
     fn next_connection(&self) -> u64 {
         self.last_connection.fetch_add(1, Ordering::Relaxed) + 1
@@ -374,7 +380,10 @@ impl Net {
     /// the same trunk, else on a new one. What cannot be sent comes back as [`Inbound::Failed`].
     pub fn send(&self, hop: Hop, bytes: Bytes) {
         let sent = match hop.transport {
-            Transport::Udp => self.0.core.listeners.send_datagram(&hop, &bytes),
+            Transport::Udp => {
+                let core = &self.0.core;
+                core.listeners.send_datagram(&hop, &bytes, core.dscp(TrunkId::from_tag(hop.tag)))
+            }
             Transport::Tcp | Transport::Tls => self.queue(hop, bytes),
         };
         let counters = &self.0.core.counters;

@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(media::GATHER_US_MAX, u64::from(limits::GATHER_US_MAX));
         assert_eq!(media::SPIN_US_MAX, u64::from(limits::SPIN_US_MAX));
         assert_eq!(media::FLOWS_MAX, u64::from(limits::FLOWS_MAX));
-        assert_eq!(media::DSCP_MAX, u64::from(limits::DSCP_MAX));
+        assert_eq!(signaling::config::dscp::DSCP_MAX, u64::from(limits::DSCP_MAX));
         assert_eq!(media::DSCP_DEFAULT, dataplane::DSCP_DEFAULT);
         assert_eq!(media::GATHER_US_DEFAULT, dataplane::GATHER_US_DEFAULT);
     }

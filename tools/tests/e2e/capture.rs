@@ -18,6 +18,8 @@ pub struct Capture {
 pub struct Datagram {
     pub source: (Ipv4Addr, u16),
     pub destination: (Ipv4Addr, u16),
+    /// Differentiated services code point (RFC 2474).
+    pub dscp: u8,
     pub payload: Vec<u8>,
 }
 
@@ -47,7 +49,7 @@ impl Capture {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
         self.child.wait().unwrap();
-        let fields = ["ip.src", "udp.srcport", "ip.dst", "udp.dstport", "udp.payload"];
+        let fields = ["ip.src", "udp.srcport", "ip.dst", "udp.dstport", "ip.dsfield.dscp", "udp.payload"];
         let output = Command::new("tshark")
             .arg("-r")
             .arg(&self.file)
@@ -71,9 +73,10 @@ fn datagram(line: &str) -> Option<Datagram> {
     let mut fields = line.split('\t');
     let mut end = || Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?));
     let (source, destination) = (end()?, end()?);
+    let dscp = fields.next()?.parse().ok()?;
     let hex = fields.next()?;
     let payload = (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16));
-    Some(Datagram { source, destination, payload: payload.collect::<Result<_, _>>().ok()? })
+    Some(Datagram { source, destination, dscp, payload: payload.collect::<Result<_, _>>().ok()? })
 }
 
 /// Whether a datagram is plain RTP with one of the tones in its payload.

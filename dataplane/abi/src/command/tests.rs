@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::format::{Codec, Format, PayloadMap, TelephoneEvent};
+use crate::keepalive::Keepalive;
 use crate::key::{Key, Suite};
 use crate::learning::Learning;
 
@@ -34,6 +35,7 @@ fn full_update() -> Update {
         events_sent: Some(TelephoneEvent { payload_type: 96, rate_hz: 8000 }),
         payloads: PayloadMap::new([(101, 96), (0, 9)]).unwrap(),
         learning: Some(Learning { window_ms: 5000, within: Some(([192, 0, 2, 0].into(), 24)) }),
+        keepalive: Some(Keepalive { interval_ms: 15_000, payload_type: 127 }),
     }
 }
 
@@ -50,6 +52,7 @@ fn samples() -> [Request; 12] {
             network: 2,
             family: Family::V6,
             rtcp_mux_in: true,
+            dscp: Some(0),
         }),
         Request::Update(full_update()),
         Request::Update(Update::new(1, FLOW)),
@@ -99,7 +102,7 @@ fn each_fault_is_named() {
         (Command { unprotect: bad_key, ..update }, Fault::Key),
         (Command { protect: bad_key, ..update }, Fault::Key),
         (Command { destination_rtp: Address::NONE, ..update }, Fault::Incomplete),
-        (Command { pad: [1; 19], ..update }, Fault::Unused),
+        (Command { pad: [1; 17], ..update }, Fault::Unused),
         (Command { core: 1, ..close }, Fault::Unused),
         (Command { core: CORES_MAX, ..pin }, Fault::Core),
         (Command { flags: 0, ..pin }, Fault::Core),
@@ -116,6 +119,15 @@ fn each_fault_is_named() {
             Command { learning: LearningSlot { prefix: 33, ..update.learning }, ..update },
             Fault::Learning,
         ),
+        (
+            Command { keepalive: KeepaliveSlot { pad: [1; 3], ..update.keepalive }, ..update },
+            Fault::Keepalive,
+        ),
+        (Command { keepalive: update.keepalive, ..close }, Fault::Unused),
+        (Command { dscp: 46, ..open }, Fault::Dscp),
+        (Command { dscp: DSCP_SET | 64, ..open }, Fault::Dscp),
+        (Command { dscp_pad: [1; 7], ..open }, Fault::Unused),
+        (Command { dscp: open.dscp, ..close }, Fault::Unused),
         (Command { family: 5, ..open }, Fault::Address),
         (Command { prompt: [b'A'; 32], ..play }, Fault::Prompt),
         (Command { prompt: [0; 32], ..play }, Fault::Prompt),

@@ -36,6 +36,7 @@ fn open(token: u64) -> Command {
         network: 0,
         family: crate::request::Family::Any,
         rtcp_mux_in: false,
+        dscp: None,
     })
 }
 

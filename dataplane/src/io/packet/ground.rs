@@ -16,7 +16,7 @@ use super::others::Others;
 use super::steering::{Maps, Steering};
 use crate::io::neighbour::{Hops, Keeper};
 use crate::io::xdp::{Lane, Plane, Table};
-use crate::io::{Dscp, Endpoint, stamp};
+use crate::io::{Endpoint, stamp};
 use crate::limits::{FAN_IN_BUFFER, WIRE_BUFFER};
 use crate::topology::{PortPairs, Topology};
 
@@ -24,7 +24,6 @@ use crate::topology::{PortPairs, Topology};
 pub struct Ground {
     pub steering: Steering,
     pub others: Others,
-    pub dscp: Dscp,
     _keeper: Keeper,
     _claims: Vec<UnixDatagram>,
 }
@@ -77,12 +76,11 @@ pub fn lay(topology: &Topology) -> io::Result<Vec<Share>> {
     }
     let steering = maps.attach().map_err(at("attach the sk_lookup program"))?;
     let (keeper, views) = Keeper::start(workers).map_err(at("open rtnetlink"))?;
-    let dscp = topology.dscp;
     let all = PortPairs {
         first_even: first_port(topology),
         count: u16::try_from(topology.pairs()).unwrap_or(u16::MAX),
     };
-    let ground = Ground { steering, others, dscp, _keeper: keeper, _claims: claims };
+    let ground = Ground { steering, others, _keeper: keeper, _claims: claims };
     let ground = Arc::new(ground);
     let shares = sockets.into_iter().zip(views).enumerate();
     shares
@@ -95,7 +93,7 @@ pub fn lay(topology: &Topology) -> io::Result<Vec<Share>> {
                 hops,
                 fan_in: [fan_in.next().flatten(), fan_in.next().flatten()],
                 wire: wire().map_err(at("open a packet socket"))?,
-                raw: raw(families, topology.dscp).map_err(at("open a raw socket"))?,
+                raw: raw(families).map_err(at("open a raw socket"))?,
                 lane: None,
             })
         })
@@ -161,7 +159,7 @@ pub fn probe() -> io::Result<()> {
     let socket = fan_in(Ipv4Addr::UNSPECIFIED.into()).map_err(at("open a fan-in socket"))?;
     maps.put(0, true, &socket).map_err(at("put a socket into a BPF map"))?;
     wire().map_err(at("open a packet socket"))?;
-    raw([true, false], Dscp::EF).map_err(at("open a raw socket"))?;
+    raw([true, false]).map_err(at("open a raw socket"))?;
     Ok(())
 }
 
@@ -196,7 +194,7 @@ fn wire() -> io::Result<OwnedFd> {
 
 /// Sockets that put an IP header before our UDP headers. A raw socket also gets a copy of each
 /// datagram that comes, so each of these is tied to an address pair that nothing comes from.
-fn raw([four, six]: [bool; 2], dscp: Dscp) -> io::Result<[Option<Socket>; 2]> {
+fn raw([four, six]: [bool; 2]) -> io::Result<[Option<Socket>; 2]> {
     let open = |domain| {
         let socket = Socket::new(domain, Type::RAW.cloexec().nonblocking(), Some(Protocol::UDP))?;
         let _ = set_socket_send_buffer_size_force(socket.as_fd(), WIRE_BUFFER);
@@ -209,7 +207,6 @@ fn raw([four, six]: [bool; 2], dscp: Dscp) -> io::Result<[Option<Socket>; 2]> {
     };
     let four = if four {
         let socket = open(Domain::IPV4)?;
-        let _ = socket.set_tos_v4(dscp.octet());
         deaf(&socket, UNUSED_V4.into(), UNUSED_V4.into())?;
         Some(socket)
     } else {
@@ -217,7 +214,6 @@ fn raw([four, six]: [bool; 2], dscp: Dscp) -> io::Result<[Option<Socket>; 2]> {
     };
     let six = if six {
         let socket = open(Domain::IPV6)?;
-        let _ = socket.set_tclass_v6(dscp.octet());
         deaf(&socket, Ipv6Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into())?;
         Some(socket)
     } else {

@@ -4,7 +4,7 @@
 //! recvmmsg on the fan-in socket     name: source      control: original destination, time stamp
 //! sendmmsg of frames                name: interface   payload: from the Ethernet header on
 //! sendmmsg of datagrams (raw)       name: destination payload: from the UDP header on
-//!                                                     control: source address
+//!                                                     control: source address, code point
 //! ```
 //! Names and control data lie here and not in front of the payloads: the same few lines of cache
 //! serve every call. A header points into packet buffers and into this value only from being filled
@@ -16,7 +16,7 @@ use std::ptr::null_mut;
 use rustix::io::Errno;
 
 use crate::io::head;
-use crate::io::{BufferId, Buffers, Endpoint};
+use crate::io::{BufferId, Buffers, Dscp, Endpoint};
 use crate::limits::{BUFFER_SIZE, FAN_RUN, HEAD_ROOM, TAIL_ROOM};
 
 /// Room for one call's headers. Large: to be kept on the heap.
@@ -32,7 +32,7 @@ pub struct Messages {
 #[repr(C, align(8))]
 struct Name([u8; 32]);
 
-/// Room for an original destination and a time stamp, or for a source address.
+/// Room for an original destination and a time stamp, or for a source address and a code point.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 struct Control([u8; CONTROL_ROOM]);
@@ -63,8 +63,8 @@ pub enum Toward {
     Interface(u32),
     /// A frame leaves by the interface that its socket is bound to.
     Bound,
-    /// A datagram goes from this address to that one.
-    Address { from: u128, to: u128 },
+    /// A datagram goes from this address to that one, marked so.
+    Address { from: u128, to: u128, dscp: Dscp },
 }
 
 impl Messages {
@@ -194,10 +194,10 @@ impl Messages {
                     name.0 = interface(ifindex);
                     (size_of::<libc::sockaddr_ll>(), 0)
                 }
-                Toward::Address { from, to } => {
+                Toward::Address { from, to, dscp } => {
                     let to = Endpoint { ip: to, port: 0 };
                     let name_len = head::write_sockaddr(&mut name.0, to);
-                    (name_len, write_source(&mut control.0, from, to.is_ipv4()))
+                    (name_len, write_control(&mut control.0, from, dscp, to.is_ipv4()))
                 }
             };
             fill(header, name, name_len, payload, control, control_len);
@@ -234,8 +234,9 @@ fn interface(ifindex: u32) -> [u8; 32] {
     name
 }
 
-/// `struct in_pktinfo` or `struct in6_pktinfo` as control data; its length.
-fn write_source(control: &mut [u8; CONTROL_ROOM], from: u128, v4: bool) -> usize {
+/// The source (`struct in_pktinfo` or `struct in6_pktinfo`) and the code point of a datagram as
+/// control data; its length.
+fn write_control(control: &mut [u8; CONTROL_ROOM], from: u128, dscp: Dscp, v4: bool) -> usize {
     *control = [0; CONTROL_ROOM];
     let six = from.to_be_bytes();
     let four = (from as u32).to_be_bytes();
@@ -245,15 +246,22 @@ fn write_source(control: &mut [u8; CONTROL_ROOM], from: u128, v4: bool) -> usize
     } else {
         (libc::SOL_IPV6, libc::IPV6_PKTINFO, 0, &six, size_of::<libc::in6_pktinfo>())
     };
-    let whole = CONTROL_HEADER + len;
-    let fields: [(usize, &[u8]); 4] = [
-        (0, &whole.to_ne_bytes()),
+    let class = if v4 { libc::IP_TOS } else { libc::IPV6_TCLASS };
+    let octet = dscp.octet();
+    let (source, mark) = (CONTROL_HEADER + len, CONTROL_HEADER + size_of_val(&octet));
+    let second = source.next_multiple_of(8);
+    let fields: [(usize, &[u8]); 8] = [
+        (0, &source.to_ne_bytes()),
         (8, &level.to_ne_bytes()),
         (12, &kind.to_ne_bytes()),
         (CONTROL_HEADER + at, address),
+        (second, &mark.to_ne_bytes()),
+        (second + 8, &level.to_ne_bytes()),
+        (second + 12, &class.to_ne_bytes()),
+        (second + CONTROL_HEADER, &octet.to_ne_bytes()),
     ];
     put(control, &fields);
-    whole.next_multiple_of(8)
+    second + mark.next_multiple_of(8)
 }
 
 fn put(place: &mut [u8], fields: &[(usize, &[u8])]) {
@@ -326,14 +334,17 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_written_as_the_kernel_reads_it() {
+    fn source_and_code_point_are_written_as_the_kernel_reads_them() {
         let mut control = [0xEE; CONTROL_ROOM];
-        let len = write_source(&mut control, 0xffff_c000_0201, true);
-        assert_eq!(len, 32);
+        let len = write_control(&mut control, 0xffff_c000_0201, Dscp::EF, true);
+        assert_eq!(len, 56);
         assert_eq!(control[..8], 28_u64.to_ne_bytes());
         assert_eq!(control[16..28], [0, 0, 0, 0, 192, 0, 2, 1, 0, 0, 0, 0]);
-        let len = write_source(&mut control, 7, false);
-        assert_eq!(len, 40);
+        assert_eq!(control[32..40], 20_u64.to_ne_bytes());
+        assert_eq!(control[44..52], [[1, 0, 0, 0], [46 << 2, 0, 0, 0]].concat());
+        let len = write_control(&mut control, 7, Dscp::EF, false);
+        assert_eq!(len, 64);
         assert_eq!(control[16..32], 7_u128.to_be_bytes());
+        assert_eq!(control[52..60], [[67, 0, 0, 0], [46 << 2, 0, 0, 0]].concat());
     }
 }

@@ -42,6 +42,7 @@ const CHALLENGED: Test =
     ("tools/tests/e2e/fields/challenge.rs", "pjsip_proves_that_it_knows_the_inbound_password");
 const MD5: Test = ("signaling/sip/src/digest/tests.rs", "the_algorithm_cannot_be_downgraded");
 const ALG: Test = (WAYS, "a_trunk_with_sip_alg_is_told_our_outer_address_and_found_behind_its_own");
+const KEPT: Test = (WAYS, "a_silent_way_to_pjsip_is_kept_open_and_marked_as_its_trunk_says");
 const CODECS: Test = (CONFIG, "codecs_are_known_and_something_is_left");
 const SILENCE: Test =
     ("signaling/src/call/tests/silence.rs", "the_shorter_timeouts_of_both_trunks_are_told");
@@ -145,6 +146,9 @@ const TRUNK: &[(&str, Test)] = &[
     ("from_domain", (IDENTITY, "from_user_and_from_domain_are_the_account_not_the_caller")),
     ("learn_from", ("signaling/src/trunk/nat/tests.rs", "learning_may_be_limited_to_a_network")),
     ("keepalive_interval", (WAYS, "a_datagram_keeps_the_way_to_a_trunk_open")),
+    ("rtp_keepalive_interval", KEPT),
+    ("signalling_dscp", KEPT),
+    ("media_dscp", KEPT),
     ("external_address", ALG),
     ("rtp_timeout", SILENCE),
     ("hold_timeout", SILENCE),

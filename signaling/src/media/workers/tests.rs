@@ -2,10 +2,11 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use abi::handover::{Link, Listener, Offer};
-use abi::{Counter, Event, Family, Host, Request, Shape, WorkerState, doorbell};
+use abi::{Counter, Event, Host, Request, Shape, WorkerState, doorbell};
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::media::Side;
 const SHAPE: Shape = Shape { flows: 8, commands: 8, events: 8 };
 
 /// A data plane of two workers, of which the second one stands by.
@@ -70,7 +71,7 @@ impl Plane {
     }
 
     fn leased_on(&mut self) -> Option<u32> {
-        let pair = self.media.lease(1, [0; 16], [Family::Any; 2]).ok()?;
+        let pair = self.media.lease(1, [0; 16], [Side::default(); 2]).ok()?;
         self.media.worker(&pair)
     }
 }
