@@ -12,12 +12,12 @@ mod rig;
 
 use std::io::Read;
 
+use ::rtp::packet::RtpPacket;
 use abi::{
     Close, Command, Counter, FlowId, FlowState, Keepalive, Notice, Open, Reason, Suite, Update,
 };
 use dataplane::limits::{COMMAND_SLOTS, EVENT_SLOTS};
 use rig::packet::{Peer, rtp};
-use ::rtp::packet::RtpPacket;
 use rig::{Call, Rig, await_that, config, id, key, own_address, receive};
 
 #[track_caller]

@@ -462,8 +462,15 @@ fn commands() -> Vec<(&'static str, Command)> {
         learning: Some(Permission { window_ms: 5000, within: Some(([192, 0, 2, 0].into(), 24)) }),
         ..listening(flow)
     };
-    let open =
-        Open { token, flow, call: [9; 16], network: 1, family: Family::V6, rtcp_mux_in: true, dscp: None };
+    let open = Open {
+        token,
+        flow,
+        call: [9; 16],
+        network: 1,
+        family: Family::V6,
+        rtcp_mux_in: true,
+        dscp: None,
+    };
     let prompt = PromptName::new("busy-de.2").unwrap();
     vec![
         ("open", Command::open(&open)),

@@ -145,7 +145,7 @@ pub fn run(mut config: Config, stopped: Receiver<End>, pulse: Pulse) -> Result<(
             let test: Begin = Arc::new(move |trunk, call| probes.start(trunk, call));
             let (asks, feed) = (asks.clone(), feed.clone());
             let gateway = Gateway { asks, feed, plan, test, cdrs };
-            Some(Server::start(&Api::new(store, gateway), &http.listen, moves)?)
+            Some(Server::start(&Api::new(store, gateway), http, moves)?)
         }
         _ => None,
     };

@@ -158,8 +158,12 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
 
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
     use crate::config;
+    use crate::net::Https;
+    use crate::net::fixture::{Authority, Place};
     use crate::trunk::TrunkId;
 
     const QUICK: [Duration; TRIES] = [Duration::ZERO; TRIES];
@@ -225,6 +229,53 @@ mod tests {
         );
         assert!(body["at"].is_string());
         assert!(!format!("{requests:?}").contains("canary-secret"));
+    }
+
+    /// One server that shows a certificate of `authority`, to a gateway that trusts `trusted`.
+    fn tell_by_tls(authority: &Authority, trusted: &Authority) -> ((u64, u64), Option<String>) {
+        let place = Place::new();
+        place.certificate("hook", &authority.issue(&["localhost"]));
+        place.write("ca.pem", &trusted.pem());
+        let [certificate, key] = ["hook.pem", "hook.key"].map(|name| place.path().join(name));
+        let https = Https::load(&certificate, &key).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let served = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                listener.set_nonblocking(true).unwrap();
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                for _ in 0..TRIES {
+                    let (socket, _) = listener.accept().await.unwrap();
+                    let Ok(mut socket) = https.accept(socket).await else { continue };
+                    let (mut text, mut part) = (Vec::new(), [0; 4_096]);
+                    while !text.ends_with(b"}}") {
+                        let length = socket.read(&mut part).await.unwrap();
+                        text.extend(&part[..length]);
+                    }
+                    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                    socket.write_all(answer).await.unwrap();
+                    return Some(String::from_utf8(text).unwrap());
+                }
+                None
+            })
+        });
+        let text = format!(
+            "[sip]\nudp = [\"192.0.2.1:5060\"]\n[webhook]\nurl = \"https://localhost:{port}/\"\n\
+             tls_ca = \"ca.pem\""
+        );
+        let hook = config::parse(&text, place.path()).unwrap().webhook.unwrap();
+        (tell(&hook, &[news(9)]), served.join().unwrap())
+    }
+
+    #[test]
+    fn an_event_goes_by_tls_to_a_server_that_is_trusted_and_to_no_other() {
+        let (ours, other) = (Authority::new("ours"), Authority::new("other"));
+        let (told, request) = tell_by_tls(&ours, &ours);
+        assert_eq!(told, (1, 0));
+        assert!(request.unwrap().contains("nearly_full"));
+        assert_eq!(tell_by_tls(&other, &ours), ((0, 1), None), "nothing was said to it");
     }
 
     #[test]

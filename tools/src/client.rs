@@ -1,6 +1,8 @@
 //! The operator's side of the API: HTTP/1.1 to a gateway, usually the one on this host.
 
 use std::env;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
@@ -8,9 +10,14 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
+use tokio_rustls::TlsConnector;
 
 use crate::failure::{Failure, HOST, NOT_FOUND, NOT_PERMITTED, REFUSED};
 
@@ -20,9 +27,12 @@ pub struct Gateway {
     /// Where the API is (TRUNKLINE_URL)
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
+    /// PEM file of authorities for an https URL (TRUNKLINE_CA; else the system's)
+    #[arg(long, global = true, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// File that holds the token (else TRUNKLINE_TOKEN or TRUNKLINE_ADMIN_TOKEN)
     #[arg(long, global = true, value_name = "FILE")]
-    token_file: Option<std::path::PathBuf>,
+    token_file: Option<PathBuf>,
     /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
@@ -32,7 +42,15 @@ pub struct Gateway {
 pub struct Client {
     runtime: Runtime,
     authority: String,
+    /// For https.
+    tls: Option<Tls>,
     token: String,
+}
+
+/// Whom an https gateway has to convince, and who it has to be.
+struct Tls {
+    connector: TlsConnector,
+    name: ServerName<'static>,
 }
 
 /// An answer that is no problem.
@@ -56,17 +74,57 @@ impl Gateway {
     pub fn client(&self) -> Result<Client, Failure> {
         let url = self.url.clone().or_else(|| env::var("TRUNKLINE_URL").ok());
         let url = url.unwrap_or_else(|| String::from(URL_DEFAULT));
-        let authority = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
-        let authority = authority.filter(|rest| !rest.is_empty() && !rest.contains('/'));
-        let Some(authority) = authority else {
-            let text = format!("--url {url}: write http://HOST:PORT");
-            return Err(Failure { code: REFUSED, text });
+        let refused = || {
+            let text = format!("--url {url}: write http://HOST:PORT or https://HOST[:PORT]");
+            Failure { code: REFUSED, text }
         };
+        let (is_secure, rest) = match (url.strip_prefix("https://"), url.strip_prefix("http://")) {
+            (Some(rest), _) => (true, rest),
+            (None, Some(rest)) => (false, rest),
+            (None, None) => return Err(refused()),
+        };
+        let authority = rest.trim_end_matches('/');
+        if authority.is_empty() || authority.contains('/') {
+            return Err(refused());
+        }
+        let (host, port) = host_and_port(authority);
+        let authority = match (port, is_secure) {
+            (None, true) => format!("{authority}:443"),
+            _ => authority.to_owned(),
+        };
+        let tls = is_secure.then(|| self.tls(host)).transpose()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(Failure::host)?;
-        Ok(Client { runtime, authority: authority.to_owned(), token: self.token()? })
+        Ok(Client { runtime, authority, tls, token: self.token()? })
+    }
+
+    fn tls(&self, host: &str) -> Result<Tls, Failure> {
+        let named = self.ca.clone().or_else(|| env::var_os("TRUNKLINE_CA").map(PathBuf::from));
+        let file = named.unwrap_or_else(|| PathBuf::from(CA_DEFAULT));
+        let mut roots = RootCertStore::empty();
+        if let Ok(found) = CertificateDer::pem_file_iter(&file) {
+            roots.add_parsable_certificates(found.flatten());
+        }
+        if roots.is_empty() {
+            let text = format!(
+                "{}: no certificate in it; name a PEM file of authorities by --ca",
+                file.display()
+            );
+            return Err(Failure { code: REFUSED, text });
+        }
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| Failure {
+            code: REFUSED,
+            text: format!("--url: {host} is neither a host name nor an address"),
+        })?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(Failure::host)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Tls { connector: TlsConnector::from(Arc::new(config)), name })
     }
 
     fn token(&self) -> Result<String, Failure> {
@@ -180,6 +238,21 @@ impl Client {
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failure> {
         let socket = TcpStream::connect(&self.authority).await;
         let socket = socket.map_err(|error| self.unreachable(&error))?;
+        match &self.tls {
+            None => self.exchange_over(socket, request).await,
+            Some(Tls { connector, name }) => {
+                let secure = connector.connect(name.clone(), socket).await;
+                let secure = secure.map_err(|error| self.unreachable(&error))?;
+                self.exchange_over(secure, request).await
+            }
+        }
+    }
+
+    async fn exchange_over(
+        &self,
+        socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, Failure> {
         let (mut sender, connection): (SendRequest<Full<Bytes>>, _) =
             handshake(TokioIo::new(socket)).await.map_err(|error| self.unreachable(&error))?;
         tokio::spawn(connection);
@@ -196,6 +269,15 @@ impl Client {
             ),
         }
     }
+}
+
+/// Parts of an authority; brackets of IPv6 are taken off.
+fn host_and_port(authority: &str) -> (&str, Option<&str>) {
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    (host.trim_start_matches('[').trim_end_matches(']'), port)
 }
 
 /// Takes whole events out of what was received.
@@ -245,6 +327,8 @@ pub fn quoted(text: &str) -> String {
 }
 
 const URL_DEFAULT: &str = "http://127.0.0.1:8080";
+/// Debian's bundle of authorities.
+const CA_DEFAULT: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// How long one answer may take; a backup of a large store is the slowest.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -274,6 +358,18 @@ mod tests {
         assert!(failure.text.contains("by route r") && failure.text.contains("change it first"));
         assert_eq!(problem(401, b"").code, NOT_PERMITTED);
         assert_eq!(problem(404, b"no json").code, NOT_FOUND);
+    }
+
+    #[test]
+    fn hosts_and_ports_are_told_apart() {
+        for (authority, parts) in [
+            ("gw:8443", ("gw", Some("8443"))),
+            ("gw", ("gw", None)),
+            ("[2001:db8::1]:8443", ("2001:db8::1", Some("8443"))),
+            ("[2001:db8::1]", ("2001:db8::1", None)),
+        ] {
+            assert_eq!(host_and_port(authority), parts, "{authority}");
+        }
     }
 
     #[test]

@@ -109,7 +109,8 @@ fn relay(worker: &mut Worker, index: u32) {
 }
 
 fn open(worker: &mut Worker, flow: FlowId, family: Family) -> SocketAddr {
-    let open = Open { token: 1, flow, call: [0; 16], network: 0, family, rtcp_mux_in: false, dscp: None };
+    let open =
+        Open { token: 1, flow, call: [0; 16], network: 0, family, rtcp_mux_in: false, dscp: None };
     match ask(worker, &abi::Command::open(&open)) {
         Notice::Opened { local_rtp, .. } => local_rtp,
         other => panic!("{other:?}"),

@@ -176,7 +176,15 @@ impl Device for Ours {
         label[..4].copy_from_slice(&call.index.to_be_bytes());
         let open = |token, flow| {
             let (network, family) = (0, Family::Any);
-            Order::open(&Open { token, flow, call: label, network, family, rtcp_mux_in: false, dscp: None })
+            Order::open(&Open {
+                token,
+                flow,
+                call: label,
+                network,
+                family,
+                rtcp_mux_in: false,
+                dscp: None,
+            })
         };
         let orders = [open(self.token(), a), open(self.token(), b)];
         let [at_a, at_b] = self.order(worker, orders)?;

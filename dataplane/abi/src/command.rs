@@ -28,8 +28,8 @@ use crate::keepalive::{BadKeepalive, KeepaliveSlot};
 use crate::key::{BadKey, KeySlot};
 use crate::learning::{BadLearning, LearningSlot};
 use crate::request::{
-    CORES_MAX, Close, DIGIT_MAX, DIGIT_MS_MAX, DIGIT_MS_MIN, DSCP_MAX, Dial, Duty, Family, Open, Order,
-    PROMPT_NAME_MAX, Play, PromptName, Request, Stop, Update,
+    CORES_MAX, Close, DIGIT_MAX, DIGIT_MS_MAX, DIGIT_MS_MIN, DSCP_MAX, Dial, Duty, Family, Open,
+    Order, PROMPT_NAME_MAX, Play, PromptName, Request, Stop, Update,
 };
 use crate::ring::Slot;
 

@@ -24,8 +24,8 @@ use crate::event::Event;
 use crate::flow::{ENTRY_WORDS, FlowEntry, FlowId};
 use crate::format::FormatSlot;
 use crate::histogram::HISTOGRAM_WORDS;
-use crate::key::KeySlot;
 use crate::keepalive::KeepaliveSlot;
+use crate::key::KeySlot;
 use crate::learning::LearningSlot;
 use crate::ring::{SLOTS, TAIL, ring_words};
 

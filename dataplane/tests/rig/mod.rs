@@ -267,7 +267,8 @@ impl Rig {
         family: abi::Family,
     ) -> (SocketAddr, SocketAddr) {
         let token = self.token();
-        let open = Open { token, flow, call: [7; 16], network, family, rtcp_mux_in: false, dscp: None };
+        let open =
+            Open { token, flow, call: [7; 16], network, family, rtcp_mux_in: false, dscp: None };
         match self.ask(&Command::open(&open)) {
             Notice::Opened { local_rtp, local_rtcp, .. } => (local_rtp, local_rtcp),
             other => panic!("{other:?}"),

@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use sdp_types::{Attribute, Connection, Media, ParserError, Session};
 use thiserror::Error;
 
-use crate::limits::{BYTES_MAX, CRYPTO_LINES_MAX, FORMATS_MAX, MEDIA_LINES_MAX};
+use crate::limits::{BYTES_MAX, CAPABILITIES_MAX, CRYPTO_LINES_MAX, FORMATS_MAX, MEDIA_LINES_MAX};
+use crate::potential::{Capabilities, Potential};
 use crate::profile::Profile;
 use crate::text::quotable;
 use crate::{Crypto, CryptoError, Direction, Format, Reject};
@@ -33,6 +34,9 @@ impl Description {
         let Session { connection, attributes, medias, .. } = model;
         let mut media: Vec<_> =
             medias.into_iter().map(|m| MediaLine::new(m, connection.as_ref())).collect();
+        for (number, line) in media.iter_mut().enumerate() {
+            line.potential = kept.capabilities.potential(number);
+        }
         for (line, crypto) in kept.cryptos {
             if let Some(line) = media.get_mut(line) {
                 line.cryptos.push(crypto);
@@ -71,6 +75,8 @@ pub(crate) struct MediaLine {
     /// The formats as the peer wrote them.
     pub formats_text: String,
     pub cryptos: Vec<Result<Crypto, CryptoError>>,
+    /// A secure configuration that the line may have instead (RFC 5939).
+    pub potential: Option<Potential>,
     connection: Option<Connection>,
     attributes: Vec<Attribute>,
 }
@@ -83,6 +89,7 @@ impl MediaLine {
             proto: media.proto,
             formats_text: media.fmt,
             cryptos: Vec::new(),
+            potential: None,
             connection: media.connections.into_iter().next().or_else(|| common.cloned()),
             attributes: media.attributes,
         }
@@ -95,6 +102,12 @@ impl MediaLine {
 
     pub fn profile(&self) -> Profile {
         Profile::of(&self.proto)
+    }
+
+    /// The configuration that it may have instead of its own, where `wanted` is not its own.
+    pub fn potential(&self, wanted: Profile) -> Option<&Potential> {
+        let is_other = self.profile() == Profile::Plain && wanted == Profile::Secure;
+        self.potential.as_ref().filter(|_| is_other)
     }
 
     pub fn has(&self, attribute: &str) -> bool {
@@ -169,12 +182,14 @@ struct Kept {
     origin: Option<String>,
     /// With the position of the media line that each belongs to.
     cryptos: Vec<(usize, Result<Crypto, CryptoError>)>,
+    capabilities: Capabilities,
 }
 
 impl Kept {
     fn of(body: &[u8]) -> Result<Self, SdpError> {
         let text = String::with_capacity(body.len());
-        let mut kept = Self { text, origin: None, cryptos: Vec::new() };
+        let capabilities = Capabilities::default();
+        let mut kept = Self { text, origin: None, cryptos: Vec::new(), capabilities };
         let mut media_lines = 0_usize;
         for line in body.split(|&b| b == b'\n') {
             let line = line.trim_ascii_end();
@@ -234,7 +249,9 @@ impl Kept {
             let value = std::str::from_utf8(value).map_err(|_| CryptoError::Encoding);
             self.cryptos.push((line, value.and_then(Crypto::parse)));
         }
-        Ok(())
+        let limit = CAPABILITIES_MAX;
+        let taken = self.capabilities.take(media_lines, name, value);
+        taken.map_err(|_| SdpError::TooMany { what: "capabilities", limit })
     }
 }
 

@@ -26,6 +26,7 @@ pub mod fuzz;
 mod key;
 pub mod limits;
 mod policy;
+mod potential;
 mod profile;
 mod read;
 mod reject;

@@ -15,6 +15,10 @@ pub const FORMATS_MAX: usize = 128;
 /// `a=crypto` lines of one description. The longest lists seen are eight per media line.
 pub const CRYPTO_LINES_MAX: usize = 64;
 
+/// Capabilities of one kind in one description (RFC 5939): transports, attributes, configurations. Peers
+/// that use them name two or three.
+pub const CAPABILITIES_MAX: usize = 64;
+
 /// Bytes of the parameters of one `a=fmtp`. Longer ones are not audio.
 pub const FMTP_BYTES_MAX: usize = 512;
 

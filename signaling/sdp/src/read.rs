@@ -61,11 +61,15 @@ fn read_offered_line(
     line: &MediaLine,
     p: &Policy,
 ) -> Result<Audio, Reject> {
-    check_profile(line, p)?;
+    let potential = line.potential(p.security.profile());
+    if potential.is_none() {
+        check_profile(line, p)?;
+    }
     let formats = p.select(&line.formats())?;
-    let cryptos = match p.security.encrypts() {
-        true => usable_cryptos(line, p)?,
-        false => Vec::new(),
+    let cryptos = match (p.security.encrypts(), potential) {
+        (true, Some(potential)) => usable_cryptos(&potential.cryptos, p)?,
+        (true, None) => usable_cryptos(&line.cryptos, p)?,
+        (false, _) => Vec::new(),
     };
     let mut audio = read_line(d, index, line, formats, p.rtcp_mux)?;
     audio.secure = p.security.encrypts();
@@ -137,11 +141,14 @@ fn milliseconds(line: &MediaLine, attribute: &str) -> Option<u32> {
 }
 
 /// Lines that the policy can use, in the peer's order of preference (RFC 4568 §5.1.2).
-fn usable_cryptos(line: &MediaLine, p: &Policy) -> Result<Vec<Crypto>, Reject> {
+fn usable_cryptos(
+    lines: &[Result<Crypto, CryptoError>],
+    p: &Policy,
+) -> Result<Vec<Crypto>, Reject> {
     let wanted = p.security.suites();
     let mut usable: Vec<Crypto> = Vec::new();
     let mut skipped = Vec::new();
-    for crypto in &line.cryptos {
+    for crypto in lines {
         match crypto {
             Err(error) => skipped.push(error.clone()),
             Ok(crypto) if !p.security.accepts(crypto.suite) => {
@@ -168,7 +175,7 @@ fn answered_crypto(
     if !p.security.encrypts() {
         return Ok(Vec::new());
     }
-    let usable = usable_cryptos(line, p)?;
+    let usable = usable_cryptos(&line.cryptos, p)?;
     let ours = || offered.cryptos.iter().flatten();
     let matches = |answer: &Crypto| ours().any(|o| o.tag == answer.tag && o.suite == answer.suite);
     let foreign = usable.first().map(|first| (first.tag, first.suite));

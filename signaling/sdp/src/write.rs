@@ -60,8 +60,9 @@ pub fn write_offer(
 /// Writes the answer to a peer's `offer`, of which `chosen` was read, from what the other leg
 /// accepted (`far`).
 ///
-/// The audio line repeats the protocol, the payload types and the crypto tag of the offer; all
-/// other lines are refused. An offer of RTP/SAVP is never answered with RTP/AVP.
+/// The audio line repeats the protocol, the payload types and the crypto tag of the offer, or those of
+/// the configuration that the offer has as an alternative (RFC 5939); all other lines are refused. An
+/// offer of RTP/SAVP is never answered with RTP/AVP.
 pub fn write_answer(
     offer: &Description,
     chosen: &Audio,
@@ -72,7 +73,8 @@ pub fn write_answer(
     check_ports(local)?;
     let offered = offer.media().get(chosen.index).filter(|line| line.is_live_audio());
     let offered = offered.ok_or(Reject::Misuse("the chosen audio line is not in the offer"))?;
-    if offered.profile() != p.security.profile() {
+    let potential = offered.potential(p.security.profile());
+    if offered.profile() != p.security.profile() && potential.is_none() {
         let said = crate::text::quotable(&offered.proto);
         return Err(Reject::Profile { said, wanted: p.security.proto() });
     }
@@ -82,7 +84,7 @@ pub fn write_answer(
     let apart = Some(local.rtcp_port) != local.rtp_port.checked_add(1);
     let line = Line {
         kind: &offered.kind,
-        proto: &offered.proto,
+        proto: potential.map_or(&offered.proto, |potential| &potential.proto),
         formats: &formats,
         cryptos: cryptos.as_slice(),
         ptime: far.ptime,
@@ -93,7 +95,12 @@ pub fn write_answer(
     };
     let lines = offer.media().iter().enumerate().map(|(index, other)| {
         if index == chosen.index {
-            return line.media(local);
+            let mut media = line.media(local);
+            // RFC 5939 §3.6.2: which configuration was taken.
+            if let Some(potential) = potential {
+                media.add_attribute(Attribute::with_value("acfg", &potential.chosen));
+            }
+            return media;
         }
         // RFC 3264 §6: same kind and protocol, port 0, at least one format.
         bare_media(&other.kind, 0, &other.proto, other.formats_text.clone())

@@ -115,6 +115,14 @@ pub const TRUNK: &[Field] = &[
     field("inbound_md5", Flag, "false", "Its digest answers may use MD5"),
     field("auth_realm", Text(253), "any", "The one realm whose challenges are answered"),
     field("100rel", Word(RELIABILITIES), "supported", "PRACK of provisional responses (RFC 3262)"),
+    field(
+        "offer_mode",
+        Word(OFFERS),
+        "as_is",
+        "Whether it is offered media though the caller was late",
+    ),
+    field("hold_style", Word(HOLDS), "as_is", "How it is told that the other side holds"),
+    field("update", Flag, "true", "UPDATE is sent to it and taken from it (RFC 3311)"),
     field("session_timer", Word(TIMERS), "accept", "RFC 4028"),
     field("session_expires", Number(90, 86_400), "1800", "Seconds asked for and granted at most"),
     field("session_min_se", Number(90, 86_400), "90", "Seconds granted at least"),
@@ -172,6 +180,8 @@ const DTMF: &[&str] = &["rfc2833", "info", "shortinfo", "inband", "auto"];
 const CALLER_IDS: &[&str] = &["pass", "trunk", "deny_foreign"];
 const DIVERSIONS: &[&str] = &["none", "diversion", "history-info"];
 const RELIABILITIES: &[&str] = &["supported", "required", "off"];
+const OFFERS: &[&str] = &["as_is", "force_early"];
+const HOLDS: &[&str] = &["as_is", "sendonly", "inactive"];
 const TIMERS: &[&str] = &["accept", "require", "refuse"];
 const FORMATS: &[&str] = &["as_is", "e164_plus", "e164_bare", "national"];
 const STRATEGIES: &[&str] = &["priority", "weighted", "round_robin", "least_loaded"];

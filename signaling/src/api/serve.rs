@@ -15,11 +15,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 
 use super::caller::Source;
 use super::{Api, CONNECTIONS_MAX, departures};
+use crate::config::Http;
+use crate::net::{HTTPS_LOOKS, Https, NetError};
 use crate::planner::Moves;
 
 /// Why the API cannot be served.
@@ -33,6 +36,9 @@ pub enum HttpError {
         /// The system's reason.
         cause: std::io::Error,
     },
+    /// Its certificate cannot be used.
+    #[error("[http] {0}")]
+    Certificate(NetError),
     /// No thread or runtime can be had.
     #[error("no thread for the API: {0}; raise the limit of processes (ulimit -u)")]
     Thread(std::io::Error),
@@ -47,14 +53,27 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on every address and serves `api`; sees trunks off that `moves` tells of.
+    /// Listens on every address, by TLS if there is a certificate, and serves `api`; sees trunks off
+    /// that `moves` tells of.
     ///
     /// # Errors
     /// [`HttpError`]
-    pub fn start(api: &Api, listen: &[SocketAddr], moves: Moves) -> Result<Self, HttpError> {
-        let mut listeners = Vec::with_capacity(listen.len());
-        let mut addresses = Vec::with_capacity(listen.len());
-        for address in listen {
+    pub fn start(api: &Api, http: &Http, moves: Moves) -> Result<Self, HttpError> {
+        Self::start_looking(api, http, moves, HTTPS_LOOKS)
+    }
+
+    /// The same; the certificate's files are looked at so often.
+    pub(super) fn start_looking(
+        api: &Api,
+        http: &Http,
+        moves: Moves,
+        looks: Duration,
+    ) -> Result<Self, HttpError> {
+        let tls = http.tls.as_ref().map(|(certificate, key)| Https::load(certificate, key));
+        let tls = tls.transpose().map_err(HttpError::Certificate)?.map(Arc::new);
+        let mut listeners = Vec::with_capacity(http.listen.len());
+        let mut addresses = Vec::with_capacity(http.listen.len());
+        for address in &http.listen {
             let fault = |cause| HttpError::Listen { address: *address, cause };
             let listener = TcpListener::bind(address).map_err(fault)?;
             listener.set_nonblocking(true).map_err(fault)?;
@@ -72,7 +91,10 @@ impl Server {
             .name(String::from("api"))
             .spawn(move || {
                 runtime.spawn(departures);
-                runtime.block_on(serve(listeners, router, stopped));
+                if let Some(tls) = &tls {
+                    runtime.spawn(Arc::clone(tls).follow(looks));
+                }
+                runtime.block_on(serve(listeners, Service { router, tls }, stopped));
             })
             .map_err(HttpError::Thread)?;
         Ok(Self { stop, thread: Some(thread), addresses })
@@ -90,13 +112,20 @@ impl Drop for Server {
     }
 }
 
-async fn serve(listeners: Vec<TcpListener>, router: Router, mut stopped: watch::Receiver<bool>) {
+/// What each connection gets.
+#[derive(Clone)]
+struct Service {
+    router: Router,
+    tls: Option<Arc<Https>>,
+}
+
+async fn serve(listeners: Vec<TcpListener>, service: Service, mut stopped: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     for listener in listeners {
         match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => {
                 let (places, stopped) = (Arc::clone(&places), stopped.clone());
-                tokio::spawn(accept(listener, router.clone(), places, stopped));
+                tokio::spawn(accept(listener, service.clone(), places, stopped));
             }
             Err(error) => tracing::error!(%error, "the API's listener is lost"),
         }
@@ -114,7 +143,7 @@ async fn told(stopped: &mut watch::Receiver<bool>) {
 
 async fn accept(
     listener: tokio::net::TcpListener,
-    router: Router,
+    service: Service,
     places: Arc<Semaphore>,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -126,9 +155,9 @@ async fn accept(
         };
         match accepted {
             Ok((connection, peer)) => {
-                let (router, stopped) = (router.clone(), stopped.clone());
+                let (service, stopped) = (service.clone(), stopped.clone());
                 tokio::spawn(async move {
-                    converse(connection, peer.ip(), router, stopped).await;
+                    greet(connection, peer.ip(), service, stopped).await;
                     drop(place);
                 });
             }
@@ -141,8 +170,23 @@ async fn accept(
     }
 }
 
-async fn converse(
+/// Shakes hands first, where that is asked for.
+async fn greet(
     connection: TcpStream,
+    source: IpAddr,
+    service: Service,
+    stopped: watch::Receiver<bool>,
+) {
+    let Service { router, tls } = service;
+    let Some(tls) = tls else { return converse(connection, source, router, stopped).await };
+    match tls.accept(connection).await {
+        Ok(connection) => converse(connection, source, router, stopped).await,
+        Err(error) => tracing::debug!(%source, %error, "an API connection without a handshake"),
+    }
+}
+
+async fn converse(
+    connection: impl AsyncRead + AsyncWrite + Unpin,
     source: IpAddr,
     router: Router,
     mut stopped: watch::Receiver<bool>,

@@ -5,22 +5,28 @@ use sdp::{Audio, Description};
 use sip::wire::{Method, Request};
 
 use super::inviting::NO_PRACK;
-use super::negotiate::{self, Offered, Ports};
+use super::negotiate::{self, Agreed, Offered, Ports};
 use super::talking::Talking;
 use super::{Common, Desk, Happening, Party, State, headers};
 
-/// A delayed offer on its way: the callee offered, the caller has yet to answer.
+/// A delayed offer on its way: ours to the caller, who has yet to answer.
 pub struct Late {
-    pub description: Description,
-    pub audio: Audio,
     pub ours: Offered,
-    /// The callee leg's ports.
-    pub ports: Ports,
+    pub callee: Callee,
 }
 
-/// The caller answered too; the callee gets its answer when the data plane has armed both flows.
+/// What the callee's 2xx said.
+pub enum Callee {
+    /// It offered; `ports` are those of its leg.
+    Offered { description: Description, audio: Audio, ports: Ports },
+    /// It answered an offer of ours (`offer_mode`).
+    Answered(Box<Agreed>),
+}
+
+/// The caller answered too; the callee gets its ACK, with the answer if it offered, when the data plane
+/// has armed both flows.
 struct Arming {
-    answer: Bytes,
+    answer: Option<Bytes>,
     serial: u64,
 }
 
@@ -53,7 +59,7 @@ impl Answering {
                 match self.arming.take_if(armed) {
                     Some(arming) => {
                         desk.clear_deadline(common);
-                        acknowledge(common, desk, Some(arming.answer));
+                        acknowledge(common, desk, arming.answer);
                         self.talk(common, desk)
                     }
                     None => State::Answering(self),
@@ -146,7 +152,8 @@ fn acknowledge(common: &Common, desk: &mut Desk<'_>, answer: Option<Bytes>) {
     }
 }
 
-/// The caller's ACK answered our offer: connects media, and makes the answer to the callee's.
+/// The caller's ACK answered our offer: connects media, and makes the answer to the callee's, if it
+/// offered.
 fn complete(
     late: &Late,
     common: &mut Common,
@@ -155,16 +162,20 @@ fn complete(
 ) -> Result<Arming, String> {
     let body = headers::sdp_of(&ack.headers, &ack.body).ok_or("the ACK carries no answer")?;
     let near = negotiate::accept(&late.ours, body, &common.caller).map_err(|e| e.to_string())?;
-    let (answer, far) = negotiate::answer(
-        &late.description,
-        &late.audio,
-        &near.audio,
-        &common.callee,
-        late.ports,
-        common.origin(),
-        desk.entropy,
-    )
-    .map_err(|e| e.to_string())?;
+    let (answer, far) = match &late.callee {
+        Callee::Offered { description, audio, ports } => negotiate::answer(
+            description,
+            audio,
+            &near.audio,
+            &common.callee,
+            *ports,
+            common.origin(),
+            desk.entropy,
+        )
+        .map(|(answer, far)| (Some(answer), far))
+        .map_err(|e| e.to_string())?,
+        Callee::Answered(far) => (None, far.as_ref().clone()),
+    };
     let serial = common.connect(desk, &near, &far).map_err(|e| e.to_string())?;
     Ok(Arming { answer, serial })
 }

@@ -124,7 +124,7 @@ impl Change {
             (Some(body), _) => described_anew(common, desk, asker, body),
             (None, Method::Invite) => offer(common, desk, asker),
             (None, _) => {
-                asker.accept(desk, None);
+                asker.accept(common, desk, None);
                 return Outcome::Done(Some((party, asker.timer)));
             }
         };
@@ -185,7 +185,7 @@ impl Change {
                 if let Some(dialog) = ack {
                     desk.ack(dialog, None);
                 }
-                asker.accept(desk, Some(answer));
+                asker.accept(common, desk, Some(answer));
                 tracing::debug!(call = common.id(), "media of a running call changed");
                 Outcome::Done(Some((asker.party, asker.timer)))
             }
@@ -294,8 +294,8 @@ impl Asker {
         }
     }
 
-    pub fn accept(self, desk: &mut Desk<'_>, body: Option<Bytes>) {
-        let mut extra = headers::capabilities();
+    pub fn accept(self, common: &Common, desk: &mut Desk<'_>, body: Option<Bytes>) {
+        let mut extra = headers::capabilities(common.leg(self.party));
         extra.extend(timers::answer_headers(self.timer));
         let body = body.map(|body| (headers::SDP, body));
         desk.answer(self.transaction, StatusCode::OK, extra, body);
@@ -353,7 +353,7 @@ fn offer(common: &mut Common, desk: &mut Desk<'_>, asker: Asker) -> Result<Outco
     let far = common.leg(party.other()).standing.as_ref().map(|standing| &standing.audio);
     let both = Direction::SendRecv;
     let ours = renegotiate::offer(common.leg(party), far, both, None, common.origin())?;
-    asker.accept(desk, Some(ours.body.clone()));
+    asker.accept(common, desk, Some(ours.body.clone()));
     Ok(Outcome::Goes(Change::Offering { party, ours }))
 }
 
@@ -448,7 +448,7 @@ fn arm(
         if let Some(dialog) = ack {
             desk.ack(dialog, None);
         }
-        asker.accept(desk, Some(answer));
+        asker.accept(common, desk, Some(answer));
         return Ok(Outcome::Done(Some((asker.party, asker.timer))));
     }
     let Some(limit) = desk.now.checked_add(desk.settings.lease_limit) else {

@@ -19,6 +19,7 @@ use crate::cdr::{Record, Way};
 use crate::media::{MediaError, Pair, Side, Token};
 use crate::secret::Pii;
 use crate::trunk::digits::{DigitRules, DtmfMode};
+use crate::trunk::hold::HoldStyle;
 use crate::trunk::reliable::Acknowledged;
 use crate::trunk::{Host, Trunk, TrunkId, Vantage};
 
@@ -43,6 +44,12 @@ pub struct Leg {
     pub trunk: TrunkId,
     pub policy: Policy,
     pub digits: DigitRules,
+    /// Its peer is made an offer even if the other side made none.
+    pub forces_offer: bool,
+    /// How its peer is told of a hold.
+    pub hold_style: HoldStyle,
+    /// Its trunk sends and takes UPDATE.
+    pub takes_update: bool,
     /// How long media toward it may be silent before its way is kept open.
     pub rtp_keepalive: Option<Duration>,
     /// How its media is marked.
@@ -72,8 +79,11 @@ impl Leg {
             trunk: trunk.id,
             policy: trunk.policy(),
             digits: trunk.digits,
-            rtp_keepalive: trunk.rtp_keepalive,
-            media_dscp: trunk.media_dscp,
+            forces_offer: trunk.manner.forces_offer,
+            hold_style: trunk.manner.hold_style,
+            takes_update: trunk.manner.update,
+            rtp_keepalive: trunk.manner.rtp_keepalive,
+            media_dscp: trunk.manner.media_dscp,
             external: match trunk.external_address {
                 Some(Host::Address(address)) => Some(address),
                 _ => None,
@@ -92,7 +102,7 @@ impl Leg {
     /// What the peer's INVITE or its 2xx says beside its media.
     pub fn agree(&mut self, headers: &Headers, timer: Option<Option<timers::Agreed>>) {
         self.timer = timer.flatten();
-        self.updates = headers.has_token(&HeaderName::Allow, "UPDATE");
+        self.updates = self.takes_update && headers.has_token(&HeaderName::Allow, "UPDATE");
     }
 }
 
@@ -253,11 +263,7 @@ impl Common {
     ///
     /// # Errors
     /// [`MediaError`]; the old ports stay then.
-    pub fn lease_again(
-        &mut self,
-        sides: [Side; 2],
-        desk: &mut Desk<'_>,
-    ) -> Result<(), MediaError> {
+    pub fn lease_again(&mut self, sides: [Side; 2], desk: &mut Desk<'_>) -> Result<(), MediaError> {
         let callee_dscp = sides.get(1).and_then(|side| side.dscp);
         let pair = desk.media.lease(self.token, self.cdr.key(), sides)?;
         self.flows.callee_dscp = callee_dscp;

@@ -112,7 +112,7 @@ impl Desk<'_> {
         status: StatusCode,
         body: Option<Bytes>,
     ) -> Option<DialogId> {
-        let mut extra = headers::capabilities();
+        let mut extra = headers::capabilities(&common.caller);
         if status.is_success() {
             extra.extend(timers::answer_headers(common.caller.timer));
         }
@@ -161,7 +161,7 @@ impl Desk<'_> {
         extra: Vec<(HeaderName, Bytes)>,
         offer: Bytes,
     ) -> Option<ClientId> {
-        let allow = (HeaderName::Allow, Bytes::from_static(headers::ALLOW.as_bytes()));
+        let allow = headers::allow(common.leg(party).takes_update);
         let extra = extra.into_iter().chain([allow]).collect();
         self.ask_inside(common, party, Method::Invite, extra, Some((headers::SDP, offer)))
     }

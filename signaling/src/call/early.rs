@@ -25,7 +25,7 @@ pub fn update(
 ) -> Option<Agreed> {
     let asker = Asker::of(common, desk, party, transaction, request)?;
     let Some(body) = headers::sdp_of(&request.headers, &request.body) else {
-        asker.accept(desk, None);
+        asker.accept(common, desk, None);
         return None;
     };
     let Some(legs) = legs.filter(|_| is_settled(common, desk, party)) else {
@@ -39,7 +39,7 @@ pub fn update(
     };
     match agree(common, desk, party, body, legs) {
         Ok(agreed) => {
-            asker.accept(desk, Some(agreed.body.clone()));
+            asker.accept(common, desk, Some(agreed.body.clone()));
             Some(agreed)
         }
         Err(reject) => {

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use sip::endpoint::{Hop, ServerId};
 use sip::wire::{HeaderName, Headers, Method, NameAddr, Request, StatusCode, Uri};
 
+use super::common::Leg;
 use super::identity::Unshowable;
 use super::negotiate::{Offered, Unusable};
 use super::{Common, Desk, identity, timers};
@@ -14,6 +15,14 @@ use crate::trunk::{Trunk, TrunkId};
 
 /// Methods that a call of this gateway understands.
 pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, PRACK";
+/// The same on a trunk without `update`.
+pub const ALLOW_NO_UPDATE: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, PRACK";
+/// Allow toward a trunk.
+pub fn allow(takes_update: bool) -> (HeaderName, Bytes) {
+    let methods = if takes_update { ALLOW } else { ALLOW_NO_UPDATE };
+    (HeaderName::Allow, Bytes::from_static(methods.as_bytes()))
+}
+
 /// The one body type that a call of this gateway understands.
 pub const SDP: &str = "application/sdp";
 /// Max-Forwards of a request that came without one (RFC 3261 §16.6).
@@ -91,7 +100,8 @@ pub fn callee_invite(
     for (name, value) in shown.headers {
         headers.push(name, value);
     }
-    headers.push(HeaderName::Allow, ALLOW);
+    let (name, methods) = allow(trunk.manner.update);
+    headers.push(name, methods);
     for (name, value) in timers::offer_headers(&trunk.timer) {
         headers.push(name, value);
     }
@@ -128,11 +138,8 @@ pub fn answer_bye(desk: &mut Desk<'_>, transaction: ServerId) {
 }
 
 /// What our side of a dialog can do, for a 2xx.
-pub fn capabilities() -> Vec<(HeaderName, Bytes)> {
-    vec![
-        (HeaderName::Allow, Bytes::from_static(ALLOW.as_bytes())),
-        (HeaderName::Supported, Bytes::from_static(b"timer")),
-    ]
+pub fn capabilities(leg: &Leg) -> Vec<(HeaderName, Bytes)> {
+    vec![allow(leg.takes_update), (HeaderName::Supported, Bytes::from_static(b"timer"))]
 }
 
 /// The extensions that a request demands and its trunk does not have (RFC 3261 §8.2.2.3).
@@ -150,7 +157,7 @@ pub fn unsupported(request: &Request, trunk: &Trunk) -> Option<Bytes> {
 /// Answers a request inside a dialog that changes nothing: what cannot be carried out now is refused
 /// without harm to the call (RFC 3261 §14.2).
 pub fn answer_in_dialog(desk: &mut Desk<'_>, transaction: ServerId, request: &Request) {
-    let allow = || vec![(HeaderName::Allow, Bytes::from_static(ALLOW.as_bytes()))];
+    let allow = || vec![allow(true)];
     match &request.method {
         Method::Bye | Method::Options => {
             desk.answer(transaction, StatusCode::OK, allow(), None);
@@ -179,7 +186,8 @@ pub fn answer_in_dialog(desk: &mut Desk<'_>, transaction: ServerId, request: &Re
 /// Answers a request outside of calls: OPTIONS tells what we can and whether calls are taken,
 /// everything else is not served here.
 pub fn answer_outside(desk: &mut Desk<'_>, transaction: ServerId, hop: Hop, request: &Request) {
-    let allow = (HeaderName::Allow, Bytes::from_static(ALLOW.as_bytes()));
+    let trunk = TrunkId::from_tag(hop.tag).and_then(|id| desk.trunks.get(id));
+    let allow = allow(trunk.is_none_or(|trunk| trunk.manner.update));
     match request.method {
         Method::Options => {}
         Method::Subscribe => {
@@ -193,7 +201,6 @@ pub fn answer_outside(desk: &mut Desk<'_>, transaction: ServerId, hop: Hop, requ
             return;
         }
     }
-    let trunk = TrunkId::from_tag(hop.tag).and_then(|id| desk.trunks.get(id));
     if let Some(demanded) = trunk.and_then(|trunk| unsupported(request, trunk)) {
         let extra = vec![(HeaderName::Unsupported, demanded)];
         desk.answer(transaction, StatusCode::BAD_EXTENSION, extra, None);

@@ -96,14 +96,18 @@ impl Hunting {
         }
     }
 
-    /// Our offer to the callee; `None` when the caller made none.
+    /// Our offer to the callee; `None` when the caller made none, and the callee's trunk needs none.
     fn offer(&self, common: &Common, desk: &mut Desk<'_>) -> Result<Option<Offered>, Failure> {
-        let Some((_, audio)) = &self.asked.offer else { return Ok(None) };
-        let audio = self.given.as_ref().unwrap_or(audio);
+        let asked = self.asked.offer.as_ref().map(|(_, audio)| audio);
+        if asked.is_none() && !common.callee.forces_offer {
+            return Ok(None);
+        }
+        let audio = asked.map(|asked| self.given.as_ref().unwrap_or(asked));
         let policy = &common.callee.policy;
         let origin = common.origin();
-        let ports = bypass::told(common, audio).unwrap_or(self.callee);
-        negotiate::offer(policy, Some(audio), ports, origin, desk.entropy)
+        let told = audio.and_then(|audio| bypass::told(common, audio));
+        let ports = told.unwrap_or(self.callee);
+        negotiate::offer(policy, audio, ports, origin, desk.entropy)
             .map(Some)
             .map_err(|reject| Failure::new(Fault::Unfit, reject.status(), reject.to_string()))
     }

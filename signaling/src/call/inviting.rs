@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sdp::{Audio, Security};
+use sdp::{Audio, Direction, Security};
 use sip::endpoint::{Cause, ClientId, DialogId, Hop, ServerId};
 use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
 
 use super::announcing::Why;
-use super::answering::{Answering, Late};
+use super::answering::{Answering, Callee, Late};
 use super::connecting::Connecting;
 use super::ending::Cancelling;
 use super::hunt::{Fault, Heard, Limit, Target};
@@ -145,7 +145,9 @@ impl Inviting {
         let early =
             headers::sdp_of(&response.headers, &response.body).filter(|_| self.offered.is_some());
         let mut body = None;
-        if let (Some(answer), Some(offered), true) = (early, &self.offered, common.is_bypassed) {
+        // The caller hears nothing before it has answered our offer.
+        let waits = common.is_bypassed || self.hunting.asked.offer.is_none();
+        if let (Some(answer), Some(offered), true) = (early, &self.offered, waits) {
             // For an answer without a description; it concerns the caller only then.
             self.far = negotiate::accept(offered, answer, &common.callee).ok();
         } else if let Some(answer) = early {
@@ -255,6 +257,9 @@ impl Inviting {
         if self.offered.is_none() {
             return self.answered_late(common, desk, body);
         }
+        if self.hunting.asked.offer.is_none() {
+            return self.answered_before_the_caller(common, desk, body);
+        }
         let told = match (body, self.far.take()) {
             (Some(answer), _) => self.agree(common, desk, answer, KEYS_MAX),
             // The answer came in a provisional response and stands. Told again, the data plane waits
@@ -273,7 +278,7 @@ impl Inviting {
 
     /// Delayed offer: the callee's 2xx offers, our 2xx offers to the caller, whose ACK answers.
     fn answered_late(self, common: &mut Common, desk: &mut Desk<'_>, body: Option<&[u8]>) -> State {
-        let Hunting { asked, caller, callee, .. } = &self.hunting;
+        let Hunting { caller, callee, .. } = &self.hunting;
         let late = body.ok_or(Unusable::NoAnswer).and_then(|offer| {
             let trunk = desk.trunks.get(common.callee.trunk).ok_or(Unusable::NoOffer)?;
             let events = common.callee.policy.events;
@@ -282,8 +287,43 @@ impl Inviting {
             let policy = &common.caller.policy;
             let origin = common.origin();
             let ours = negotiate::offer(policy, Some(&audio), *caller, origin, desk.entropy)?;
-            Ok(Late { description, audio, ours, ports: *callee })
+            let callee = Callee::Offered { description, audio, ports: *callee };
+            Ok(Late { ours, callee })
         });
+        self.offer_to_caller(late, common, desk)
+    }
+
+    /// Delayed offer to a trunk that wants an early one: the callee's 2xx has answered ours, our 2xx
+    /// offers to the caller what the callee took, and its ACK answers.
+    fn answered_before_the_caller(
+        mut self: Box<Self>,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+        body: Option<&[u8]>,
+    ) -> State {
+        let far = match (body, &self.offered, self.far.take()) {
+            (Some(answer), Some(offered), _) => negotiate::accept(offered, answer, &common.callee),
+            (_, _, Some(far)) => Ok(far),
+            _ => Err(Unusable::NoAnswer),
+        };
+        let late = far.and_then(|far| {
+            let (policy, caller) = (&common.caller.policy, self.hunting.caller);
+            let both = Audio { direction: Direction::SendRecv, ..far.audio.clone() };
+            let origin = common.origin();
+            let ours = negotiate::offer(policy, Some(&both), caller, origin, desk.entropy)?;
+            Ok(Late { ours, callee: Callee::Answered(Box::new(far)) })
+        });
+        self.offer_to_caller(late, common, desk)
+    }
+
+    /// Our 2xx to a caller that made no offer.
+    fn offer_to_caller(
+        &self,
+        late: Result<Late, Unusable>,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+    ) -> State {
+        let asked = &self.hunting.asked;
         match late {
             Ok(late) => {
                 common.cdr.answer(desk.wall);
@@ -426,7 +466,10 @@ impl Inviting {
     /// A trunk that only prefers encryption is asked once more without, in another dialog.
     fn offer_plainly(&mut self, common: &mut Common, desk: &mut Desk<'_>) -> bool {
         let Hunting { asked, callee, .. } = &self.hunting;
-        let Some((_, audio)) = &asked.offer else { return false };
+        if self.offered.is_none() {
+            return false;
+        }
+        let audio = asked.offer.as_ref().map(|(_, audio)| audio);
         let Some(trunk) = desk.trunks.get(common.callee.trunk) else { return false };
         let prefers = trunk.secure_rtp == SecureRtp::Preferred;
         if !prefers || !common.callee.policy.security.encrypts() {
@@ -434,7 +477,7 @@ impl Inviting {
         }
         common.callee.policy.security = Security::Plain;
         let (policy, origin) = (&common.callee.policy, common.origin());
-        let offered = negotiate::offer(policy, Some(audio), *callee, origin, desk.entropy);
+        let offered = negotiate::offer(policy, audio, *callee, origin, desk.entropy);
         let Ok(offered) = offered else { return false };
         let invite = headers::callee_invite(common, desk, &asked.invite, Some(&offered));
         let Ok(request) = invite else { return false };

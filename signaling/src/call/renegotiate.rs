@@ -54,7 +54,7 @@ pub fn answer(
     negotiate::agreed(chosen, true, said, body.into(), leg)
 }
 
-/// Our new offer to a leg's peer: what stands, in another direction, with the formats that the other
+/// Our new offer to a leg's peer: what stands, in another direction (a hold as its trunk writes it), with the formats that the other
 /// leg's peer (`far`) has now. A format that both legs know keeps its number. It names `told` as where
 /// media goes, else the ports that stand.
 ///
@@ -72,6 +72,7 @@ pub fn offer(
         Some(far) => renumbered(&far.formats, &standing.said.formats),
         None => standing.said.formats.clone(),
     };
+    let direction = leg.hold_style.writes(direction);
     let source = Audio { formats, direction, ..standing.audio.clone() };
     let policy = pinned(leg);
     let write = |said: Said| negotiate::write_offer(&policy, Some(&source), origin, said);

@@ -148,7 +148,7 @@ impl Calls {
         };
         let asked = Asked { transaction, invite, offer: Some(offer), who, policy };
         let family = abi::Family::of(far_address(&asked, hop));
-        let side = Side { family, dscp: caller.media_dscp };
+        let side = Side { family, dscp: caller.manner.media_dscp };
         let Ok(pair) = desk.media.lease(self.last + 1, cdr.key(), [side; 2]) else {
             return self.refuse(desk, caller.id, transaction, refused, cdr);
         };
@@ -308,7 +308,10 @@ impl Calls {
         self.last += 1;
         let token = self.last;
         let far = target.hop.remote.ip().to_canonical();
-        let side = |far, trunk: &Trunk| Side { family: abi::Family::of(far), dscp: trunk.media_dscp };
+        let side = |far, trunk: &Trunk| Side {
+            family: abi::Family::of(far),
+            dscp: trunk.manner.media_dscp,
+        };
         let sides = [side(far_address(&asked, hop), caller), side(far, callee)];
         let pair = match desk.media.lease(token, cdr.key(), sides) {
             Ok(pair) => pair,
@@ -381,6 +384,13 @@ impl Calls {
                     Some((token, party)) if self.is_other_fork(token, party, dialog) => {
                         end_fork(desk, transaction, &request);
                     }
+                    Some((token, party))
+                        if request.method == Method::Update && !self.takes_update(token, party) =>
+                    {
+                        let allow = vec![headers::allow(false)];
+                        let status = StatusCode::METHOD_NOT_ALLOWED;
+                        desk.answer(transaction, status, allow, None);
+                    }
                     Some((token, party)) => {
                         self.happen(
                             desk,
@@ -396,6 +406,10 @@ impl Calls {
             }
             Event::Request { .. } => {}
         }
+    }
+
+    fn takes_update(&self, token: Token, party: Party) -> bool {
+        self.live.get(&token).is_none_or(|(common, _)| common.leg(party).takes_update)
     }
 
     /// Answers a challenge inside of a call's dialog; `false` when it is not answered, or is none.

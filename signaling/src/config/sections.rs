@@ -80,6 +80,8 @@ pub struct Store {
 pub struct Http {
     /// Where it listens.
     pub listen: Vec<SocketAddr>,
+    /// Certificate and key, PEM; without them it talks plainly.
+    pub tls: Option<(PathBuf, PathBuf)>,
 }
 
 /// `[log]`
@@ -214,15 +216,22 @@ pub(super) fn http(mut section: Section<'_, '_>, store: Option<&Store>) -> Optio
         let problem = format!("{} listeners", listen.len());
         section.error("listen", problem, format!("keep at most {LISTENERS_MAX}"));
     }
-    for socket in listen.iter().filter(|socket| !socket.ip().is_loopback()) {
+    let (certificate, key) = (section.path("tls_certificate"), section.path("tls_key"));
+    if certificate.is_some() != key.is_some() {
+        let remedy = "set tls_certificate and tls_key, or neither";
+        section.error("tls_key", "a certificate needs its key, and a key its certificate", remedy);
+    }
+    let tls = certificate.zip(key);
+    let plain = listen.iter().filter(|socket| tls.is_none() && !socket.ip().is_loopback());
+    for socket in plain {
         let text = format!("{socket} is reached from outside, and tokens travel unencrypted");
-        section.warn("listen", text, "listen on loopback behind a proxy with TLS");
+        section.warn("listen", text, "set tls_certificate and tls_key, or listen on loopback");
     }
     section.finish();
     if listen.is_empty() {
         listen.push(HTTP_DEFAULT);
     }
-    store.map(|_| Http { listen })
+    store.map(|_| Http { listen, tls })
 }
 
 pub(super) fn log(mut section: Section<'_, '_>) -> Log {

@@ -335,14 +335,15 @@ fn how_digits_come_and_go() {
 
 #[test]
 fn media_keeps_its_way_open_with_the_trunks_and_is_marked_as_it_says() {
-    let silent = |fields: &str| first(trunk(fields)).rtp_keepalive.map(|pause| pause.as_secs());
+    let silent =
+        |fields: &str| first(trunk(fields)).manner.rtp_keepalive.map(|pause| pause.as_secs());
     assert_eq!(silent(""), None);
     assert_eq!(silent("keepalive = true\n"), Some(15));
     assert_eq!(silent("nat = \"AUTO\"\nrtp_keepalive_interval = 20\n"), Some(20));
     refused("rtp_keepalive_interval = 20\n", "rtp_keepalive_interval", "keepalive is off");
     refused("keepalive = true\nrtp_keepalive_interval = 0\n", "rtp_keepalive_interval", "");
     let marks = |fields: &str| {
-        let read = first(trunk(fields));
+        let read = first(trunk(fields)).manner;
         (read.signalling_dscp, read.media_dscp)
     };
     assert_eq!(marks(""), (None, None));
@@ -354,7 +355,8 @@ fn media_keeps_its_way_open_with_the_trunks_and_is_marked_as_it_says() {
 
 #[test]
 fn keeping_the_way_open_and_repairing_addresses() {
-    let keepalive = |fields: &str| first(trunk(fields)).keepalive.map(|pause| pause.as_secs());
+    let keepalive =
+        |fields: &str| first(trunk(fields)).manner.keepalive.map(|pause| pause.as_secs());
     assert_eq!(keepalive(""), None);
     assert_eq!(keepalive("keepalive = true\n"), Some(25));
     assert_eq!(keepalive("keepalive = true\ntransport = \"TCP\"\n"), Some(100));

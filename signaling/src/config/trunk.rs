@@ -15,7 +15,7 @@ use sip::endpoint::Transport;
 use super::error::Place;
 use super::section::{At, Section, alternatives};
 use super::sections::Sip;
-use super::{Environment, digits, dscp, group, identity, numbering, proof, upkeep};
+use super::{Environment, digits, group, identity, numbering, proof, upkeep};
 use crate::group::Group;
 use crate::secret::Secret;
 use crate::trunk::{
@@ -55,8 +55,6 @@ pub(super) fn read(
     let numbers = numbers(&mut section);
     let policy = incoming_call_policy(&mut section);
     let audio_tones = upkeep::audio_tones(&mut section);
-    let is_kept = register || nat != Nat::No;
-    let keepalive = upkeep::keepalive(&mut section, security.transport, is_kept);
     let trunk = Trunk {
         id,
         name,
@@ -98,10 +96,7 @@ pub(super) fn read(
         greeting: upkeep::greeting(&mut section, audio_tones),
         timer: upkeep::timer(&mut section),
         reliability: upkeep::reliability(&mut section),
-        keepalive,
-        rtp_keepalive: upkeep::rtp_keepalive(&mut section, keepalive.is_some()),
-        signalling_dscp: dscp::code_point(&mut section, "signalling_dscp"),
-        media_dscp: dscp::code_point(&mut section, "media_dscp"),
+        manner: upkeep::manner(&mut section, security.transport, register || nat != Nat::No),
         external_address: upkeep::external_address(&mut section, security.transport),
         nat,
         learn_from: learn_from(&mut section, nat),

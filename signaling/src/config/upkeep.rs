@@ -6,7 +6,10 @@ use std::time::Duration;
 use abi::PromptName;
 use sip::endpoint::Transport;
 
+use super::dscp;
 use super::section::{At, Section};
+use crate::trunk::hold::HoldStyle;
+use crate::trunk::manner::Manner;
 use crate::trunk::reliable::Reliability;
 use crate::trunk::timer::{INTERVAL_S, INTERVAL_S_MAX, MIN_S, TimerPolicy, TimerRules};
 use crate::trunk::tones::{AudioTones, Greeting};
@@ -62,8 +65,22 @@ pub(super) fn direct_media(
     wanted
 }
 
+/// How we behave toward the trunk; `is_kept` says whether its way is kept open without being asked for.
+pub(super) fn manner(section: &mut Section<'_, '_>, transport: Transport, is_kept: bool) -> Manner {
+    let keepalive = keepalive(section, transport, is_kept);
+    Manner {
+        keepalive,
+        rtp_keepalive: rtp_keepalive(section, keepalive.is_some()),
+        signalling_dscp: dscp::code_point(section, "signalling_dscp"),
+        media_dscp: dscp::code_point(section, "media_dscp"),
+        forces_offer: forces_offer(section),
+        hold_style: hold_style(section),
+        update: section.boolean("update").is_none_or(|flag| flag.value),
+    }
+}
+
 /// How often the trunk's way is kept open; `needed` says whether it is without being asked for.
-pub(super) fn keepalive(
+fn keepalive(
     section: &mut Section<'_, '_>,
     transport: Transport,
     needed: bool,
@@ -78,7 +95,7 @@ pub(super) fn keepalive(
 }
 
 /// `rtp_keepalive_interval`, on where the trunk's way is kept open at all.
-pub(super) fn rtp_keepalive(section: &mut Section<'_, '_>, is_on: bool) -> Option<Duration> {
+fn rtp_keepalive(section: &mut Section<'_, '_>, is_on: bool) -> Option<Duration> {
     let given = section.integer("rtp_keepalive_interval", 1..RTP_KEEPALIVE_S_MAX + 1);
     if given.is_some() && !is_on {
         let remedy = "write keepalive = true, or remove it";
@@ -111,6 +128,21 @@ pub(super) fn external_address(
         _ => {}
     }
     host.filter(|_| is_on && transport != Transport::Tls)
+}
+
+/// `offer_mode`.
+fn forces_offer(section: &mut Section<'_, '_>) -> bool {
+    let words = ["as_is", "force_early"];
+    section.word("offer_mode", &words).is_some_and(|word| word.value == 1)
+}
+
+/// `hold_style`.
+fn hold_style(section: &mut Section<'_, '_>) -> HoldStyle {
+    match section.word("hold_style", &["as_is", "sendonly", "inactive"]).map(|word| word.value) {
+        Some(1) => HoldStyle::SendOnly,
+        Some(2) => HoldStyle::Inactive,
+        _ => HoldStyle::AsIs,
+    }
 }
 
 /// Whether provisional responses are acknowledged (RFC 3262).

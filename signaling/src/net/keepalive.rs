@@ -21,10 +21,10 @@ pub(super) async fn datagrams(core: Arc<Core>) {
     loop {
         let now = Instant::now();
         let table = core.plan.table();
-        let wanted = |id| table.get(id).and_then(|trunk| trunk.keepalive);
+        let wanted = |id| table.get(id).and_then(|trunk| trunk.manner.keepalive);
         due.retain(|(id, _)| wanted(*id).is_some());
         for trunk in table.iter().filter(|t| t.enabled && t.transport == Transport::Udp) {
-            let Some(pause) = trunk.keepalive else { continue };
+            let Some(pause) = trunk.manner.keepalive else { continue };
             let at = match due.iter_mut().find(|(id, _)| *id == trunk.id) {
                 Some((_, at)) => at,
                 None => {
@@ -38,7 +38,9 @@ pub(super) async fn datagrams(core: Arc<Core>) {
                 && let Some(hop) = table.hop(trunk.id)
             {
                 *at = now + pause;
-                if let Err(cause) = core.listeners.send_datagram(&hop, LINE_END, trunk.signalling_dscp) {
+                if let Err(cause) =
+                    core.listeners.send_datagram(&hop, LINE_END, trunk.manner.signalling_dscp)
+                {
                     tracing::debug!(trunk = trunk.name, cause, "keepalive not sent");
                 }
             }
@@ -58,7 +60,7 @@ pub(super) async fn pings(core: &Core, connection: &Arc<Connection>, origin: &Or
             None => attribute(&table, origin, Called::default()).ok(),
         };
         let trunk = id.and_then(|id| table.get(id));
-        let Some(pause) = trunk.and_then(|trunk| trunk.keepalive) else {
+        let Some(pause) = trunk.and_then(|trunk| trunk.manner.keepalive) else {
             sleep(TICK).await;
             continue;
         };

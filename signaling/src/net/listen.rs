@@ -7,9 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use sip::endpoint::{Hop, Transport};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{NetError, mark};
 use super::holder::holder;
 use super::limits::{BACKLOG, SOCKET_BUFFER_BYTES};
+use super::{NetError, mark};
 use crate::config::Sip;
 
 /// A listener as it is known outside.

@@ -53,7 +53,8 @@ pub use error::{NetError, explain};
 pub use limits::Limits;
 pub use listen::Listener;
 pub use tls::{
-    EXPIRY_WARNING_DAYS, Expiry, Files as TlsFiles, Inspection, Shown, TlsFault, inspect,
+    EXPIRY_WARNING_DAYS, Expiry, Files as TlsFiles, HTTPS_LOOKS, Https, Inspection, Shown,
+    TlsFault, inspect,
 };
 
 use connection::Connection;
@@ -148,6 +149,9 @@ enum Command {
 /// # Errors
 /// What [`start`] would say.
 pub fn check_certificates(config: &Config) -> Result<(), NetError> {
+    if let Some((certificate, key)) = config.http.as_ref().and_then(|http| http.tls.as_ref()) {
+        Https::load(certificate, key)?;
+    }
     tls::Tls::load(config).map(|_| ())
 }
 
@@ -284,7 +288,7 @@ impl Core {
 
     /// How SIP to a trunk is marked, where that is not as usual.
     fn dscp(&self, trunk: Option<TrunkId>) -> Option<u8> {
-        self.plan.table().get(trunk?)?.signalling_dscp
+        self.plan.table().get(trunk?)?.manner.signalling_dscp
     }
 
     /// A connection number that was never used.

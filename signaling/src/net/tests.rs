@@ -525,7 +525,8 @@ fn strangers_get_an_eighth_of_the_queue_and_trunks_all_of_it() {
 #[test]
 fn a_peer_that_stops_answering_pings_is_dead() {
     let limits = Limits { pong: Duration::from_millis(200), ..Limits::default() };
-    let often = |trunk: &mut crate::trunk::Trunk| trunk.keepalive = Some(Duration::from_millis(20));
+    let often =
+        |trunk: &mut crate::trunk::Trunk| trunk.manner.keepalive = Some(Duration::from_millis(20));
     let trunks = PEER.replace("host", "transport = \"TCP\"\nhost");
     let gateway = Gateway::edited(&trunks, limits, often);
     let (mut old, mut dying) = (connect(&gateway), connect(&gateway));

@@ -9,7 +9,9 @@ pub mod alg;
 pub mod attribution;
 pub mod digits;
 pub mod health;
+pub mod hold;
 pub mod identity;
+pub mod manner;
 pub mod nat;
 pub mod number;
 pub mod registration;
@@ -157,15 +159,8 @@ pub struct Trunk {
     pub timer: timer::TimerRules,
     /// Whether provisional responses are acknowledged (`100rel`).
     pub reliability: reliable::Reliability,
-    /// How often its way is kept open (`keepalive`); `None` when off.
-    pub keepalive: Option<Duration>,
-    /// How long media toward it may be silent before a packet keeps its way open (RFC 6263); `None`
-    /// when off.
-    pub rtp_keepalive: Option<Duration>,
-    /// Differentiated services code point of SIP to it (RFC 2474); `None`: class selector 3.
-    pub signalling_dscp: Option<u8>,
-    /// The same of its media; `None`: as `[media] dscp` says.
-    pub media_dscp: Option<u8>,
+    /// How we behave toward it.
+    pub manner: manner::Manner,
     /// Repair of addresses (`sip_alg`): what we call ourselves in Via, Contact and session
     /// descriptions, and private addresses of the peer's are not followed. `None` when off.
     pub external_address: Option<Host>,

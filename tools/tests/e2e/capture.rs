@@ -49,7 +49,8 @@ impl Capture {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
         self.child.wait().unwrap();
-        let fields = ["ip.src", "udp.srcport", "ip.dst", "udp.dstport", "ip.dsfield.dscp", "udp.payload"];
+        let fields =
+            ["ip.src", "udp.srcport", "ip.dst", "udp.dstport", "ip.dsfield.dscp", "udp.payload"];
         let output = Command::new("tshark")
             .arg("-r")
             .arg(&self.file)

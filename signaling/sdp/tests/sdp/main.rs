@@ -18,6 +18,7 @@ mod rfc3264;
 mod rfc3605;
 mod rfc4566;
 mod rfc4568;
+mod rfc5939;
 mod secrets;
 mod snapshots;
 mod topology;

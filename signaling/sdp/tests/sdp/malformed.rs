@@ -15,6 +15,7 @@ fn corpus() -> Vec<Vec<u8>> {
     for policy in [plain(), secure()] {
         corpus.push(sdp::write_offer(None, &policy, &local(&our_keys())).unwrap());
     }
+    corpus.push(crate::rfc5939::offer().into_bytes());
     let crypto = format!("a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:{KEY}");
     let mut answer = with(&["m=audio 6000 RTP/SAVP 8 101", &crypto]).into_bytes();
     answer.extend_from_slice(ANSWER_END);

@@ -92,7 +92,7 @@ fn nearly(used: u32) -> News {
 fn news_reach_those_who_asked_for_them() {
     let rig = Rig::new();
     let server =
-        Server::start(&rig.api, &["127.0.0.1:0".parse().unwrap()], nobody_moves()).unwrap();
+        Server::start(&rig.api, &plainly("127.0.0.1:0".parse().unwrap()), nobody_moves()).unwrap();
     let mut all = listen(&rig, &server, "");
     let mut others = listen(&rig, &server, "?kinds=call,unknown_caller");
     rig.api.gateway.feed.tell(|| nearly(9));
@@ -107,7 +107,7 @@ fn news_reach_those_who_asked_for_them() {
 fn so_many_clients_listen_at_most() {
     let rig = Rig::new();
     let server =
-        Server::start(&rig.api, &["127.0.0.1:0".parse().unwrap()], nobody_moves()).unwrap();
+        Server::start(&rig.api, &plainly("127.0.0.1:0".parse().unwrap()), nobody_moves()).unwrap();
     let mut held: Vec<_> = (0..EVENT_CLIENTS_MAX).map(|_| listen(&rig, &server, "")).collect();
     let refused = rig.ask("GET", "/events", Value::Null);
     assert_eq!(refused.header("retry-after"), "10");

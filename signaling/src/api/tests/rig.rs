@@ -286,3 +286,8 @@ pub fn nobody_moves() -> crate::planner::Moves {
 pub fn trunk(name: &str) -> Value {
     serde_json::json!({"name": name, "host": "192.0.2.1"})
 }
+
+/// A listener without a certificate.
+pub fn plainly(address: std::net::SocketAddr) -> crate::config::Http {
+    crate::config::Http { listen: vec![address], tls: None }
+}

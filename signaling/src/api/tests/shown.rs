@@ -40,7 +40,8 @@ const GOOD: Test = (HEALTH, "what_a_good_answer_is");
 const CERTIFICATE: Test = (TLS, "a_trunk_may_have_a_certificate_of_ours_of_its_own");
 const CHALLENGED: Test =
     ("tools/tests/e2e/fields/challenge.rs", "pjsip_proves_that_it_knows_the_inbound_password");
-const MD5: Test = ("signaling/sip/src/digest/tests.rs", "the_algorithm_cannot_be_downgraded");
+const MD5: Test =
+    ("signaling/src/call/tests/identity.rs", "md5_proves_a_call_only_where_the_trunk_allows_it");
 const ALG: Test = (WAYS, "a_trunk_with_sip_alg_is_told_our_outer_address_and_found_behind_its_own");
 const KEPT: Test = (WAYS, "a_silent_way_to_pjsip_is_kept_open_and_marked_as_its_trunk_says");
 const CODECS: Test = (CONFIG, "codecs_are_known_and_something_is_left");
@@ -165,6 +166,21 @@ const TRUNK: &[(&str, Test)] = &[
     ("diversion", (IDENTITY, "diversions_are_told_in_the_trunks_style")),
     ("inbound_username", CHALLENGED),
     ("inbound_password", CHALLENGED),
+    (
+        "offer_mode",
+        (
+            "signaling/src/call/tests/answered.rs",
+            "a_trunk_that_wants_an_early_offer_gets_one_of_ours",
+        ),
+    ),
+    (
+        "hold_style",
+        (
+            "signaling/src/call/tests/changes.rs",
+            "a_hold_is_written_as_the_other_sides_trunk_wants_it",
+        ),
+    ),
+    ("update", (TIMERS, "a_trunk_without_update_is_sent_none_and_told_that_none_is_taken")),
     ("session_timer", (TIMERS, "a_trunk_that_refuses_timers_has_none")),
     (
         "session_expires",

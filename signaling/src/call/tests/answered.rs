@@ -148,6 +148,63 @@ fn a_delayed_offer_is_answered_by_the_ack() {
 }
 
 #[test]
+fn a_trunk_that_wants_an_early_offer_gets_one_of_ours() {
+    for rings_first in [false, true] {
+        let fields = "offer_mode = \"force_early\"\nallow = [\"G722\", \"PCMA\"]\n";
+        let mut rig = Rig::with("early-offer", "", fields, "");
+        rig.carrier.mute = true;
+        rig.call_with(Carrier, "+4930222", None);
+        let (id, invite) = rig.invited(Pbx);
+        let offer = String::from_utf8(invite.body.to_vec()).unwrap();
+        assert!(offer.contains("RTP/SAVP 9 8 101") && offer.contains("a=crypto"), "{offer}");
+        let answer = rig.pbx.accept(&invite.body);
+        if rings_first {
+            rig.answer(Pbx, id, 183, Some(answer));
+            assert_eq!(rig.last_status(Carrier), 183);
+            assert!(rig.last_response(Carrier).body.is_empty(), "it was asked nothing yet");
+            rig.answer(Pbx, id, 200, None);
+        } else {
+            rig.answer(Pbx, id, 200, Some(answer));
+        }
+        assert_eq!(rig.last_status(Carrier), 200);
+        assert!(rig.pbx.acks.is_empty(), "the callee's ACK waits for media");
+        let ours = rig.last_response(Carrier).body;
+        let text = String::from_utf8(ours.to_vec()).unwrap();
+        assert!(text.contains("RTP/AVP 8\r\n"), "what the callee took: {text}");
+        assert!(!text.contains("crypto"), "the carrier is plain: {text}");
+        let now = rig.now;
+        let (dialog, answer) = (rig.carrier.dialog.unwrap(), rig.carrier.accept(&ours));
+        let body = Some((super::peer::SDP, answer.into()));
+        rig.carrier.endpoint.ack(now, dialog, body).unwrap();
+        rig.turn();
+        assert_eq!(rig.pbx.acks.len(), 1);
+        assert!(rig.pbx.acks[0].body.is_empty(), "it has answered already");
+        assert_eq!(rig.plane.updates.len(), 2);
+        assert!(rig.plane.updates.iter().all(|update| update.relay));
+        let keyed = rig.plane.updates.iter().filter(|update| update.protect.is_some());
+        assert_eq!(keyed.count(), 1, "toward the PBX alone");
+        rig.hang_up(Pbx);
+        assert_eq!(rig.carrier.byes, 1);
+        rig.finish_one(200);
+    }
+}
+
+#[test]
+fn an_early_offer_of_ours_that_comes_to_nothing_ends_both_sides() {
+    let fields = "offer_mode = \"force_early\"\n";
+    // The callee answers with nothing, or the caller does.
+    for silent in [Pbx, Carrier] {
+        let mut rig = Rig::with("early-none", "", fields, "");
+        rig.call_with(Carrier, "+4930222", None);
+        let (id, invite) = rig.invited(Pbx);
+        let answer = rig.pbx.accept(&invite.body);
+        rig.answer(Pbx, id, 200, (silent == Carrier).then_some(answer));
+        assert_eq!((rig.pbx.acks.len(), rig.pbx.byes), (1, 1), "{silent:?}");
+        rig.finish_one(488);
+    }
+}
+
+#[test]
 fn a_delayed_offer_without_an_answer_ends_both_sides() {
     for body in [None, Some("not SDP".to_owned())] {
         let mut rig = Rig::new("delayed-none");

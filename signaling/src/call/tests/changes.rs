@@ -84,6 +84,43 @@ fn hold_and_resume_reach_the_other_side_and_the_data_plane() {
 }
 
 #[test]
+fn a_hold_is_written_as_the_other_sides_trunk_wants_it() {
+    for (style, said, written) in [
+        ("as_is", "sendonly", "sendonly"),
+        ("as_is", "inactive", "inactive"),
+        ("inactive", "sendonly", "inactive"),
+        ("sendonly", "inactive", "sendonly"),
+    ] {
+        let mut rig = Rig::with("hold-style", "", &format!("hold_style = \"{style}\"\n"), "");
+        rig.talk(Carrier);
+        let describe = |rig: &mut Rig, said: &str, version: u32| {
+            rig.pbx.hesitates = true;
+            let body = rig.carrier.offer().replace("sendrecv", said);
+            let body = body.replace("9977 1", &format!("9977 {version}"));
+            rig.ask(Carrier, Method::Invite, Some(body));
+            let (id, asked) = rig.asked_inside(Pbx);
+            let (ours, theirs) = match said {
+                "sendrecv" => ("sendrecv", "sendrecv"),
+                _ => (written, if written == "sendonly" { "recvonly" } else { "inactive" }),
+            };
+            let body = text(&asked.body);
+            assert!(body.contains(&format!("a={ours}\r\n")), "{style} {said}: {body}");
+            let answer = rig.pbx.accept(&asked.body).replace("sendrecv", theirs);
+            rig.answer(Pbx, id, 200, Some(answer));
+            assert_eq!(rig.last_status(Carrier), 200);
+        };
+        describe(&mut rig, said, 2);
+        let [_, to] = ways(&rig, Carrier);
+        assert!(!to.relay, "{style} {said}: nothing goes to who holds");
+        describe(&mut rig, "sendrecv", 3);
+        let [from, to] = ways(&rig, Carrier);
+        assert!(from.relay && to.relay, "{style} {said}: and back");
+        rig.hang_up(Carrier);
+        rig.finish_one(200);
+    }
+}
+
+#[test]
 fn versions_of_our_descriptions_count_changes() {
     let version = |body: &[u8]| -> u64 {
         let line = text(body).lines().find(|line| line.starts_with("o=")).unwrap().to_owned();

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use sip::digest::Credentials;
-use sip::wire::{HeaderName, Method};
+use sip::wire::{HeaderName, Headers, Method};
 
 use super::rig::{Carrier, Pbx, Rig};
 
@@ -38,6 +38,11 @@ const CHALLENGE: &str = "incoming_call_policy = \"challenge\"\ninbound_username 
 
 /// Places a call and answers the challenge; the answer is returned.
 fn answer_challenge(rig: &mut Rig, password: &str) -> Bytes {
+    answer_challenges(rig, password, |headers| headers)
+}
+
+/// The same, as a peer that sees the challenges as `seen` makes them.
+fn answer_challenges(rig: &mut Rig, password: &str, seen: impl Fn(Headers) -> Headers) -> Bytes {
     let client = rig.call(Carrier);
     assert_eq!(rig.last_status(Carrier), 401);
     rig.attempts -= 1;
@@ -45,7 +50,7 @@ fn answer_challenge(rig: &mut Rig, password: &str) -> Bytes {
     let credentials = Credentials::new("carrier", password);
     let uri = "sip:+4930222@192.0.2.1:5060;canary=uri";
     let answer = sip::digest::client::answer(
-        &response.headers,
+        &seen(response.headers),
         &credentials,
         &Method::Invite,
         uri,
@@ -71,6 +76,40 @@ fn a_challenged_trunk_proves_each_call() {
     assert_eq!(rig.last_status(Carrier), 200);
     rig.hang_up(Carrier);
     rig.finish_one(200);
+}
+
+/// A peer that knows nothing but MD5 (RFC 8760 §2.5): it answers a challenge for MD5 where there is one,
+/// else it calls the other one that.
+fn by_md5(headers: Headers) -> Headers {
+    let all = headers.all(&HeaderName::WwwAuthenticate);
+    let all: Vec<String> = all.map(|value| String::from_utf8_lossy(value).into_owned()).collect();
+    let offered = all.iter().find(|value| value.contains("algorithm=MD5")).cloned();
+    let forged = || all[0].replace("algorithm=SHA-256", "algorithm=MD5");
+    let mut seen = Headers::default();
+    seen.push(HeaderName::WwwAuthenticate, offered.unwrap_or_else(forged));
+    seen
+}
+
+#[test]
+fn md5_proves_a_call_only_where_the_trunk_allows_it() {
+    for (allowed, status) in [(true, 486), (false, 403)] {
+        let fields = format!("{CHALLENGE}\ninbound_md5 = {allowed}");
+        let mut rig = Rig::with(&format!("md5-{allowed}"), &fields, "", "");
+        let answer = answer_challenges(&mut rig, "open sesame", by_md5);
+        assert!(String::from_utf8_lossy(&answer).contains("algorithm=MD5"), "{answer:?}");
+        assert_eq!(rig.pbx.invites.len(), usize::from(allowed));
+        if allowed {
+            let (id, _) = rig.invited(Pbx);
+            rig.answer(Pbx, id, 486, None);
+        }
+        assert_eq!(rig.last_status(Carrier), status);
+        rig.finish_one(status);
+    }
+    // And MD5 with a wrong password proves nothing.
+    let mut rig = Rig::with("md5-wrong", &format!("{CHALLENGE}\ninbound_md5 = true"), "", "");
+    answer_challenges(&mut rig, "open barley", by_md5);
+    assert_eq!(rig.last_status(Carrier), 403);
+    rig.finish_one(403);
 }
 
 #[test]

@@ -129,6 +129,25 @@ fn a_callee_that_wants_longer_intervals_is_asked_again() {
 }
 
 #[test]
+fn a_trunk_without_update_is_sent_none_and_told_that_none_is_taken() {
+    let mut rig = Rig::with("no-update", "update = false\n", "update = false\n", "");
+    talk(&mut rig, &[TIMER, UPDATE, expires("1800;refresher=uas")]);
+    let accepted = rig.last_response(Carrier).headers;
+    assert!(!value(&accepted, &HeaderName::Allow).unwrap().contains("UPDATE"));
+    rig.ask(Carrier, Method::Update, None);
+    assert_eq!(rig.last_status(Carrier), 405);
+    assert!(!rig.last_response(Carrier).headers.has_token(&HeaderName::Allow, "UPDATE"));
+    rig.carrier.hesitates = true;
+    rig.seconds(901);
+    let (id, refresh) = rig.asked_inside(Carrier);
+    assert_eq!(refresh.method, Method::Invite, "although the peer knows UPDATE");
+    assert!(!refresh.headers.has_token(&HeaderName::Allow, "UPDATE"));
+    rig.accept(Carrier, id, &refresh);
+    rig.hang_up(Carrier);
+    rig.finish_one(200);
+}
+
+#[test]
 fn a_callee_without_timers_is_refreshed_where_the_trunk_requires_it() {
     let fields = "session_timer = \"require\"\nsession_expires = 300\n";
     let mut rig = Rig::with("require", "", fields, "");

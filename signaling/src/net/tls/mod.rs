@@ -3,6 +3,7 @@
 //! TLS 1.2 and 1.3 with rustls on aws-lc-rs. Nothing is resumed: trunks have few connections, and
 //! a peer's certificate is then always checked as it is now.
 
+mod https;
 mod inspect;
 mod load;
 mod names;
@@ -30,6 +31,7 @@ use crate::locate::Place;
 use crate::plan::Plan;
 use crate::trunk::{Host, PeerIdentity, Trunk, TrunkId};
 
+pub use https::{Https, LOOKS as HTTPS_LOOKS};
 pub use inspect::{Files, Inspection, Shown, TlsFault, certificates, inspect};
 pub use load::EXPIRY_WARNING_DAYS;
 use load::Identities;

@@ -22,7 +22,8 @@ pub struct Expiry {
 }
 
 /// What tells one version of a file from the next; `None` where there is none.
-type Stamps = BTreeMap<PathBuf, Option<(i64, i64, u64, u64)>>;
+pub(super) type Stamp = Option<(i64, i64, u64, u64)>;
+type Stamps = BTreeMap<PathBuf, Stamp>;
 
 /// Looks at the files of the newest plan until the runtime ends.
 pub(in super::super) async fn follow_files(core: Arc<Core>) {
@@ -85,7 +86,7 @@ fn stamps(sip: &Sip, plan: &Plan) -> Stamps {
     own.chain(of_trunks.flatten()).map(|file| (file.clone(), stamp(file))).collect()
 }
 
-fn stamp(file: &Path) -> Option<(i64, i64, u64, u64)> {
+pub(super) fn stamp(file: &Path) -> Stamp {
     let found = std::fs::metadata(file).ok()?;
     Some((found.mtime(), found.mtime_nsec(), found.size(), found.ino()))
 }
