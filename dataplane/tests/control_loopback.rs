@@ -403,11 +403,17 @@ fn service_from(raw: &socket2::Socket, port: u16) -> u8 {
 #[test]
 fn each_side_is_sent_to_with_its_own_code_point() {
     let (kind, protocol) = (socket2::Type::RAW, Some(socket2::Protocol::UDP));
-    let Ok(raw) = socket2::Socket::new(socket2::Domain::IPV4, kind, protocol) else {
+    let Ok(_) = socket2::Socket::new(socket2::Domain::IPV4, kind, protocol) else {
         eprintln!("SKIPPED: only root sees the headers of packets");
         return;
     };
-    raw.set_read_timeout(Some(rig::PATIENCE)).unwrap();
+    // What comes to one far end; its address is no other test's.
+    let watch = |far: &rig::Far| {
+        let raw = socket2::Socket::new(socket2::Domain::IPV4, kind, protocol).unwrap();
+        raw.set_read_timeout(Some(rig::PATIENCE)).unwrap();
+        raw.bind(&std::net::SocketAddr::new(far.rtp_addr().ip(), 0).into()).unwrap();
+        raw
+    };
     let mut rig = Rig::start();
     let (a, b) = (id(0, 1), id(1, 1));
     let mut open = |flow, dscp| {
@@ -422,9 +428,10 @@ fn each_side_is_sent_to_with_its_own_code_point() {
     let (at_a, at_b) = (open(a, None), open(b, Some(34)));
     let (far_a, far_b) = (rig::Far::new(own_address()), rig::Far::new(own_address()));
     let call = Call { a, b, far_a, far_b, at_a, at_b };
+    let (to_a, to_b) = (watch(&call.far_a), watch(&call.far_b));
     call.join(&mut rig);
     call.far_a.rtp.send_to(&rtp(1), at_a.0).unwrap();
-    assert_eq!(service_from(&raw, at_b.0.port()), 34 << 2, "to B, as it was asked for");
+    assert_eq!(service_from(&to_b, at_b.0.port()), 34 << 2, "to B, as it was asked for");
     call.far_b.rtp.send_to(&rtp(1), at_b.0).unwrap();
-    assert_eq!(service_from(&raw, at_a.0.port()), 46 << 2, "to A, as the data plane has it");
+    assert_eq!(service_from(&to_a, at_a.0.port()), 46 << 2, "to A, as the data plane has it");
 }
