@@ -111,6 +111,19 @@ fn a_flow_is_its_workers_whichever_queue_its_packets_come_by() {
     if !has_wire() {
         return;
     }
+    let two = |end: &str| {
+        let set = Command::new("ethtool").args(["-L", end, "rx", "2", "tx", "2"]).status();
+        assert!(set.unwrap().success(), "two queues at {end}");
+    };
+    on_wire(|wire| {
+        wire.stage.at_far(|| two("far"));
+        let door = wire.stage.near_door();
+        let near = || {
+            door.enter();
+            two("near");
+        };
+        std::thread::scope(|scope| scope.spawn(near).join()).unwrap();
+    });
     let config = Config { workers: 2, ..config(own_address(), 64, 20_000..=20_999) };
     let mut rig = Rig::launch(config, dataplane::run);
     for worker in 0..2 {

@@ -36,10 +36,7 @@ impl Stage {
             ip(&format!("-n {namespace} link set lo up"));
         }
         let (near, far) = (&stage.near, &stage.far);
-        // As many queues on every machine.
-        let queues = "numrxqueues 2 numtxqueues 2";
-        let peer = format!("peer name far {queues} netns {far}");
-        ip(&format!("link add near netns {near} {queues} type veth {peer}"));
+        ip(&format!("link add near netns {near} type veth peer name far netns {far}"));
         for (namespace, link, addresses) in [(near, "near", NEAR), (far, "far", FAR)] {
             let [four, six] = addresses;
             ip(&format!("-n {namespace} address add {four}/24 dev {link}"));
