@@ -18,39 +18,9 @@ use std::process::{Child, Command, Stdio};
 use abi::{Counter, Notice, Suite};
 use dataplane::{BackendChoice, Config, Stop};
 use rig::packet::{Peer, rtp, sized_rtp};
-use rig::wire::{self, Wire};
+use rig::wire::{has_wire, on_wire, passed_by, talk};
 use rig::{Call, Rig, await_that, config, home, id, own_address, receive};
 use rustix::process::{Resource, Rlimit, setrlimit};
-
-/// Whether there is a wire; false without root, where the rig says so.
-fn has_wire() -> bool {
-    wire::with(|_| ()).is_some()
-}
-
-fn on_wire<T>(work: impl FnOnce(&Wire) -> T) -> T {
-    wire::with(work).unwrap()
-}
-
-/// Plain both ways, one packet at a time.
-fn talk(call: &Call, seqs: std::ops::Range<u16>) {
-    for seq in seqs {
-        call.far_a.rtp.send_to(&rtp(seq), call.at_a.0).unwrap();
-        assert_eq!(receive(&call.far_b.rtp), (rtp(seq), call.at_b.0));
-        call.far_b.rtp.send_to(&rtp(seq), call.at_b.0).unwrap();
-        assert_eq!(receive(&call.far_a.rtp), (rtp(seq), call.at_a.0));
-    }
-}
-
-/// How many of the packets that `work` has relayed, `relayed` of them, came past XDP.
-fn passed_by(rig: &Rig, relayed: u64, work: impl FnOnce()) -> u64 {
-    let count = || (rig.counter(Counter::RelayedRtp), rig.counter(Counter::PassedPackets));
-    rig.check_books();
-    let before = count();
-    work();
-    rig.await_counter(Counter::RelayedRtp, before.0 + relayed);
-    rig.check_books();
-    count().1 - before.1
-}
 
 fn program() -> Option<u32> {
     let said = on_wire(|wire| wire.stage.ask_near("-d link show near"));

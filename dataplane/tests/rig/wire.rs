@@ -4,7 +4,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use abi::Counter;
+
+use super::packet::rtp;
 use super::stage::{FAR, NEAR, Stage};
+use super::{Call, Rig, receive};
 
 /// The wire of one test's thread.
 pub struct Wire {
@@ -16,6 +20,36 @@ thread_local!(static WIRE: Option<Wire> = Wire::build());
 /// Hands the wire of this test to `use_it`; `None` in tests over loopback.
 pub fn with<T>(use_it: impl FnOnce(&Wire) -> T) -> Option<T> {
     WIRE.with(|wire| wire.as_ref().map(use_it))
+}
+
+/// Whether there is a wire; false without root, where the rig says so.
+pub fn has_wire() -> bool {
+    with(|_| ()).is_some()
+}
+
+pub fn on_wire<T>(work: impl FnOnce(&Wire) -> T) -> T {
+    with(work).unwrap()
+}
+
+/// Plain both ways, one packet at a time.
+pub fn talk(call: &Call, seqs: std::ops::Range<u16>) {
+    for seq in seqs {
+        call.far_a.rtp.send_to(&rtp(seq), call.at_a.0).unwrap();
+        assert_eq!(receive(&call.far_b.rtp), (rtp(seq), call.at_b.0));
+        call.far_b.rtp.send_to(&rtp(seq), call.at_b.0).unwrap();
+        assert_eq!(receive(&call.far_a.rtp), (rtp(seq), call.at_a.0));
+    }
+}
+
+/// How many of the packets that `work` has relayed, `relayed` of them, came past XDP.
+pub fn passed_by(rig: &Rig, relayed: u64, work: impl FnOnce()) -> u64 {
+    let count = || (rig.counter(Counter::RelayedRtp), rig.counter(Counter::PassedPackets));
+    rig.check_books();
+    let before = count();
+    work();
+    rig.await_counter(Counter::RelayedRtp, before.0 + relayed);
+    rig.check_books();
+    count().1 - before.1
 }
 
 /// What the data plane has instead of a far end's address that a test took for its own.
