@@ -2,18 +2,20 @@
 //!
 //! A call holds a [`Slot`] of its caller's trunk and one of its callee's. A slot is a value and goes
 //! back when it is dropped, so there is no ending of a call that could forget it. What a trunk may
-//! have is asked each time anew: an edit counts from the next call on and ends none.
+//! have is asked each time anew: an edit counts from the next call on and ends none. Shards count
+//! together (`admission/load.rs`).
 
+mod load;
 mod sources;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::trunk::{Trunk, TrunkId};
 
+pub use load::{Load, Loads};
 pub use sources::{SOURCE_CPS_MAX, SOURCES_MAX, Sources};
 
 /// Which way a call goes, seen from the gateway.
@@ -25,39 +27,11 @@ pub enum Bound {
     Out,
 }
 
-/// What every trunk carries now.
+/// What every trunk carries now, and what is to be told of it.
 #[derive(Default, Debug)]
 pub struct Admission {
-    trunks: HashMap<TrunkId, Entry>,
+    trunks: Loads,
     alerts: VecDeque<Alert>,
-}
-
-#[derive(Default, Debug)]
-struct Entry {
-    load: Arc<Load>,
-    /// Paces of calls from and to the trunk.
-    paces: [Pace; 2],
-    /// The operator was told that the trunk is nearly full.
-    alerted: bool,
-}
-
-/// Calls of one trunk.
-#[derive(Default, Debug)]
-struct Load([AtomicU32; 2]);
-
-impl Load {
-    fn of(&self, bound: Bound) -> &AtomicU32 {
-        let Self([inward, outward]) = self;
-        match bound {
-            Bound::In => inward,
-            Bound::Out => outward,
-        }
-    }
-
-    fn read(&self) -> Used {
-        let [inbound, outbound] = self.0.each_ref().map(|count| count.load(Ordering::Relaxed));
-        Used { inbound, outbound }
-    }
 }
 
 /// One call's place on one trunk.
@@ -70,7 +44,7 @@ pub struct Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.load.of(self.bound).fetch_sub(1, Ordering::Relaxed);
+        self.load.remove(self.bound);
     }
 }
 
@@ -119,9 +93,15 @@ pub struct Alert {
 }
 
 impl Admission {
+    /// Counts with the other shards from now on: the trunks of a plan that is new.
+    pub fn share(&mut self, loads: &Loads) {
+        let shared = loads.iter().map(|(id, load)| (*id, Arc::clone(load)));
+        self.trunks.extend(shared);
+    }
+
     /// What the trunk carries.
     pub fn used(&self, trunk: TrunkId) -> Used {
-        self.trunks.get(&trunk).map(|entry| entry.load.read()).unwrap_or_default()
+        self.trunks.get(&trunk).map(|load| load.used()).unwrap_or_default()
     }
 
     /// How many more calls fit in that direction; `None` is without end.
@@ -141,9 +121,9 @@ impl Admission {
     /// # Errors
     /// Why not.
     pub fn check(&self, now: Instant, trunk: &Trunk, bound: Bound) -> Result<(), Full> {
-        self.check_slots(trunk, bound)?;
-        let entry = self.trunks.get(&trunk.id);
-        match (trunk.max_cps, entry.map(|entry| pace(&entry.paces, bound))) {
+        load::cap(self.used(trunk.id), trunk, bound)?;
+        let load = self.trunks.get(&trunk.id);
+        match (trunk.max_cps, load.map(|load| load.pace(bound))) {
             (Some(max), Some(pace)) if !pace.has_room(now, max) => Err(Full::Pace(max)),
             _ => Ok(()),
         }
@@ -160,25 +140,23 @@ impl Admission {
         bound: Bound,
         is_emergency: bool,
     ) -> Result<Slot, Full> {
-        if !is_emergency {
-            self.check(now, trunk, bound)?;
+        let load = Arc::clone(self.trunks.entry(trunk.id).or_default());
+        load.add(bound, Some(trunk).filter(|_| !is_emergency))?;
+        let slot = Slot { load, bound };
+        let pace = slot.load.pace(bound);
+        match trunk.max_cps {
+            Some(max) if is_emergency => pace.spend(now, max),
+            // The slot goes back.
+            Some(max) if !pace.try_spend(now, max) => return Err(Full::Pace(max)),
+            _ => {}
         }
-        let entry = self.trunks.entry(trunk.id).or_default();
-        if let Some(max) = trunk.max_cps {
-            pace_mut(&mut entry.paces, bound).spend(now, max);
+        let used = slot.load.used().all();
+        if let Some(max) = trunk.max_concurrent_calls
+            && slot.load.is_alarming(used, max)
+        {
+            self.alerts.push_back(Alert { trunk: trunk.id, used, max });
         }
-        entry.load.of(bound).fetch_add(1, Ordering::Relaxed);
-        let used = entry.load.read().all();
-        if let Some(max) = trunk.max_concurrent_calls {
-            let share = u64::from(used) * 100;
-            if share < u64::from(max) * ALERT_AGAIN_PERCENT {
-                entry.alerted = false;
-            } else if share >= u64::from(max) * ALERT_PERCENT && !entry.alerted {
-                entry.alerted = true;
-                self.alerts.push_back(Alert { trunk: trunk.id, used, max });
-            }
-        }
-        Ok(Slot { load: Arc::clone(&entry.load), bound })
+        Ok(slot)
     }
 
     /// The next alert that nobody was told yet.
@@ -188,55 +166,8 @@ impl Admission {
 
     /// Forgets trunks that are gone and carry nothing.
     pub fn retain(&mut self, is_known: impl Fn(TrunkId) -> bool) {
-        self.trunks.retain(|id, entry| is_known(*id) || entry.load.read().all() > 0);
+        self.trunks.retain(|id, load| is_known(*id) || load.used().all() > 0);
     }
-
-    fn check_slots(&self, trunk: &Trunk, bound: Bound) -> Result<(), Full> {
-        let used = self.used(trunk.id);
-        if let Some(max) = trunk.max_concurrent_calls.filter(|max| used.all() >= *max) {
-            return Err(Full::Calls(max));
-        }
-        let (one_way, cap) = match bound {
-            Bound::In => (used.inbound, trunk.max_inbound_calls),
-            Bound::Out => (used.outbound, trunk.max_outbound_calls),
-        };
-        match cap.filter(|max| one_way >= *max) {
-            Some(max) => Err(Full::Direction(bound, max)),
-            None => Ok(()),
-        }
-    }
-}
-
-fn pace(paces: &[Pace; 2], bound: Bound) -> &Pace {
-    let [inward, outward] = paces;
-    if bound == Bound::In { inward } else { outward }
-}
-
-fn pace_mut(paces: &mut [Pace; 2], bound: Bound) -> &mut Pace {
-    let [inward, outward] = paces;
-    if bound == Bound::In { inward } else { outward }
-}
-
-/// A token bucket, kept as the moment at which it is full again.
-#[derive(Clone, Copy, Default, Debug)]
-struct Pace(Option<Instant>);
-
-impl Pace {
-    /// Whether one more call at `now` stays within `max` a second and a burst of twice that.
-    fn has_room(self, now: Instant, max: u32) -> bool {
-        let burst = max.saturating_mul(BURST_FACTOR);
-        let tolerance = interval(max) * burst.saturating_sub(1);
-        self.0.is_none_or(|full| full.saturating_duration_since(now) <= tolerance)
-    }
-
-    fn spend(&mut self, now: Instant, max: u32) {
-        let full = self.0.map_or(now, |full| full.max(now));
-        self.0 = Some(full + interval(max));
-    }
-}
-
-fn interval(per_second: u32) -> Duration {
-    Duration::from_secs(1) / per_second.max(1)
 }
 
 /// Calls of a burst, as a multiple of `max_cps`.

@@ -1,7 +1,14 @@
-//! Questions and orders to the shard, each with its reply. The queue is bounded: who finds it full is
-//! told so at once, and the shard answers between two messages.
+//! Questions and orders to the shards, each with its reply. The queues are bounded: who finds one full
+//! is told so at once, and a shard answers between two messages. What several shards answer is made
+//! one answer in `ask/spread.rs`.
+
+mod spread;
 
 use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 use std::time::Duration;
 
 use abi::Duty;
@@ -68,16 +75,16 @@ pub enum Unanswered {
     Stopping,
 }
 
-/// Asks the shard. Clones ask the same one.
+/// Asks the shards. Clones ask the same ones.
 #[derive(Clone, Debug)]
-pub struct Asks(Sender<Ask>);
+pub struct Asks(Arc<[Sender<Ask>]>);
 
-/// A way to ask, and where the shard takes questions from.
-pub fn asks() -> (Asks, Receiver<Ask>) {
+/// A way to ask so many shards, and where each takes its questions from.
+pub fn asks(shards: usize) -> (Asks, Vec<Receiver<Ask>>) {
     // Counted in `put`: a bounded queue of crossbeam keeps what waits in it when the shard ends, and
     // with it whoever waits for the answer. This kind drops it.
-    let (sender, receiver) = unbounded();
-    (Asks(sender), receiver)
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..shards).map(|_| unbounded()).unzip();
+    (Asks(senders.into()), receivers)
 }
 
 impl Asks {
@@ -86,7 +93,12 @@ impl Asks {
     /// # Errors
     /// [`Unanswered`].
     pub async fn ask<T>(&self, question: impl FnOnce(Reply<T>) -> Ask) -> Result<T, Unanswered> {
-        self.put(question)?.await.map_err(|_| Unanswered::Stopping)
+        let (reply, answer) = oneshot::channel();
+        match &*self.0 {
+            [only] => put(only, question(reply))?,
+            shards => spread::spread(shards, question(reply)).await?,
+        }
+        answer.await.map_err(|_| Unanswered::Stopping)
     }
 
     /// The same for threads that may block.
@@ -94,20 +106,32 @@ impl Asks {
     /// # Errors
     /// [`Unanswered`].
     pub fn ask_blocking<T>(&self, question: impl FnOnce(Reply<T>) -> Ask) -> Result<T, Unanswered> {
-        self.put(question)?.blocking_recv().map_err(|_| Unanswered::Stopping)
-    }
-
-    fn put<T>(
-        &self,
-        question: impl FnOnce(Reply<T>) -> Ask,
-    ) -> Result<oneshot::Receiver<T>, Unanswered> {
-        if self.0.len() >= ASKS_WAITING_MAX {
-            return Err(Unanswered::Busy);
+        let mut answer = pin!(self.ask(question));
+        let waker = Waker::from(Arc::new(Parked(std::thread::current())));
+        loop {
+            match answer.as_mut().poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(answer) => return answer,
+                Poll::Pending => std::thread::park(),
+            }
         }
-        let (reply, answer) = oneshot::channel();
-        self.0.send(question(reply)).map_err(|_| Unanswered::Stopping)?;
-        Ok(answer)
     }
+}
+
+/// Wakes a thread that waits for an answer.
+struct Parked(Thread);
+
+impl Wake for Parked {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Puts a question to one shard.
+fn put(shard: &Sender<Ask>, ask: Ask) -> Result<(), Unanswered> {
+    if shard.len() >= ASKS_WAITING_MAX {
+        return Err(Unanswered::Busy);
+    }
+    shard.send(ask).map_err(|_| Unanswered::Stopping)
 }
 
 /// Answers one question.
@@ -163,7 +187,7 @@ fn give<T>(reply: Reply<T>, answer: T) {
     let _gave_up = reply.send(answer);
 }
 
-/// Questions that may wait for the shard. Askers that come at the same instant may be a few more.
+/// Questions that may wait for one shard. Askers that come at the same instant may be a few more.
 pub const ASKS_WAITING_MAX: usize = 256;
 
 #[cfg(test)]
@@ -172,11 +196,15 @@ mod tests {
 
     #[test]
     fn a_full_queue_and_a_gone_shard_are_told_at_once() {
-        let (asks, questions) = asks();
-        let mut waiting: Vec<_> =
-            (0..ASKS_WAITING_MAX).map(|_| asks.put(Ask::Calls).unwrap()).collect();
+        let (asks, mut questions) = asks(1);
+        let put_one = |_| {
+            let (reply, answer) = oneshot::channel();
+            put(&asks.0[0], Ask::Calls(reply)).unwrap();
+            answer
+        };
+        let mut waiting: Vec<_> = (0..ASKS_WAITING_MAX).map(put_one).collect();
         assert_eq!(asks.ask_blocking(Ask::Calls).unwrap_err(), Unanswered::Busy);
-        drop(questions);
+        questions.clear();
         let last = waiting.pop().unwrap();
         assert!(last.blocking_recv().is_err(), "whoever waits is told that there is no answer");
         assert_eq!(asks.ask_blocking(Ask::Calls).unwrap_err(), Unanswered::Stopping);
@@ -184,7 +212,8 @@ mod tests {
 
     #[test]
     fn the_answer_comes_back() {
-        let (asks, questions) = asks();
+        let (asks, mut questions) = asks(1);
+        let questions = questions.remove(0);
         let shard = std::thread::spawn(move || match questions.recv().unwrap() {
             Ask::HangUp { call, reply } => reply.send(call == "abc").unwrap(),
             other => panic!("{other:?}"),

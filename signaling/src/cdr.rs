@@ -388,6 +388,12 @@ impl Writer {
         Ok(Self { queue: Some(queue), tally, thread: Some(thread) })
     }
 
+    /// Another way into the same file. Records that are queued by it are written out by the writer
+    /// that was opened, whose [`Writer::stop`] waits until each of these is gone.
+    pub fn share(&self) -> Self {
+        Self { queue: self.queue.clone(), tally: Arc::clone(&self.tally), thread: None }
+    }
+
     /// Queues a record. Never blocks; what finds the queue full is counted and logged.
     pub fn write(&self, record: &Record) {
         self.queue(Entry::Write(Box::new(record.clone())));

@@ -1,11 +1,15 @@
 //! What happens, for who wants to know: bounded and lossy. A listener that is too slow loses the
-//! oldest news and is told how many (`RecvError::Lagged`); the shard never waits.
+//! oldest news and is told how many (`RecvError::Lagged`); the shard never waits. Each shard tells
+//! into a queue of its own, and who listens hears all of them.
 
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::Poll;
 
 use abi::FlowSnapshot;
 use serde::Serialize;
 use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use crate::admission::Alert;
 use crate::cdr::Record;
@@ -104,21 +108,63 @@ pub enum Step {
     Ended,
 }
 
-/// Where news are told and heard. Clones share it.
+/// Where a shard tells its news, and where those of all shards are heard. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Feed(broadcast::Sender<Arc<News>>);
+pub struct Feed {
+    own: broadcast::Sender<Arc<News>>,
+    all: Arc<[broadcast::Sender<Arc<News>>]>,
+}
+
+/// Hears the news of all shards: those of one in order.
+#[derive(Debug)]
+pub struct Ear(Vec<broadcast::Receiver<Arc<News>>>);
+
+impl Ear {
+    /// Awaits the next news. May be dropped before it is done, and loses nothing by it.
+    ///
+    /// # Errors
+    /// [`RecvError`]: that some were lost, or that a shard has ended.
+    pub async fn recv(&mut self) -> Result<Arc<News>, RecvError> {
+        // Who was heard last comes last: a shard that never stops talking drowns out nobody.
+        let one = usize::from(self.0.len() > 1);
+        self.0.rotate_left(one);
+        let mut all: Vec<_> = self.0.iter_mut().map(|one| Box::pin(one.recv())).collect();
+        poll_fn(|context| {
+            let mut heard = all.iter_mut().map(|one| one.as_mut().poll(context));
+            heard.find(Poll::is_ready).unwrap_or(Poll::Pending)
+        })
+        .await
+    }
+
+    /// The next news, if there are any.
+    ///
+    /// # Errors
+    /// [`TryRecvError`]: that there are none, that some were lost, or that a shard has ended.
+    pub fn try_recv(&mut self) -> Result<Arc<News>, TryRecvError> {
+        let mut heard = self.0.iter_mut().map(broadcast::Receiver::try_recv);
+        let something = heard.find(|one| !matches!(one, Err(TryRecvError::Empty)));
+        something.unwrap_or(Err(TryRecvError::Empty))
+    }
+}
 
 impl Default for Feed {
     fn default() -> Self {
-        Self(broadcast::Sender::new(NEWS_KEPT_MAX))
+        let own = broadcast::Sender::new(NEWS_KEPT_MAX);
+        Self { all: Arc::new([own.clone()]), own }
     }
 }
 
 impl Feed {
+    /// One for each of `count` shards.
+    pub fn for_shards(count: usize) -> Vec<Self> {
+        let all: Arc<[_]> = (0..count).map(|_| broadcast::Sender::new(NEWS_KEPT_MAX)).collect();
+        all.iter().map(|own| Self { own: own.clone(), all: Arc::clone(&all) }).collect()
+    }
+
     /// Tells everybody who listens. `news` is made only when somebody does.
     pub fn tell(&self, news: impl FnOnce() -> News) {
-        if self.0.receiver_count() > 0 {
-            let _nobody_any_more = self.0.send(Arc::new(news()));
+        if self.own.receiver_count() > 0 {
+            let _nobody_any_more = self.own.send(Arc::new(news()));
         }
     }
 
@@ -153,9 +199,9 @@ impl Feed {
         self.tell(|| News::NearlyFull { trunk, name, used, max });
     }
 
-    /// Listens from now on.
-    pub fn listen(&self) -> broadcast::Receiver<Arc<News>> {
-        self.0.subscribe()
+    /// Listens to all shards from now on.
+    pub fn listen(&self) -> Ear {
+        Ear(self.all.iter().map(broadcast::Sender::subscribe).collect())
     }
 }
 
@@ -165,7 +211,6 @@ pub const NEWS_KEPT_MAX: usize = 4_096;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::sync::broadcast::error::TryRecvError;
 
     fn nearly(used: u32) -> News {
         News::NearlyFull { trunk: TrunkId(1), name: String::from("t"), used, max: 10 }
@@ -183,6 +228,28 @@ mod tests {
         assert_eq!(slow.try_recv().unwrap_err(), TryRecvError::Lagged(more.into()));
         let next = slow.try_recv().unwrap();
         assert!(matches!(*next, News::NearlyFull { used: 5, .. }), "{next:?}");
+    }
+
+    #[test]
+    fn who_listens_hears_every_shard() {
+        let feeds = Feed::for_shards(3);
+        let mut ear = feeds[1].listen();
+        assert_eq!(ear.try_recv().unwrap_err(), TryRecvError::Empty);
+        for (used, feed) in (0..).zip(&feeds) {
+            feed.tell(|| nearly(used));
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut heard: Vec<u32> = (0..3)
+            .map(|_| match *runtime.block_on(ear.recv()).unwrap() {
+                News::NearlyFull { used, .. } => used,
+                ref other => panic!("{other:?}"),
+            })
+            .collect();
+        heard.sort_unstable();
+        assert_eq!(heard, [0, 1, 2]);
+        assert_eq!(ear.try_recv().unwrap_err(), TryRecvError::Empty);
+        drop(feeds);
+        assert_eq!(runtime.block_on(ear.recv()).unwrap_err(), RecvError::Closed);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use abi::handover;
 use abi::{
     AttachError, Close, Command, Counter, Dial, Event, Family, FlowId, FlowSnapshot, Guest, Open,
-    Play, PromptName, Reason, Update,
+    Play, PromptName, Reason, Update, WorkerState,
 };
 use zeroize::Zeroize;
 
@@ -151,7 +151,9 @@ pub struct Bells {
 
 impl Media {
     /// Attaches to the data plane behind the handover socket; flows that it already carries are
-    /// kept for `grace` and then released.
+    /// kept for `grace` and then released. Each of `shards` gets workers of its own, in turn, and is
+    /// the only one that writes into their rings: none where there are fewer workers
+    /// ([`Media::has_workers`]).
     ///
     /// # Errors
     /// [`AttachError`] names the socket, the cause and the remedy.
@@ -159,21 +161,30 @@ impl Media {
         socket: &Path,
         now: Instant,
         grace: Duration,
-    ) -> Result<(Self, Bells), AttachError> {
+        shards: usize,
+    ) -> Result<Vec<(Self, Bells)>, AttachError> {
         let workers = handover::connect(socket)?;
-        let mut bells = Bells { workers: Vec::new(), links: Vec::new() };
-        let mut this = Self::detached();
-        for worker in workers {
+        let none = || (Self::detached(), Bells { workers: Vec::new(), links: Vec::new() });
+        let mut parts: Vec<_> = (0..shards.max(1)).map(|_| none()).collect();
+        for (number, worker) in workers.into_iter().enumerate() {
             let duplicate = |cause| AttachError::Kernel("a descriptor", cause);
+            let Some((media, bells)) = parts.get_mut(number % shards.max(1)) else { continue };
             bells.links.push(worker.link().try_clone_to_owned().map_err(duplicate)?);
             bells.workers.push(worker.event_bell);
-            this.adopt(worker.guest, worker.command_bell);
+            media.adopt(worker.guest, worker.command_bell);
         }
-        if !this.orphans.is_empty() {
-            tracing::warn!(flows = this.orphans.len(), "found flows without a call; media goes on");
-            this.orphans_due = now.checked_add(grace);
+        for (media, _) in parts.iter_mut().filter(|(media, _)| !media.orphans.is_empty()) {
+            let flows = media.orphans.len();
+            tracing::warn!(flows, "found flows without a call; media goes on");
+            media.orphans_due = now.checked_add(grace);
         }
-        Ok((this, bells))
+        Ok(parts)
+    }
+
+    /// Whether there is anybody who could carry a call: who stands by is not asked.
+    pub fn has_workers(&self) -> bool {
+        let stands_by = |worker: &Worker| worker.guest.state() == Some(WorkerState::Standby);
+        self.workers.iter().any(|worker| !stands_by(worker))
     }
 
     fn adopt(&mut self, guest: Guest, bell: OwnedFd) {

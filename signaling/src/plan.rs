@@ -5,17 +5,22 @@
 //!                                 ▲
 //!   resolver: names ──────────────┘
 //! ```
+//! A shard has a [`Reader`], to which each view is handed: it reads without a lock. What all shards
+//! count together ([`Counts`]) is carried from one plan to the next.
+//!
 //! Who reads takes a [`View`] and keeps it for as long as it needs: a publish changes nothing under
 //! its hands and drops no call. What a trunk's names stand for is added to the view beside the plan,
 //! so that neither side's news can undo the other's.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use tokio::sync::watch;
 
-use crate::group::{Group, Groups};
+use crate::admission::Loads;
+use crate::group::{Group, GroupId, Groups};
 use crate::route::Routes;
 use crate::trunk::table::Names;
 use crate::trunk::{Trunk, TrunkId, TrunkTable};
@@ -91,6 +96,47 @@ pub struct View {
     pub table: Arc<TrunkTable>,
     /// Grows with each publish, not with new addresses.
     pub generation: u64,
+    /// What all shards count together.
+    pub counts: Arc<Counts>,
+}
+
+/// What all shards count together, each count for itself and without a lock.
+#[derive(Clone, Default, Debug)]
+pub struct Counts {
+    /// Calls of each trunk.
+    pub loads: Loads,
+    /// Calls that each failover group has had.
+    pub turns: HashMap<GroupId, Arc<AtomicU64>>,
+}
+
+impl Counts {
+    /// Those of the next plan: what was counted goes on, ids are never used again.
+    fn next(&self, plan: &Plan) -> Self {
+        let load = |id: TrunkId| (id, self.loads.get(&id).cloned().unwrap_or_default());
+        let turn = |id: GroupId| (id, self.turns.get(&id).cloned().unwrap_or_default());
+        Self {
+            loads: plan.trunks.iter().map(|trunk| load(trunk.id)).collect(),
+            turns: plan.groups.iter().map(|group| turn(group.id)).collect(),
+        }
+    }
+}
+
+/// Reads the newest [`View`] without a lock: each one is put into a queue of the reader's own.
+#[derive(Debug)]
+pub struct Reader {
+    /// Of the reader's own: that others count their references to a view costs it nothing.
+    view: Arc<View>,
+    news: Receiver<View>,
+}
+
+impl Reader {
+    /// The newest plan with the newest addresses.
+    pub fn view(&mut self) -> Arc<View> {
+        if let Some(view) = self.news.try_iter().last() {
+            self.view = Arc::new(view);
+        }
+        Arc::clone(&self.view)
+    }
 }
 
 /// Where the newest [`View`] is found. Clones share it.
@@ -110,14 +156,24 @@ type Preparation = Box<dyn Fn(&Plan) -> bool + Send>;
 struct Newest {
     view: View,
     names: Names,
+    readers: Vec<Sender<View>>,
+}
+
+impl Newest {
+    /// Hands the view to all readers that there still are.
+    fn hand_out(&mut self) {
+        let view = &self.view;
+        self.readers.retain(|reader| reader.send(view.clone()).is_ok());
+    }
 }
 
 impl LivePlan {
     /// Publishes a first plan; no name stands for an address yet.
     pub fn new(plan: Plan) -> Self {
         let table = Arc::new(TrunkTable::new(plan.trunks.iter().cloned()));
-        let view = View { plan: Arc::new(plan), table, generation: 1 };
-        let newest = RwLock::new(Newest { view, names: Names::default() });
+        let counts = Arc::new(Counts::default().next(&plan));
+        let view = View { plan: Arc::new(plan), table, generation: 1, counts };
+        let newest = RwLock::new(Newest { view, names: Names::default(), readers: Vec::new() });
         let generation = watch::Sender::new(1);
         let (bells, preparations) = (Mutex::default(), Mutex::default());
         Self(Arc::new(Shared { newest, generation, bells, preparations }))
@@ -126,6 +182,14 @@ impl LivePlan {
     /// The newest plan with the newest addresses.
     pub fn view(&self) -> View {
         self.0.newest.read().unwrap_or_else(PoisonError::into_inner).view.clone()
+    }
+
+    /// A reader that needs no lock from now on.
+    pub fn reader(&self) -> Reader {
+        let (sender, news) = unbounded();
+        let mut newest = self.0.newest.write().unwrap_or_else(PoisonError::into_inner);
+        newest.readers.push(sender);
+        Reader { view: Arc::new(newest.view.clone()), news }
     }
 
     /// The newest plan.
@@ -150,7 +214,9 @@ impl LivePlan {
         let difference = newest.view.plan.difference(&plan);
         let table = TrunkTable::new(plan.trunks.iter().cloned()).resolved(&newest.names);
         let generation = newest.view.generation + 1;
-        newest.view = View { plan: Arc::new(plan), table: Arc::new(table), generation };
+        let counts = Arc::new(newest.view.counts.next(&plan));
+        newest.view = View { plan: Arc::new(plan), table: Arc::new(table), generation, counts };
+        newest.hand_out();
         drop(newest);
         self.0.generation.send_replace(generation);
         let mut bells = self.0.bells.lock().unwrap_or_else(PoisonError::into_inner);
@@ -169,6 +235,7 @@ impl LivePlan {
         let mut newest = self.0.newest.write().unwrap_or_else(PoisonError::into_inner);
         newest.view.table = Arc::new(newest.view.table.resolved(&names));
         newest.names = names;
+        newest.hand_out();
     }
 
     /// Tells of each publish, for who awaits.
@@ -220,7 +287,8 @@ mod tests {
         let next = plan(&TEXT.replace("\"b\"", "\"c\""));
         let token = |trunk: &Trunk| trunk.registration_token.clone();
         assert_ne!(token(&next.trunks[0]), token(&before.plan.trunks[0]), "drawn anew");
-        let (bell, waiting) = (live.bell(), live.generations());
+        let (bell, waiting, mut reader) = (live.bell(), live.generations(), live.reader());
+        let load = Arc::clone(&before.counts.loads[&TrunkId(2)]);
         let difference = live.publish(next);
         let view = live.view();
         assert_eq!(difference.changed, [TrunkId(2)], "an edit of one is no edit of the other");
@@ -228,6 +296,11 @@ mod tests {
         assert_eq!(token(&view.plan.trunks[0]), token(&before.plan.trunks[0]));
         assert_eq!(view.table.targets(TrunkId(1)), ["198.51.100.1:5060".parse().unwrap()]);
         assert_eq!((before.generation, view.generation), (1, 2));
+        assert!(Arc::ptr_eq(&view.counts.loads[&TrunkId(2)], &load), "calls go on being counted");
+        assert_eq!(reader.view().generation, 2);
+        assert!(Arc::ptr_eq(&reader.view().table, &view.table), "the newest of all that came");
+        live.resolve(addresses("198.51.100.3"));
+        assert!(Arc::ptr_eq(&reader.view().table, &live.table()));
         assert!(bell.try_recv().is_ok() && waiting.has_changed().unwrap());
         // Who took the view before works with what it saw.
         assert_eq!(before.table.get(TrunkId(2)).unwrap().name, "b");

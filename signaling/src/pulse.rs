@@ -80,7 +80,8 @@ mod tests {
     #[test]
     fn life_is_told_as_often_as_the_loop_answers_and_not_otherwise() {
         let (pulse, heard) = pulse(Some(Duration::ZERO));
-        let (asks, questions) = asks();
+        let (asks, mut questions) = asks(1);
+        let questions = questions.remove(0);
         pulse.follow(asks).unwrap();
         assert_eq!(heard.recv(), Ok(Life::Ready));
         for _ in 0..3 {
@@ -97,7 +98,8 @@ mod tests {
     #[test]
     fn a_loop_with_too_many_questions_is_no_sign_of_life() {
         let (mut pulse, heard) = pulse(None);
-        let (asks, questions) = asks();
+        let (asks, mut questions) = asks(1);
+        let questions = questions.remove(0);
         let mut waiting: Vec<_> =
             (0..ASKS_WAITING_MAX).map(|_| Box::pin(asks.ask(Ask::UnknownCallers))).collect();
         for question in &mut waiting {

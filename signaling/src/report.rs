@@ -81,8 +81,8 @@ pub fn gateway(shard: &Shard) -> GatewayReport {
         attached: shard.attached,
         closing: world.health.is_closing(),
         turned_away: shard.gate.unknown().counts().collect(),
-        edge: shard.net.counts(),
-        certificates: shard.net.expiries(),
+        edge: shard.net.net().counts(),
+        certificates: shard.net.net().expiries(),
         cdrs: world.cdrs.counts(),
     }
 }
@@ -128,7 +128,7 @@ fn trunk_report(shard: &Shard, trunk: &Trunk, at: Moment) -> TrunkReport {
         calls: world.admission.used(trunk.id),
         max_concurrent_calls: trunk.max_concurrent_calls,
         targets: targets.collect(),
-        certificate_days_left: shard.net.certificate_days_left(trunk),
+        certificate_days_left: shard.net.net().certificate_days_left(trunk),
         rewritten: world.health.rewritten(trunk.id).map(str::to_owned),
         inbound,
         outbound,

@@ -9,6 +9,7 @@
 //! ```
 //! A request passes attribution before anything is allocated for it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -25,8 +26,9 @@ use crate::feed::{Feed, News};
 use crate::gate::Gate;
 use crate::locate::Memory;
 use crate::media::Media;
-use crate::net::{Inbound, Net};
-use crate::plan::{LivePlan, View};
+use crate::net::{Inbound, Outlet};
+use crate::plan::{Reader, View};
+use crate::ties::{Hint, Ties, Word};
 use crate::trunk::health::Around;
 use crate::trunk::nat::force_rport;
 use crate::trunk::tally::Tallies;
@@ -78,11 +80,11 @@ pub struct World {
 }
 
 /// One shard.
-pub struct Shard<E = Net> {
+pub struct Shard<E = Outlet> {
     pub world: World,
     pub calls: Calls,
     pub net: E,
-    pub plan: LivePlan,
+    pub plan: Reader,
     /// The plan that registrations follow.
     pub generation: u64,
     pub gate: Gate,
@@ -92,6 +94,8 @@ pub struct Shard<E = Net> {
     pub crowded: bool,
     pub registrations: Registrations,
     pub drains: Drains,
+    /// To the other shards.
+    pub ties: Ties,
     /// There is a data plane.
     pub attached: bool,
     /// When the endpoint wants to be woken.
@@ -99,6 +103,12 @@ pub struct Shard<E = Net> {
 }
 
 impl World {
+    /// Counts together with the other shards what a plan has them count.
+    fn share(&mut self, view: &View) {
+        self.admission.share(&view.counts.loads);
+        self.index.hunts.share(&view.counts.turns);
+    }
+
     pub fn desk<'a>(&'a mut self, at: Moment, view: &'a View) -> Desk<'a> {
         Desk {
             now: at.now,
@@ -139,6 +149,38 @@ impl World {
 }
 
 impl<E: Edge> Shard<E> {
+    /// One that has a data plane and counts with those that have the same plan. `registrations` are
+    /// the first shard's alone.
+    pub fn new(
+        world: World,
+        net: E,
+        mut plan: Reader,
+        registrations: Registrations,
+        ties: Ties,
+    ) -> Self {
+        let view = plan.view();
+        let mut shard = Self {
+            world,
+            calls: Calls::default(),
+            net,
+            generation: view.generation,
+            plan,
+            gate: Gate::default(),
+            sources: Sources::default(),
+            crowded: false,
+            registrations,
+            drains: Drains::default(),
+            ties,
+            attached: true,
+            due: None,
+        };
+        if !shard.ties.is_first() {
+            shard.world.health = Health::told();
+        }
+        shard.world.share(&view);
+        shard
+    }
+
     /// When [`Shard::tend`] is due if nothing else happens.
     pub fn next(&mut self, now: Instant) -> Option<Instant> {
         let deadlines = [
@@ -154,10 +196,8 @@ impl<E: Edge> Shard<E> {
     /// Everything that time or the data plane made due.
     pub fn tend(&mut self, at: Moment) {
         let now = at.now;
-        let view = self.plan.view();
-        if view.generation != self.generation {
-            self.follow(at, &view);
-        }
+        let view = self.newest(at);
+        self.hear(at);
         while let Some(notice) = self.world.media.poll() {
             self.calls.notice(&mut self.world.desk(at, &view), notice);
         }
@@ -169,6 +209,50 @@ impl<E: Edge> Shard<E> {
         self.look_after(at, &view);
         self.world.endpoint.handle_input(now, Input::Timer);
         self.drain(at, &view);
+        self.speak();
+    }
+
+    /// The plan as it is now. What lives beside calls has taken it over.
+    fn newest(&mut self, at: Moment) -> Arc<View> {
+        let view = self.plan.view();
+        if view.generation != self.generation {
+            self.follow(at, &view);
+        }
+        view
+    }
+
+    /// Takes what other shards told.
+    fn hear(&mut self, at: Moment) {
+        for word in self.ties.words() {
+            match word {
+                Word::Standing(trunk, standing) => self.world.health.hear(trunk, standing),
+                Word::ServiceRoute(trunk, route) => {
+                    self.world.memory.set_service_route(trunk, &route);
+                }
+            }
+        }
+        for hint in self.ties.hints() {
+            match hint {
+                Hint::Answered(trunk) => self.world.health.answered(trunk),
+                Hint::Unanswered(trunk, then) => {
+                    self.world.health.unanswered(then.min(at.now), trunk);
+                }
+            }
+        }
+    }
+
+    /// Tells other shards what they have to know.
+    fn speak(&mut self) {
+        let World { health, memory, .. } = &mut self.world;
+        for hint in health.hints() {
+            self.ties.hint(hint);
+        }
+        for (trunk, standing) in health.untold() {
+            self.ties.say(&Word::Standing(trunk, standing));
+        }
+        for (trunk, route) in memory.untold() {
+            self.ties.say(&Word::ServiceRoute(trunk, route));
+        }
     }
 
     /// A new plan: what lives beside calls takes it over. Calls keep what they were set up with.
@@ -176,11 +260,16 @@ impl<E: Edge> Shard<E> {
     fn follow(&mut self, at: Moment, view: &View) {
         self.generation = view.generation;
         let is_known = |trunk: TrunkId| view.table.get(trunk).is_some();
+        self.world.share(view);
         self.world.admission.retain(is_known);
+        self.world.health.retain(is_known);
         self.world.tallies.retain(is_known);
         self.world.index.proofs.retain(is_known);
         let mut desk = self.world.desk(at, view);
         self.calls.stop_those(&mut desk, "the trunk was deleted", |trunk| !is_known(trunk));
+        if !self.ties.is_first() {
+            return;
+        }
         let net = &self.net;
         let contact = |hop: &Hop| net.plain_contact(hop);
         self.registrations.follow(&mut self.world.around(at.now, view, &contact));
@@ -216,7 +305,7 @@ impl<E: Edge> Shard<E> {
     /// Takes what the edge tells.
     pub fn receive(&mut self, at: Moment, inbound: Inbound) {
         let now = at.now;
-        let view = self.plan.view();
+        let view = self.newest(at);
         match inbound {
             Inbound::Message { hop, origin, message } => {
                 self.message(at, &view, hop, &origin, message);

@@ -1,30 +1,30 @@
-//! From a configuration to a running shard, and what can stand in the way.
+//! From a configuration to running shards, and what can stand in the way.
 
-use std::path::Path;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use abi::AttachError;
 use abi::handover::ConnectError;
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use sip::endpoint::{Config as EndpointConfig, Endpoint, Hop, UDP_REQUEST_BYTES_MAX};
 use sip::transaction::Timers;
 use tokio::sync::mpsc;
 
 use crate::Entropy;
-use crate::admission::{Admission, Sources};
+use crate::admission::Admission;
 use crate::api::{Api, Begin, Gateway, HttpError, Server};
-use crate::ask::asks;
-use crate::call::{Calls, Index, Settings};
+use crate::ask::{Ask, asks};
+use crate::call::{Index, Settings};
 use crate::cdr::Writer;
 use crate::config::Config;
-use crate::drain::Drains;
-use crate::driver::{Attachment, Driver};
+use crate::driver::{Attachment, Driver, Sources};
 use crate::feed::Feed;
-use crate::gate::Gate;
+use crate::homes::Homes;
 use crate::locate::Memory;
 use crate::media::{Bells, Media};
-use crate::net::{self, NetError};
+use crate::net::{self, Inbound, Inboxes, Net, NetError};
 use crate::plan::{LivePlan, Plan};
 use crate::planner::{Move, Planner};
 use crate::pulse::Pulse;
@@ -32,15 +32,17 @@ use crate::secret::Secret;
 use crate::shard::{Shard, World};
 use crate::store::tokens::CHOSEN;
 use crate::store::{Opening, Refusal, Store, StoreError};
+use crate::ties::Ties;
 use crate::trunk::tally::Tallies;
 use crate::trunk::{Health, Registrations};
-use crate::watch::watch;
+use crate::watch::{Bell, watch};
 
-/// Messages that may wait for the loop; beyond it the transports hold back.
+/// Messages that may wait for one shard's loop; beyond it the transports hold back.
 pub const INBOX_MAX: usize = 8_192;
-/// Transactions of both kinds, finished ones included, beyond which the answer is 503.
+/// Transactions of both kinds and of all shards, finished ones included, beyond which the answer is
+/// 503.
 const TRANSACTIONS_MAX: usize = 200_000;
-/// Dialogs, early ones included.
+/// Dialogs of all shards, early ones included.
 const DIALOGS_MAX: usize = 100_000;
 /// How long the data plane may take to come up beside us.
 const ATTACH_LIMIT: Duration = Duration::from_secs(10);
@@ -82,6 +84,13 @@ pub enum StartError {
     Net(#[from] NetError),
     #[error(transparent)]
     Attach(#[from] AttachError),
+    #[error("[sip] shards = {shards}, and this process has {cores} cores: give it no more shards")]
+    Shards { shards: usize, cores: usize },
+    #[error(
+        "[sip] shards = {shards} need as many workers, and the data plane has fewer: set [media] \
+         workers = {shards} where it is started, or lower [sip] shards"
+    )]
+    Workers { shards: usize },
     #[error("[cdr] file {file}: {cause}; make the directory writable for this user")]
     Cdr { file: String, cause: std::io::Error },
     #[error("the kernel gives no random bytes: {0}; check that /dev/urandom exists")]
@@ -102,7 +111,7 @@ impl StartError {
         match self {
             Self::Net(error) => error.is_configuration(),
             Self::Store(error) => error.is_configuration(),
-            Self::Token(_) => true,
+            Self::Token(_) | Self::Shards { .. } | Self::Workers { .. } => true,
             _ => false,
         }
     }
@@ -113,25 +122,25 @@ impl StartError {
 /// # Errors
 /// [`StartError`], before any message is taken.
 pub fn run(mut config: Config, stopped: Receiver<End>, pulse: Pulse) -> Result<(), StartError> {
+    let shards = config.sip.shards;
+    check_shards(shards, cores())?;
     let mut entropy = entropy()?;
-    let mut seed = [0_u8; 32];
-    entropy(&mut seed);
-    let settings = settings(&config);
+    let mut key = [0_u8; 16];
+    entropy(&mut key);
+    let homes = Homes::new(shards, key);
+    // Dropped last: it waits for the shards' ways into the file to be gone.
     let cdrs = Writer::open(&config.cdr.file, config.cdr.mask)
         .map_err(|cause| StartError::Cdr { file: config.cdr.file.display().to_string(), cause })?;
     let (left, moves) = mpsc::unbounded_channel();
     let (plan, store) = what_runs(&mut config, left)?;
     let socket = config.run.handover_socket();
-    let (media, bells) = attach(&socket, config.run.orphan_grace)?;
-    let bells = watch(bells).map_err(StartError::Thread)?;
-    let (sender, inbox) = bounded(INBOX_MAX);
-    let net = net::start(&config, plan.clone(), sender)?;
-    let registrations = Registrations::new(&plan.table(), Instant::now(), &mut *entropy);
-    // Held to the end, so that the shard never finds nobody who could ask.
-    let (asks, questions) = asks();
-    let feed = Feed::default();
-    let mut endpoint = Endpoint::new(endpoint_config(&net, seed));
-    endpoint.widen_above(UDP_REQUEST_BYTES_MAX);
+    let parts = attach(&socket, config.run.orphan_grace, shards)?;
+    let (senders, inboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| bounded(INBOX_MAX)).unzip();
+    let net = net::start(&config, plan.clone(), Inboxes::new(senders, homes))?;
+    // Held to the end, so that no shard ever finds nobody who could ask.
+    let (asks, questions) = asks(shards);
+    let feeds = Feed::for_shards(shards);
+    let feed = feeds.first().cloned().unwrap_or_default();
     if let Some(hook) = config.webhook.take() {
         crate::webhook::start(hook, &feed).map_err(StartError::Thread)?;
     }
@@ -143,44 +152,150 @@ pub fn run(mut config: Config, stopped: Receiver<End>, pulse: Pulse) -> Result<(
             let (plan, cdrs) = (plan.clone(), config.cdr.file.clone());
             let probes = net.probes();
             let test: Begin = Arc::new(move |trunk, call| probes.start(trunk, call));
-            let (asks, feed) = (asks.clone(), feed.clone());
-            let gateway = Gateway { asks, feed, plan, test, cdrs };
+            let gateway = Gateway { asks: asks.clone(), feed, plan, test, cdrs };
             Some(Server::start(&Api::new(store, gateway), http, moves)?)
         }
         _ => None,
     };
+    let builder = Builder { config: &config, net: &net, plan: &plan, cdrs: &cdrs, homes };
+    let made = parts.into_iter().zip(feeds).zip(Ties::between(shards)).enumerate();
+    let made = made.map(|(number, ((part, feed), ties))| builder.shard(number, part, feed, ties));
+    let made = made.collect::<Result<Vec<_>, StartError>>()?;
     let (trunks, routes) = (config.trunks.len(), config.routes.iter().count());
-    tracing::info!(trunks, routes, "ready");
+    tracing::info!(trunks, routes, shards, "ready");
     pulse.follow(asks.clone()).map_err(StartError::Thread)?;
-    let shard = Shard {
-        world: World {
+    let queues = inboxes.into_iter().zip(questions);
+    let made = made.into_iter().zip(queues).map(|((shard, bells), (inbox, asks))| Made {
+        published: plan.bell(),
+        shard,
+        bells,
+        inbox,
+        asks,
+    });
+    run_all(made.collect(), socket, config.run.orphan_grace, stopped)
+}
+
+/// A shard that is ready to run, and where its work comes from.
+struct Made {
+    shard: Shard,
+    bells: Receiver<Bell>,
+    inbox: Receiver<Inbound>,
+    asks: Receiver<Ask>,
+    published: Receiver<()>,
+}
+
+/// Runs the first shard on this thread, each of the others on one of its own, until all have ended.
+fn run_all(
+    made: Vec<Made>,
+    socket: PathBuf,
+    orphan_grace: Duration,
+    stopped: Receiver<End>,
+) -> Result<(), StartError> {
+    let mut made = made.into_iter();
+    let Some(first) = made.next() else { return Ok(()) };
+    std::thread::scope(|scope| {
+        let (mut ends, mut gives) = (Vec::new(), Vec::new());
+        for (number, one) in (1..).zip(made) {
+            let (end, stopped) = bounded(2);
+            let (give, given) = unbounded();
+            ends.push(end);
+            gives.push(give);
+            let run = move || {
+                let _guard = Vital;
+                drive(one, Attachment::Given(given), stopped, Vec::new());
+            };
+            let thread = std::thread::Builder::new().name(format!("shard-{number}"));
+            thread.spawn_scoped(scope, run).map_err(StartError::Thread)?;
+        }
+        let seeks = Attachment::Seeks { socket, orphan_grace, others: gives };
+        drive(first, seeks, stopped, ends);
+        Ok(())
+    })
+}
+
+fn drive(made: Made, attachment: Attachment, stopped: Receiver<End>, others: Vec<Sender<End>>) {
+    let Made { shard, bells, inbox, asks, published } = made;
+    let driver = Driver { shard, attachment, published, others };
+    driver.run(Sources { inbox, asks, bells, stopped });
+}
+
+/// A shard that panicked would leave its part of all calls unanswered. So the process ends: media
+/// goes on, and whoever watches over it starts the next one.
+struct Vital;
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
+/// What shards are made of.
+struct Builder<'a> {
+    config: &'a Config,
+    net: &'a Net,
+    plan: &'a LivePlan,
+    cdrs: &'a Writer,
+    homes: Homes,
+}
+
+impl Builder<'_> {
+    fn shard(
+        &self,
+        number: usize,
+        (media, bells): (Media, Bells),
+        feed: Feed,
+        ties: Ties,
+    ) -> Result<(Shard, Receiver<Bell>), StartError> {
+        let shards = self.homes.count();
+        if shards > 1 && !media.has_workers() {
+            return Err(StartError::Workers { shards });
+        }
+        let mut entropy = entropy()?;
+        let mut seed = [0_u8; 32];
+        entropy(&mut seed);
+        let mut endpoint = Endpoint::new(endpoint_config(self.net, seed, shards));
+        endpoint.widen_above(UDP_REQUEST_BYTES_MAX);
+        let homes = self.homes;
+        endpoint.choose_call_ids(move |call_id| homes.of(call_id) == number);
+        let registrations = match ties.is_first() {
+            true => {
+                let trunks = self.plan.table();
+                Registrations::at_home(&trunks, Instant::now(), &mut *entropy, homes)
+            }
+            false => Registrations::default(),
+        };
+        let world = World {
             endpoint,
             media,
-            settings,
-            cdrs,
+            settings: settings(self.config),
+            cdrs: self.cdrs.share(),
             entropy,
             index: Index::default(),
             memory: Memory::default(),
             admission: Admission::default(),
             health: Health::default(),
             tallies: Tallies::default(),
-            feed: feed.clone(),
-        },
-        calls: Calls::default(),
-        net,
-        generation: plan.view().generation,
-        plan,
-        gate: Gate::default(),
-        registrations,
-        drains: Drains::default(),
-        sources: Sources::default(),
-        crowded: false,
-        attached: true,
-        due: None,
-    };
-    let attachment = Attachment { socket, orphan_grace: config.run.orphan_grace };
-    Driver { shard, attachment }.run(&inbox, &questions, bells, &stopped);
-    Ok(())
+            feed,
+        };
+        let (net, plan) = (self.net.outlet(number), self.plan.reader());
+        let bells = watch(bells).map_err(StartError::Thread)?;
+        Ok((Shard::new(world, net, plan, registrations, ties), bells))
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// More shards than cores take turns and are slower than fewer. Two always go: what runs with two
+/// runs with more, and anybody should be able to see that.
+fn check_shards(shards: usize, cores: usize) -> Result<(), StartError> {
+    match shards <= cores.max(2) {
+        true => Ok(()),
+        false => Err(StartError::Shards { shards, cores }),
+    }
 }
 
 /// What the gateway is told to do: by the store, if there is one, else by the file.
@@ -240,10 +355,14 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-fn attach(socket: &Path, grace: Duration) -> Result<(Media, Bells), StartError> {
+fn attach(
+    socket: &Path,
+    grace: Duration,
+    shards: usize,
+) -> Result<Vec<(Media, Bells)>, StartError> {
     let limit = Instant::now() + ATTACH_LIMIT;
     loop {
-        match Media::attach(socket, Instant::now(), grace) {
+        match Media::attach(socket, Instant::now(), grace, shards) {
             Ok(attached) => return Ok(attached),
             Err(error) if may_pass(&error) && Instant::now() < limit => {
                 std::thread::sleep(ATTACH_PAUSE);
@@ -262,17 +381,35 @@ fn may_pass(error: &AttachError) -> bool {
     )
 }
 
-fn endpoint_config(net: &net::Net, seed: [u8; 32]) -> EndpointConfig {
+fn endpoint_config(net: &Net, seed: [u8; 32], shards: usize) -> EndpointConfig {
     let (via, contact, stays) = (net.names(), net.names(), net.names());
     EndpointConfig {
         seed,
         timers: Timers::default(),
-        transactions_max: TRANSACTIONS_MAX,
-        dialogs_max: DIALOGS_MAX,
+        transactions_max: TRANSACTIONS_MAX / shards,
+        dialogs_max: DIALOGS_MAX / shards,
         user_agent: concat!("Trunkline/", env!("CARGO_PKG_VERSION")).to_owned(),
         // RFC 7339 §5.1: who may ask us for fewer calls.
         via: Box::new(move |hop: &Hop| via.sent_by(hop) + ";oc;oc-algo=\"loss\""),
         contact: Box::new(move |hop: &Hop| contact.contact(hop)),
         stays: Box::new(move |hop: &Hop, said| stays.stays(hop, said)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_shards_than_cores_are_refused_with_the_remedy() {
+        for (shards, cores) in [(1, 1), (2, 1), (2, 2), (4, 4), (3, 8)] {
+            assert!(check_shards(shards, cores).is_ok(), "{shards} {cores}");
+        }
+        let error = check_shards(5, 4).unwrap_err();
+        assert!(error.is_configuration());
+        assert_eq!(
+            error.to_string(),
+            "[sip] shards = 5, and this process has 4 cores: give it no more shards"
+        );
     }
 }

@@ -21,11 +21,11 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::broadcast::error::RecvError;
 use tokio_rustls::TlsConnector;
 
 use crate::config::Webhook;
-use crate::feed::{Feed, News};
+use crate::feed::{Ear, Feed};
 
 /// What became of events.
 #[derive(Default, Debug)]
@@ -51,12 +51,7 @@ pub fn start(hook: Webhook, feed: &Feed) -> io::Result<Arc<Tally>> {
     Ok(tally)
 }
 
-async fn run(
-    hook: &Webhook,
-    mut news: Receiver<Arc<News>>,
-    tally: &Tally,
-    pauses: [Duration; TRIES],
-) {
+async fn run(hook: &Webhook, mut news: Ear, tally: &Tally, pauses: [Duration; TRIES]) {
     loop {
         let event = match news.recv().await {
             Ok(news) => serde_json::to_value(&*news).unwrap_or_default(),
@@ -162,6 +157,7 @@ mod tests {
 
     use super::*;
     use crate::config;
+    use crate::feed::News;
     use crate::net::Https;
     use crate::net::fixture::{Authority, Place};
     use crate::trunk::TrunkId;

@@ -36,6 +36,26 @@ const UNSAFE_FILES: &[&str] = &[
     "dataplane/src/prefetch.rs",
 ];
 
+/// The only files of signaling that may hold a lock, and whose it is. Shards share none: what they
+/// have in common is counted by atomics and handed over by queues. So nothing of a call may be here.
+const LOCK_FILES: &[(&str, &str)] = &[
+    ("signaling/src/net/connection.rs", "the edge's tasks, all on its one thread"),
+    ("signaling/src/net/mod.rs", "the edge's thread, and whoever stops it"),
+    ("signaling/src/net/pace.rs", "the edge's tasks, all on its one thread"),
+    ("signaling/src/net/tls/https.rs", "the API's listener and whoever reads certificates anew"),
+    ("signaling/src/net/tls/inspect.rs", "one look at a certificate, and its verifier"),
+    (
+        "signaling/src/net/tls/mod.rs",
+        "the edge, whoever publishes a plan, the first shard's reports",
+    ),
+    ("signaling/src/plan.rs", "who publishes plans and addresses; shards have readers without one"),
+    ("signaling/src/probe/mod.rs", "who asks for tests of connections"),
+    ("signaling/src/store/keeper.rs", "the store's thread and the API"),
+    ("signaling/src/locate/zone.rs", "tests"),
+    ("signaling/src/sim/mod.rs", "tests"),
+];
+const LOCKS: &[&str] = &["Mutex", "RwLock", "Condvar", "OnceLock", "LazyLock", "Barrier"];
+
 /// Crates that take time and entropy as arguments.
 const SANS_IO: &[&str] = &["signaling/sip/src", "signaling/sdp/src", "dataplane/rtp/src"];
 const SANS_IO_BANNED: &[&str] = &[
@@ -224,6 +244,27 @@ fn unsafe_lives_in_named_files() {
         })
         .collect();
     report("unsafe outside the files named in tidy.rs", faults);
+}
+
+/// Lines of a shard's that name a lock.
+fn locks(source: &Source) -> Vec<String> {
+    let is_lock = |line: &str| LOCKS.iter().any(|lock| has_word(&code_of(line), lock));
+    let lines = production(source);
+    let found = lines.iter().enumerate().filter(|(_, line)| is_lock(line));
+    found.map(|(at, _)| format!("{}:{}", source.name, at + 1)).collect()
+}
+
+#[test]
+fn no_lock_is_shared_between_shards() {
+    let may = |name: &str| LOCK_FILES.iter().any(|(file, _)| *file == name);
+    let all = sources();
+    let of_shards = all.iter().filter(|s| s.name.starts_with("signaling/") && !is_test(&s.name));
+    let faults = of_shards.clone().filter(|s| !may(&s.name)).flat_map(locks).collect();
+    report("a lock outside the files named in tidy.rs; count by atomics or hand over", faults);
+    let unused = LOCK_FILES.iter().filter(|(file, _)| {
+        !of_shards.clone().any(|source| source.name == *file && !locks(source).is_empty())
+    });
+    report("files named in tidy.rs have a lock", unused.map(|(f, _)| (*f).to_owned()).collect());
 }
 
 #[test]

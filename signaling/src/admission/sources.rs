@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::Pace;
+use super::BURST_FACTOR;
 
 /// A token bucket for each address that asked lately.
 #[derive(Debug)]
@@ -56,16 +56,37 @@ impl Sources {
     }
 }
 
-/// New calls that one address may ask for in a second, in a burst twice as many: more than a core can
-/// carry.
+/// A token bucket, kept as the moment at which it is full again. Of one shard: a source's calls are
+/// spread over all of them.
+#[derive(Clone, Copy, Default, Debug)]
+struct Pace(Option<Instant>);
+
+impl Pace {
+    /// Whether one more call at `now` stays within `max` a second and a burst of twice that.
+    fn has_room(self, now: Instant, max: u32) -> bool {
+        let burst = max.saturating_mul(BURST_FACTOR);
+        let tolerance = interval(max) * burst.saturating_sub(1);
+        self.0.is_none_or(|full| full.saturating_duration_since(now) <= tolerance)
+    }
+
+    fn spend(&mut self, now: Instant, max: u32) {
+        let full = self.0.map_or(now, |full| full.max(now));
+        self.0 = Some(full + interval(max));
+    }
+}
+
+fn interval(per_second: u32) -> Duration {
+    Duration::from_secs(1) / per_second.max(1)
+}
+
+/// New calls that one address may ask of one shard in a second, in a burst twice as many: more than a
+/// core can carry.
 pub const SOURCE_CPS_MAX: u32 = 5_000;
 /// Addresses that are remembered: a thousand trunks with a few each.
 pub const SOURCES_MAX: usize = 4_096;
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn address(n: u32) -> IpAddr {

@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::time::Duration;
 
 use super::*;
 use crate::config;
@@ -28,6 +29,61 @@ fn the_cap_counts_both_directions_and_is_exact() {
     drop(taken);
     assert_eq!(admission.used(trunk.id).all(), 0);
     assert_eq!(admission.free(&trunk, Bound::Out), Some(30));
+}
+
+/// Four shards take and give back at the same time: never is there one call too many, and what the
+/// trunk has room for is given.
+#[test]
+fn caps_are_exact_for_all_shards_together() {
+    const SHARDS: usize = 4;
+    let trunk = trunk("max_concurrent_calls = 30\n");
+    let loads = Loads::from([(trunk.id, Arc::default())]);
+    let (now, ready) = (Instant::now(), std::sync::Barrier::new(SHARDS));
+    for round in 0..50 {
+        let taken: usize = std::thread::scope(|scope| {
+            let shards: Vec<_> = (0..SHARDS)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut admission = Admission::default();
+                        admission.share(&loads);
+                        ready.wait();
+                        let slots: Vec<_> = ways(25)
+                            .filter_map(|bound| admission.take(now, &trunk, bound, false).ok())
+                            .collect();
+                        assert!(admission.used(trunk.id).all() <= 30);
+                        ready.wait();
+                        slots.len()
+                    })
+                })
+                .collect();
+            shards.into_iter().map(|shard| shard.join().unwrap()).sum()
+        });
+        assert_eq!(taken, 30, "round {round}");
+        assert_eq!(loads[&trunk.id].used(), Used::default());
+    }
+}
+
+#[test]
+fn the_pace_is_exact_for_all_shards_together() {
+    let trunk = trunk("max_cps = 10\n");
+    let (now, loads) = (Instant::now(), Loads::from([(trunk.id, Arc::default())]));
+    let granted: usize = std::thread::scope(|scope| {
+        let shards: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut admission = Admission::default();
+                    admission.share(&loads);
+                    let mut taken = 0;
+                    for _ in 0..100 {
+                        taken += usize::from(admission.take(now, &trunk, Bound::In, false).is_ok());
+                    }
+                    taken
+                })
+            })
+            .collect();
+        shards.into_iter().map(|shard| shard.join().unwrap()).sum()
+    });
+    assert_eq!(granted, 20, "the burst, once");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use utoipa::openapi::HttpMethod;
 
 use super::caller::Caller;
@@ -25,7 +25,7 @@ use super::fields::Shape;
 use super::params::Params;
 use super::problem::Problem;
 use super::{Api, EVENT_CLIENTS_MAX, Endpoint};
-use crate::feed::News;
+use crate::feed::{Ear, News};
 use crate::store::Role;
 
 /// Content type of server-sent events.
@@ -80,7 +80,7 @@ async fn follow(
     api: Api,
     caller: Caller,
     kinds: Option<Vec<String>>,
-    mut news: broadcast::Receiver<Arc<News>>,
+    mut news: Ear,
     frames: mpsc::Sender<Bytes>,
     _place: OwnedSemaphorePermit,
 ) {

@@ -66,7 +66,7 @@ pub(super) fn read(mut section: Section<'_, '_>, sip: &Sip) -> Media {
     let addresses = addresses(&mut section, sip);
     let advertise = advertise(&mut section, &addresses);
     let ports = ports(&mut section);
-    let (workers, cores) = workers(&mut section);
+    let (workers, cores) = workers(&mut section, sip.shards as u64);
     let mut number = |key, range| {
         let found = section.integer(key, range).map(|n| n.value);
         found.and_then(|n| u32::try_from(n).ok())
@@ -191,8 +191,8 @@ fn check_addresses(section: &mut Section<'_, '_>, key: &'static str, given: &[Ip
     }
 }
 
-/// Number of workers, and their cores.
-fn workers(section: &mut Section<'_, '_>) -> (u64, Vec<usize>) {
+/// Number of workers, and their cores. Each shard of signaling has workers of its own.
+fn workers(section: &mut Section<'_, '_>, shards: u64) -> (u64, Vec<usize>) {
     let cores: Vec<usize> = section
         .integers("cores", 0..CORES_MAX)
         .unwrap_or_default()
@@ -206,7 +206,14 @@ fn workers(section: &mut Section<'_, '_>) -> (u64, Vec<usize>) {
         let problem = format!("{workers} workers, but {} cores", cores.len());
         section.error("workers", problem, "list one core per worker, or remove one of the fields");
     }
-    (workers.unwrap_or(cores.len().max(1) as u64), cores)
+    let usual = if cores.is_empty() { shards } else { cores.len() as u64 };
+    let workers = workers.unwrap_or(usual);
+    if workers < shards {
+        let problem = format!("{workers} is fewer than the {shards} shards");
+        let remedy = format!("give each shard one: workers = {shards}, or lower [sip] shards");
+        section.error("workers", problem, remedy);
+    }
+    (workers, cores)
 }
 
 /// As given, else one: an idle thread and some memory, so that a worker can be added without a

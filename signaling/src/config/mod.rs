@@ -45,7 +45,7 @@ use crate::trunk::{Trunk, TrunkId};
 pub use error::{Checked, ConfigErrors, Finding};
 pub use media::{Media, MediaBackend};
 pub use object::{Surroundings, group_from_json, route_from_json, trunk_from_json};
-pub use sections::{Cdr, Dns, Http, Log, LogFormat, Run, Sip, Store};
+pub use sections::{Cdr, Dns, Http, Log, LogFormat, Run, SHARDS_MAX, Sip, Store};
 pub use webhook::Webhook;
 
 use error::Findings;

@@ -25,7 +25,12 @@ pub struct Sip {
     pub tls_ca: Option<PathBuf>,
     /// Host to write in Via and Contact instead of the listener's address.
     pub advertise: Option<Host>,
+    /// Threads among which calls are divided, at most [`SHARDS_MAX`].
+    pub shards: usize,
 }
+
+/// Shards that make sense: beyond them the one thread that reads for all is what is slow.
+pub const SHARDS_MAX: usize = 16;
 
 impl Sip {
     /// The host that stands for this gateway in From and Contact: the advertised one, else the
@@ -145,8 +150,10 @@ pub(super) fn sip(mut section: Section<'_, '_>) -> Sip {
         }
         host
     });
+    let shards = section.integer("shards", 1..SHARDS_MAX as u64 + 1).map_or(1, |n| n.value);
+    let shards = usize::try_from(shards).unwrap_or(1);
     section.finish();
-    Sip { udp, tcp, tls, tls_certificate, tls_key, tls_ca, advertise }
+    Sip { udp, tcp, tls, tls_certificate, tls_key, tls_ca, advertise, shards }
 }
 
 pub(super) fn dns(mut section: Section<'_, '_>) -> Dns {

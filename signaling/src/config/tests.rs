@@ -148,6 +148,24 @@ fn media(fields: &str) -> Result<Media, ConfigErrors> {
 }
 
 #[test]
+fn each_shard_has_a_worker() {
+    let shards = |sip: &str, media: &str| {
+        parse(&format!("[sip]\nudp = [\"192.0.2.1:5060\"]\n{sip}[media]\n{media}"))
+    };
+    let counts = |config: Config| (config.sip.shards, config.media.workers);
+    assert_eq!(counts(shards("", "").unwrap()), (1, 1));
+    assert_eq!(counts(shards("shards = 3\n", "").unwrap()), (3, 3), "by default as many");
+    assert_eq!(counts(shards("shards = 2\n", "workers = 4\n").unwrap()), (2, 4));
+    assert_eq!(counts(shards("shards = 16\n", "").unwrap()).0, SHARDS_MAX);
+    let (_, what, problem) = only(shards("shards = 17\n", ""));
+    assert_eq!((&*what, &*problem), ("[sip] field shards", "17 is out of range"));
+    for fields in ["workers = 1\n", "cores = [3]\n"] {
+        let (_, what, problem) = only(shards("shards = 2\n", fields));
+        assert_eq!((&*what, &*problem), ("[media] field workers", "1 is fewer than the 2 shards"));
+    }
+}
+
+#[test]
 fn media_takes_several_addresses_of_both_families() {
     let fields = "address = [\"192.0.2.1\", \"2001:db8::1\", \"192.0.2.2\"]\n\
                   advertise = \"2001:db8::5\"\nports = \"20000-20099\"\n";

@@ -1,6 +1,9 @@
-//! What one shard remembers of groups between calls: whose turn it is, and who said 503.
+//! What is remembered of groups between calls: whose turn it is, which all shards count together,
+//! and who said 503, which each finds out by itself.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{GroupId, PENALTY, PENALTY_MAX};
@@ -9,22 +12,24 @@ use crate::trunk::TrunkId;
 /// Turns and penalties. As large as there are groups and trunks.
 #[derive(Default, Debug)]
 pub struct Memory {
-    turns: HashMap<GroupId, u64>,
+    turns: HashMap<GroupId, Arc<AtomicU64>>,
     penalties: HashMap<TrunkId, Instant>,
 }
 
 impl Memory {
+    /// Counts turns with the other shards from now on.
+    pub fn share(&mut self, turns: &HashMap<GroupId, Arc<AtomicU64>>) {
+        self.turns.clone_from(turns);
+    }
+
     /// The number of this call among the group's calls, from 0.
     pub fn take_turn(&mut self, group: GroupId) -> u64 {
-        let next = self.turns.entry(group).or_default();
-        let turn = *next;
-        *next = next.wrapping_add(1);
-        turn
+        self.turns.entry(group).or_default().fetch_add(1, Ordering::Relaxed)
     }
 
     /// The number that the group's next call will have.
     pub fn next_turn(&self, group: GroupId) -> u64 {
-        self.turns.get(&group).copied().unwrap_or_default()
+        self.turns.get(&group).map_or(0, |turn| turn.load(Ordering::Relaxed))
     }
 
     /// A trunk said 503: it is asked last for [`PENALTY`], or for as long as its Retry-After says,
@@ -58,6 +63,11 @@ mod tests {
         let (a, b) = (GroupId(1), GroupId(2));
         assert_eq!([memory.take_turn(a), memory.take_turn(a), memory.take_turn(b)], [0, 1, 0]);
         assert_eq!((memory.next_turn(a), memory.next_turn(GroupId(3))), (2, 0));
+        let shared = HashMap::from([(a, Arc::new(AtomicU64::new(7)))]);
+        let mut other = Memory::default();
+        memory.share(&shared);
+        other.share(&shared);
+        assert_eq!([memory.take_turn(a), other.take_turn(a), memory.next_turn(a)], [7, 8, 9]);
     }
 
     #[test]

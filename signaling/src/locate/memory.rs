@@ -1,7 +1,7 @@
 //! What is known of peers from talking to them: which addresses failed lately, and the route that a
 //! registrar asks for. Bad addresses are tried last, never left out: a memory can be wrong.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,8 @@ use crate::trunk::TrunkId;
 pub struct Memory {
     bad: HashMap<SocketAddr, Mark>,
     service_routes: HashMap<TrunkId, Vec<Bytes>>,
+    /// Those that the other shards were not told yet.
+    untold: BTreeSet<TrunkId>,
     /// What overloaded peers ask for.
     pub restraint: Restraint,
 }
@@ -71,6 +73,9 @@ impl Memory {
 
     /// Keeps what the registrar said last.
     pub fn set_service_route(&mut self, trunk: TrunkId, route: &[Bytes]) {
+        if self.service_route(trunk) != route {
+            self.untold.insert(trunk);
+        }
         match route {
             [] => {
                 self.service_routes.remove(&trunk);
@@ -79,6 +84,12 @@ impl Memory {
                 self.service_routes.insert(trunk, route.to_vec());
             }
         }
+    }
+
+    /// Routes of registrars that the other shards were not told yet.
+    pub fn untold(&mut self) -> Vec<(TrunkId, Vec<Bytes>)> {
+        let trunks = std::mem::take(&mut self.untold);
+        trunks.into_iter().map(|trunk| (trunk, self.service_route(trunk).to_vec())).collect()
     }
 
     fn make_room(&mut self, now: Instant) {

@@ -63,7 +63,7 @@ fn admit(core: &Arc<Core>, listener: Listener, socket: TcpStream, remote: Socket
         tracing::debug!(%remote, cause = cause.text(), "connection refused");
         return;
     }
-    let number = core.next_connection();
+    let number = core.next_connection(Some(listener));
     let (connection, queue) = Connection::accepted(number, listener, remote);
     match known {
         true => table.insert(Arc::clone(&connection)),

@@ -122,10 +122,6 @@ impl Connection {
         self.accepted_by.is_none().then_some(key)
     }
 
-    pub(super) fn accepted_by(&self) -> Option<Listener> {
-        self.accepted_by
-    }
-
     /// Whether it may not be evicted.
     pub(super) fn is_proven(&self) -> bool {
         self.proven.load(Ordering::Relaxed)
@@ -185,19 +181,19 @@ impl Connection {
         let _closed = self.queue.send(Write::Close);
     }
 
-    /// Takes the connection out of the table and tells the shard: once `Closed` if it was ever
+    /// Takes the connection out of the table and tells the shards: once `Closed` if it was ever
     /// up, and `Failed` for each hop that was used and does not name it.
     pub(super) async fn bury(self: &Arc<Self>, core: &Core, was_up: bool) {
         self.closing.store(true, Ordering::Relaxed);
         core.table().remove(self);
         if was_up {
             let hop = Hop { connection: self.number, ..self.hop };
-            core.inbox.deliver(Inbound::Closed { hop }).await;
+            core.inboxes.deliver_all(|| Inbound::Closed { hop }).await;
         }
         let hops = std::mem::take(&mut *self.hops.lock().unwrap_or_else(PoisonError::into_inner));
         for hop in hops {
             if !was_up || hop.connection != self.number {
-                core.inbox.deliver(Inbound::Failed { hop }).await;
+                core.inboxes.deliver_all(|| Inbound::Failed { hop }).await;
             }
         }
     }
@@ -302,9 +298,10 @@ async fn take(core: &Core, connection: &Arc<Connection>, origin: &Origin, frame:
                 connection.proven.store(true, Ordering::Relaxed);
             }
             Counters::count(&core.counters.messages_in);
+            let shard = core.inboxes.home(&message);
             let inbound = Inbound::Message { hop, origin: origin.clone(), message };
-            core.inbox.deliver(inbound).await;
-            core.inbox.breathe().await;
+            core.inboxes.deliver(shard, inbound).await;
+            core.inboxes.breathe(shard).await;
         }
         Frame::Ping => {
             // A peer that pings without reading runs into the queue's limit like any other.
@@ -323,7 +320,8 @@ async fn refuse(core: &Core, connection: &Arc<Connection>, origin: &Origin, erro
     Counters::count(&core.counters.malformed);
     let hop = inbound_hop(core, connection, origin);
     let origin = origin.clone();
-    core.inbox.deliver(Inbound::Malformed { hop, origin, error, raw: Bytes::new() }).await;
+    let inbound = Inbound::Malformed { hop, origin, error, raw: Bytes::new() };
+    core.inboxes.deliver(0, inbound).await;
 }
 
 /// The way back for a message: this connection, tagged with the trunk if the source tells one.

@@ -35,7 +35,7 @@ pub(super) async fn dial(core: Arc<Core>, connection: Arc<Connection>, queue: Qu
     tracing::warn!(trunk, %remote, transport, problem = fault.text, "connection not opened");
     let hop =
         Hop { transport: connection.transport(), remote, connection: 0, tag: connection.tag() };
-    core.inbox.deliver(Inbound::Undialled { hop, fault }).await;
+    core.inboxes.deliver(0, Inbound::Undialled { hop, fault }).await;
     connection.bury(&core, false).await;
 }
 
@@ -96,7 +96,7 @@ async fn connect(
     let dscp = core.dscp(TrunkId::from_tag(connection.tag())).unwrap_or(mark::USUAL);
     mark::mark(&socket, remote.is_ipv4(), dscp);
     let hop = Hop { transport: connection.transport(), remote, connection: 0, tag: 0 };
-    let listener = core.listeners.choose(&hop, None).map(|listener| listener.local.ip());
+    let listener = core.listeners.choose(&hop).map(|listener| listener.local.ip());
     if let Some(address) = listener.filter(|address| !address.is_unspecified()) {
         socket.bind(SocketAddr::new(address, 0))?;
     }

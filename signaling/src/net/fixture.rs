@@ -16,6 +16,7 @@ use sip::endpoint::Hop;
 
 use super::*;
 use crate::config;
+use crate::homes::Homes;
 use crate::plan::LivePlan;
 
 /// Long enough for a busy machine; nothing waits this long when all is well.
@@ -58,6 +59,7 @@ impl Drop for Place {
 /// A running edge and what it tells the shard.
 pub struct Gateway {
     pub net: Net,
+    pub out: Outlet,
     pub inbox: Receiver<Inbound>,
     /// Where its files are.
     pub place: Option<Place>,
@@ -81,9 +83,10 @@ impl Gateway {
         let base = place.as_ref().map_or(Path::new("."), Place::path);
         let config = config::parse(text, base).unwrap_or_else(|errors| panic!("{errors}"));
         let (sender, inbox) = bounded(room);
-        let net = start_with(&config, LivePlan::new(config.plan()), sender, limits)
+        let inboxes = Inboxes::new(vec![sender], Homes::default());
+        let net = start_with(&config, LivePlan::new(config.plan()), inboxes, limits)
             .unwrap_or_else(|error| panic!("{error}"));
-        Self { net, inbox, place }
+        Self { out: net.outlet(0), net, inbox, place }
     }
 
     /// An edge with listeners for UDP and TCP and these trunks, changed before it starts.
@@ -93,9 +96,10 @@ impl Gateway {
             .unwrap_or_else(|errors| panic!("{errors}"));
         config.trunks.iter_mut().map(Arc::make_mut).for_each(edit);
         let (sender, inbox) = bounded(10_000);
-        let net = start_with(&config, LivePlan::new(config.plan()), sender, limits)
+        let inboxes = Inboxes::new(vec![sender], Homes::default());
+        let net = start_with(&config, LivePlan::new(config.plan()), inboxes, limits)
             .unwrap_or_else(|error| panic!("{error}"));
-        Self { net, inbox, place: None }
+        Self { out: net.outlet(0), net, inbox, place: None }
     }
 
     pub fn address(&self, transport: Transport) -> SocketAddr {

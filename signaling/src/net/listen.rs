@@ -109,20 +109,20 @@ impl Listeners {
     /// to the listener, and keeps the failure of one peer apart from all others.
     pub(super) fn flow(&self, listener: Listener, remote: SocketAddr) -> u64 {
         let peer = self.hasher.hash_one(remote) & FLOW_PEER;
-        FLOW | (u64::from(listener.number) << FLOW_LISTENER_SHIFT) | peer
+        FLOW | (u64::from(listener.number) << LISTENER_SHIFT) | peer
     }
 
     /// Sends a datagram from the listener that the hop names or, failing that, one that reaches
-    /// the hop's remote, marked with the code point `dscp` if it is to be another than the usual one. A full socket buffer loses the datagram, as a full queue on the way
-    /// would: retransmission repairs it.
+    /// the hop's remote, marked with the code point `dscp` if it is to be another than the usual
+    /// one. A full socket buffer loses the datagram, as a full queue on the way would:
+    /// retransmission repairs it.
     pub(super) fn send_datagram(
         &self,
         hop: &Hop,
         bytes: &[u8],
         dscp: Option<u8>,
     ) -> Result<(), &'static str> {
-        let chosen =
-            self.choose(hop, None).ok_or("there is no UDP listener of this address family")?;
+        let chosen = self.choose(hop).ok_or("there is no UDP listener of this address family")?;
         let found = self.all.iter().find(|(listener, _)| listener.number == chosen.number);
         let Some((_, Some(socket))) = found else { return Err("there is no UDP listener") };
         let sent = match dscp {
@@ -144,9 +144,9 @@ impl Listeners {
     }
 
     /// Our address toward the hop: the listener's, with the interface's address in place of a
-    /// wildcard. `accepted_by` is the listener that accepted the hop's connection.
-    pub(super) fn local(&self, hop: &Hop, accepted_by: Option<Listener>) -> Option<SocketAddr> {
-        let listener = self.choose(hop, accepted_by)?;
+    /// wildcard.
+    pub(super) fn local(&self, hop: &Hop) -> Option<SocketAddr> {
+        let listener = self.choose(hop)?;
         match listener.local.ip().is_unspecified() {
             false => Some(listener.local),
             true => {
@@ -159,19 +159,15 @@ impl Listeners {
     /// The listener that stands for us toward a hop: the one that the hop's flow or connection
     /// came in by, else one of its transport and address family, preferably the one whose address
     /// the kernel would send from.
-    pub(super) fn choose(&self, hop: &Hop, accepted_by: Option<Listener>) -> Option<Listener> {
-        if accepted_by.is_some() {
-            return accepted_by;
-        }
+    pub(super) fn choose(&self, hop: &Hop) -> Option<Listener> {
         let fits = |listener: &Listener| {
             listener.transport == hop.transport && listener.local.is_ipv4() == hop.remote.is_ipv4()
         };
-        if hop.transport == Transport::Udp && hop.connection & FLOW != 0 {
-            let number = (hop.connection & !FLOW) >> FLOW_LISTENER_SHIFT;
-            let named = self.iter().find(|l| u64::from(l.number) == number && fits(l));
-            if named.is_some() {
-                return named;
-            }
+        let named = listener_of(hop).and_then(|number| {
+            self.iter().find(|listener| u64::from(listener.number) == number && fits(listener))
+        });
+        if named.is_some() {
+            return named;
         }
         let mut fitting = self.iter().filter(fits);
         let first = fitting.next()?;
@@ -185,12 +181,31 @@ impl Listeners {
     }
 }
 
+/// The number of a connection, its `serial` the how manieth of all: it says which listener accepted
+/// it, so that who answers on it knows our name there without looking the connection up.
+pub(super) fn connection_number(serial: u64, accepted_by: Option<Listener>) -> u64 {
+    let listener = accepted_by.map_or(0, |listener| u64::from(listener.number) + 1);
+    (listener << LISTENER_SHIFT) | (serial & FLOW_PEER)
+}
+
+/// The listener that a hop's flow or connection came in by.
+fn listener_of(hop: &Hop) -> Option<u64> {
+    let is_flow = hop.connection & FLOW != 0;
+    let number = (hop.connection & !FLOW) >> LISTENER_SHIFT;
+    match hop.transport {
+        Transport::Udp => is_flow.then_some(number),
+        Transport::Tcp | Transport::Tls if is_flow => None,
+        Transport::Tcp | Transport::Tls => number.checked_sub(1),
+    }
+}
+
 /// Marks the number of a flow, which no connection ever has.
 const FLOW: u64 = 1 << 63;
-/// Where the listener's number stands in a flow's.
-const FLOW_LISTENER_SHIFT: u32 = 47;
-/// The part of a flow's number that is the peer's.
-const FLOW_PEER: u64 = (1 << FLOW_LISTENER_SHIFT) - 1;
+/// Where the listener stands: in a flow's number its own, in a connection's one more, 0 for those
+/// that we opened.
+const LISTENER_SHIFT: u32 = 47;
+/// The part of a flow's number that is the peer's, and of a connection's its serial.
+const FLOW_PEER: u64 = (1 << LISTENER_SHIFT) - 1;
 
 /// The address that the kernel would send from. Connecting a UDP socket sends nothing.
 fn source_toward(remote: SocketAddr) -> Option<IpAddr> {

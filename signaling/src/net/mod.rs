@@ -2,14 +2,16 @@
 //! decides nothing about calls.
 //!
 //! ```text
-//!   udp ────────┐                                   ┌── UDP: straight to the listener's socket
-//!   accept ─ tls ─ connection ──► Inbound ──► shard ┤
-//!   dial ── tls ─ connection ───┘   (bounded)       └── TCP, TLS: the connection's write queue
+//!   udp ────────┐                  ┌► shard 0 ┐     ┌── UDP: straight to the listener's socket
+//!   accept ─ tls ─ connection ──► Inbound        Outlet
+//!   dial ── tls ─ connection ───┘  └► shard 1 ┘     └── TCP, TLS: a command, the connection's queue
 //! ```
 //!
-//! [`Net::send`] never blocks and is called from the shard's thread. A connection's number is given
-//! out once and never again. Datagrams that find the shard's queue full are dropped, as a full
-//! socket buffer would; connections stop reading until there is room.
+//! It reads for all shards and gives each message to the one that its Call-ID is at home on
+//! (`homes.rs`); whose socket or connection it came by does not matter. A shard's [`Outlet`] never
+//! blocks and takes no lock: the connections are the edge's own. A connection's number is given out
+//! once and never again. Datagrams that find the shard's queue full are dropped, as a full socket
+//! buffer would; connections stop reading until there is room.
 
 mod accept;
 mod connection;
@@ -22,18 +24,18 @@ mod keepalive;
 mod limits;
 mod listen;
 mod mark;
+mod outlet;
 mod pace;
 mod table;
 mod tls;
 mod udp;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use crossbeam::channel::Sender;
 use sip::endpoint::{Hop, Transport};
 use sip::wire::{Message, ParseError};
 use tokio::sync::mpsc;
@@ -43,15 +45,15 @@ use crate::locate::resolver::{Reach, Resolver};
 use crate::locate::{Dns, Families};
 use crate::plan::LivePlan;
 use crate::probe::{Kit, MediaPlace, Patience, Probes};
-use crate::shard::Edge;
-use crate::trunk::attribution::TOKEN_PARAMETER;
 use crate::trunk::health::Fault;
-use crate::trunk::{Host, Origin, Trunk, TrunkId, nat};
+use crate::trunk::{Host, Origin, Trunk, TrunkId};
 
 pub use counters::Counts;
+pub use deliver::Inboxes;
 pub use error::{NetError, explain};
 pub use limits::Limits;
 pub use listen::Listener;
+pub use outlet::{Names, Outlet};
 pub use tls::{
     EXPIRY_WARNING_DAYS, Expiry, Files as TlsFiles, HTTPS_LOOKS, Https, Inspection, Shown,
     TlsFault, inspect,
@@ -59,7 +61,6 @@ pub use tls::{
 
 use connection::Connection;
 use counters::Counters;
-use deliver::Inbox;
 use listen::Listeners;
 use pace::Knocking;
 use table::{Found, Table};
@@ -122,7 +123,7 @@ struct Handle {
 struct Core {
     listeners: Listeners,
     table: Mutex<Table>,
-    inbox: Inbox,
+    inboxes: Inboxes,
     counters: Counters,
     limits: Limits,
     /// How fast strangers connect.
@@ -136,10 +137,12 @@ struct Core {
 }
 
 enum Command {
-    /// Connect, then serve the connection with what its queue holds.
-    Dial { connection: Arc<Connection>, queue: connection::Queue },
+    /// Send this of a shard on a connection, opening one where there is none.
+    Send { shard: usize, hop: Hop, bytes: Bytes },
+    /// Close a connection after what is queued on it.
+    Close(u64),
     /// Tell the shard that this hop failed.
-    Tell(Hop),
+    Tell { shard: usize, hop: Hop },
     /// Close everything and end.
     Stop,
 }
@@ -168,8 +171,8 @@ pub fn certificates(file: &std::path::Path) -> Result<Vec<Shown>, NetError> {
 ///
 /// # Errors
 /// [`NetError`] for the first thing that is wrong.
-pub fn start(config: &Config, plan: LivePlan, inbound: Sender<Inbound>) -> Result<Net, NetError> {
-    start_with(config, plan, inbound, Limits::default())
+pub fn start(config: &Config, plan: LivePlan, inboxes: Inboxes) -> Result<Net, NetError> {
+    start_with(config, plan, inboxes, Limits::default())
 }
 
 /// [`start`] with other limits.
@@ -179,7 +182,7 @@ pub fn start(config: &Config, plan: LivePlan, inbound: Sender<Inbound>) -> Resul
 pub fn start_with(
     config: &Config,
     plan: LivePlan,
-    inbound: Sender<Inbound>,
+    inboxes: Inboxes,
     limits: Limits,
 ) -> Result<Net, NetError> {
     let tls = tls::Tls::load(config)?;
@@ -202,7 +205,7 @@ pub fn start_with(
     let core = Arc::new(Core {
         listeners,
         table: Mutex::new(Table::default()),
-        inbox: Inbox::new(inbound),
+        inboxes,
         counters: Counters::default(),
         limits,
         knocking: Knocking::new(),
@@ -267,10 +270,19 @@ async fn edge(
     tokio::spawn(resolver.run());
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Dial { connection, queue } => {
-                tokio::spawn(dial::dial(Arc::clone(&core), connection, queue));
+            Command::Send { shard, hop, bytes } => {
+                if let Err(cause) = core.queue(hop, bytes) {
+                    core.unsent(&hop, cause);
+                    core.inboxes.tell(shard, Inbound::Failed { hop });
+                }
             }
-            Command::Tell(hop) => core.inbox.deliver(Inbound::Failed { hop }).await,
+            Command::Close(number) => {
+                let found = core.table().get(number);
+                if let Some(connection) = found {
+                    connection.close();
+                }
+            }
+            Command::Tell { shard, hop } => core.inboxes.tell(shard, Inbound::Failed { hop }),
             Command::Stop => break,
         }
     }
@@ -292,129 +304,54 @@ impl Core {
     }
 
     /// A connection number that was never used.
-    fn next_connection(&self) -> u64 {
-        self.last_connection.fetch_add(1, Ordering::Relaxed) + 1
+    fn next_connection(&self, accepted_by: Option<Listener>) -> u64 {
+        let serial = self.last_connection.fetch_add(1, Ordering::Relaxed) + 1;
+        listen::connection_number(serial, accepted_by)
     }
-}
 
-/// What we call ourselves in Via and Contact.
-#[derive(Clone)]
-pub struct Names(Arc<Core>);
-
-impl Names {
-    /// Our `host:port` for Via on the way to `hop` (RFC 3261 §18.1.1).
-    pub fn sent_by(&self, hop: &Hop) -> String {
-        let connection = match hop.transport {
-            Transport::Udp => None,
-            Transport::Tcp | Transport::Tls => self.0.table().get(hop.connection),
-        };
-        let accepted_by = connection.and_then(|connection| connection.accepted_by());
-        let local = self.0.listeners.local(hop, accepted_by);
-        let port = local.map_or(hop.transport.default_port(), |local| local.port());
-        let table = self.0.plan.table();
-        let trunk = TrunkId::from_tag(hop.tag).and_then(|id| table.get(id));
-        let own = trunk.and_then(|trunk| trunk.external_address.as_ref());
-        match (own.or(self.0.advertise.as_ref()), local.map(|local| local.ip())) {
-            (Some(host), _) => format!("{host}:{port}"),
-            (None, Some(IpAddr::V6(ip))) => format!("[{ip}]:{port}"),
-            (None, Some(ip)) => format!("{ip}:{port}"),
-            (None, None) => format!("localhost:{port}"),
+    /// Queues a message on its connection, or on a new one that is opened for it.
+    fn queue(self: &Arc<Self>, hop: Hop, bytes: Bytes) -> Result<(), &'static str> {
+        let limit = self.limits.write_queue_bytes;
+        let mut table = self.table();
+        match table.find(&hop) {
+            Found::Live(connection) => {
+                drop(table);
+                connection.push(hop, bytes, limit)?;
+            }
+            // Nobody is dialled for a message that belongs to no trunk, such as the refusal of a
+            // stranger that has hung up.
+            Found::Nothing if hop.tag == 0 => return Err("the connection is gone"),
+            Found::Nothing => {
+                table.admit(hop.remote.ip(), true, &self.limits).map_err(table::Refusal::text)?;
+                let number = self.next_connection(None);
+                let (connection, queue) = Connection::dialled(number, hop);
+                table.insert(Arc::clone(&connection));
+                drop(table);
+                connection.push(hop, bytes, limit)?;
+                tokio::spawn(dial::dial(Arc::clone(self), connection, queue));
+            }
         }
+        Counters::count(&self.counters.messages_out);
+        Ok(())
     }
 
-    /// Our Contact URI for a dialog on that hop. On a trunk that registers it carries the token
-    /// that tells the trunk's requests from guesses.
-    pub fn contact(&self, hop: &Hop) -> String {
-        let table = self.0.plan.table();
-        let trunk = TrunkId::from_tag(hop.tag).and_then(|id| table.get(id));
-        let token = trunk.and_then(|trunk| trunk.registration_token.as_ref());
-        let plain = self.plain_contact(hop);
-        match token {
-            Some(token) => format!("{plain};{TOKEN_PARAMETER}={}", token.expose()),
-            None => plain,
-        }
-    }
-
-    /// Whether requests of a dialog stay on its hop although the peer gave this address for itself:
-    /// a private one, on a trunk whose addresses are repaired (`sip_alg`).
-    pub fn stays(&self, hop: &Hop, said: IpAddr) -> bool {
-        let table = self.0.plan.table();
-        let trunk = TrunkId::from_tag(hop.tag).and_then(|id| table.get(id));
-        let repairs = trunk.is_some_and(|trunk| trunk.external_address.is_some());
-        repairs && said != hop.remote.ip() && nat::is_private(said, hop.remote.ip())
-    }
-
-    /// The same without a token.
-    pub fn plain_contact(&self, hop: &Hop) -> String {
-        let parameter = match hop.transport {
-            Transport::Udp => "",
-            Transport::Tcp => ";transport=tcp",
-            Transport::Tls => ";transport=tls",
-        };
-        format!("sip:{}{parameter}", self.sent_by(hop))
-    }
-}
-
-impl Edge for Net {
-    fn send(&self, hop: Hop, bytes: Bytes) {
-        Net::send(self, hop, bytes);
-    }
-
-    fn close(&self, connection: u64) {
-        Net::close(self, connection);
-    }
-
-    fn contact(&self, hop: &Hop) -> String {
-        self.names().contact(hop)
-    }
-
-    fn plain_contact(&self, hop: &Hop) -> String {
-        self.names().plain_contact(hop)
-    }
-
-    fn sent_by(&self, hop: &Hop) -> Option<String> {
-        Some(self.names().sent_by(hop))
+    /// Counts a message that could not be sent.
+    fn unsent(&self, hop: &Hop, cause: &str) {
+        Counters::count(&self.counters.sends_failed);
+        let transport = hop.transport.as_str();
+        tracing::debug!(remote = %hop.remote, transport, cause, "message not sent");
     }
 }
 
 impl Net {
-    /// Sends one message. Never blocks. UDP leaves at once from the listener that
-    /// `hop.connection` names, else from the one that reaches `hop.remote`. TCP and TLS are queued
-    /// on `hop.connection` if it lives, else on a connection that we opened to the same place for
-    /// the same trunk, else on a new one. What cannot be sent comes back as [`Inbound::Failed`].
-    pub fn send(&self, hop: Hop, bytes: Bytes) {
-        let sent = match hop.transport {
-            Transport::Udp => {
-                let core = &self.0.core;
-                core.listeners.send_datagram(&hop, &bytes, core.dscp(TrunkId::from_tag(hop.tag)))
-            }
-            Transport::Tcp | Transport::Tls => self.queue(hop, bytes),
-        };
-        let counters = &self.0.core.counters;
-        match sent {
-            Ok(()) => Counters::count(&counters.messages_out),
-            Err(cause) => {
-                Counters::count(&counters.sends_failed);
-                tracing::debug!(remote = %hop.remote, transport = hop.transport.as_str(), cause,
-                    "message not sent");
-                // When the edge is gone there is nobody to tell.
-                let _ended = self.0.commands.send(Command::Tell(hop));
-            }
-        }
-    }
-
-    /// Closes a connection after what is queued on it has been written. Numbers of UDP flows and of
-    /// connections that are gone are ignored.
-    pub fn close(&self, connection: u64) {
-        let found = self.0.core.table().get(connection);
-        if let Some(connection) = found {
-            connection.close();
-        }
+    /// The way out of the shard with this number.
+    pub fn outlet(&self, shard: usize) -> Outlet {
+        Outlet::new(self.clone(), shard)
     }
 
     /// Our own names toward peers, usable without keeping the edge alive.
     pub fn names(&self) -> Names {
-        Names(Arc::clone(&self.0.core))
+        Names::new(Arc::clone(&self.0.core))
     }
 
     /// The trunks with their current addresses.
@@ -459,30 +396,6 @@ impl Net {
     /// last clone does the same.
     pub fn stop(&self) {
         self.0.stop();
-    }
-
-    fn queue(&self, hop: Hop, bytes: Bytes) -> Result<(), &'static str> {
-        let core = &self.0.core;
-        let mut table = core.table();
-        match table.find(&hop) {
-            Found::Live(connection) => {
-                drop(table);
-                connection.push(hop, bytes, core.limits.write_queue_bytes)
-            }
-            // Nobody is dialled for a message that belongs to no trunk, such as the refusal of a
-            // stranger that has hung up.
-            Found::Nothing if hop.tag == 0 => Err("the connection is gone"),
-            Found::Nothing => {
-                table.admit(hop.remote.ip(), true, &core.limits).map_err(table::Refusal::text)?;
-                let number = core.next_connection();
-                let (connection, queue) = Connection::dialled(number, hop);
-                table.insert(Arc::clone(&connection));
-                drop(table);
-                connection.push(hop, bytes, core.limits.write_queue_bytes)?;
-                let command = Command::Dial { connection, queue };
-                self.0.commands.send(command).map_err(|_| "the edge has stopped")
-            }
-        }
     }
 }
 

@@ -1,3 +1,5 @@
+mod shards;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
@@ -8,6 +10,8 @@ use crossbeam::channel::bounded;
 use super::fixture::{Gateway, PATIENCE, call_id, options, until};
 use super::*;
 use crate::config;
+use crate::homes::Homes;
+use crate::shard::Edge;
 use crate::trunk::TrunkId;
 
 fn udp() -> UdpSocket {
@@ -40,6 +44,11 @@ fn ended(socket: &mut TcpStream) -> bool {
 
 const PEER: &str = "[[trunk]]\nname = \"peer\"\nhost = \"127.0.0.1\"\n";
 
+/// Queues that nobody reads.
+fn nobody() -> Inboxes {
+    Inboxes::new(vec![bounded(1).0], Homes::default())
+}
+
 #[test]
 fn datagrams_come_in_and_answers_leave_by_the_same_socket() {
     let gateway = Gateway::start(PEER, Limits::default());
@@ -52,7 +61,7 @@ fn datagrams_come_in_and_answers_leave_by_the_same_socket() {
     assert_eq!(origin.source, peer.local_addr().unwrap());
     assert_eq!(origin.local, gateway.address(Transport::Udp));
     for connection in [hop.connection, 0] {
-        gateway.net.send(Hop { connection, ..hop }, Bytes::from_static(b"answer"));
+        gateway.out.send(Hop { connection, ..hop }, Bytes::from_static(b"answer"));
         let mut answer = [0; 64];
         let (length, from) = peer.recv_from(&mut answer).unwrap();
         assert_eq!((&answer[..length], from), (&b"answer"[..], gateway.address(Transport::Udp)));
@@ -71,7 +80,7 @@ fn each_listener_answers_for_itself_and_each_peer_fails_alone() {
             peer.send_to(&options("x"), listener).unwrap();
             let (hop, origin, _) = gateway.message();
             assert_eq!(origin.local, listener);
-            gateway.net.send(hop, Bytes::from_static(b"answer"));
+            gateway.out.send(hop, Bytes::from_static(b"answer"));
             assert_eq!(peer.recv_from(&mut [0; 16]).unwrap(), (6, listener));
             assert_eq!(gateway.net.names().sent_by(&hop), listener.to_string());
             flows.push(hop.connection);
@@ -146,7 +155,7 @@ fn a_connection_frames_pings_and_answers() {
     assert_eq!((second, call_id(&message).as_str()), (first, "b"));
     socket.write_all(b"\r\n\r\n").unwrap();
     expect(&mut socket, b"\r\n");
-    gateway.net.send(first, Bytes::from_static(b"answer"));
+    gateway.out.send(first, Bytes::from_static(b"answer"));
     expect(&mut socket, b"answer");
     drop(socket);
     assert_eq!(gateway.closed(), Hop { tag: 0, ..first });
@@ -182,8 +191,8 @@ fn dialled() -> (Gateway, TcpListener, Hop) {
 #[test]
 fn messages_without_a_connection_open_one_and_share_it() {
     let (gateway, listener, hop) = dialled();
-    gateway.net.send(hop, Bytes::from_static(b"one"));
-    gateway.net.send(hop, Bytes::from_static(b"two"));
+    gateway.out.send(hop, Bytes::from_static(b"one"));
+    gateway.out.send(hop, Bytes::from_static(b"two"));
     let (mut peer, from) = listener.accept().unwrap();
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(from.ip(), gateway.address(Transport::Tcp).ip());
@@ -194,8 +203,8 @@ fn messages_without_a_connection_open_one_and_share_it() {
     assert_ne!(answered.connection, 0);
     assert_eq!(origin.opened_for, Some(TrunkId(1)));
     // By number, and for a number that never lived.
-    gateway.net.send(answered, Bytes::from_static(b"three"));
-    gateway.net.send(Hop { connection: u64::MAX, ..hop }, Bytes::from_static(b"four"));
+    gateway.out.send(answered, Bytes::from_static(b"three"));
+    gateway.out.send(Hop { connection: u64::MAX, ..hop }, Bytes::from_static(b"four"));
     expect(&mut peer, b"threefour");
     assert_eq!(gateway.net.counts().connections, 1);
     // The peer goes: the connection is closed, and those who relied on it without knowing its
@@ -204,7 +213,7 @@ fn messages_without_a_connection_open_one_and_share_it() {
     assert_eq!(gateway.closed(), answered);
     assert_eq!(gateway.failed(), hop);
     assert_eq!(gateway.failed(), Hop { connection: u64::MAX, ..hop });
-    gateway.net.send(answered, Bytes::from_static(b"five"));
+    gateway.out.send(answered, Bytes::from_static(b"five"));
     let (mut peer, _) = listener.accept().unwrap();
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     expect(&mut peer, b"five");
@@ -214,7 +223,7 @@ fn messages_without_a_connection_open_one_and_share_it() {
 fn a_peer_that_refuses_is_told_for_every_hop() {
     let (gateway, listener, hop) = dialled();
     drop(listener);
-    gateway.net.send(hop, Bytes::from_static(b"one"));
+    gateway.out.send(hop, Bytes::from_static(b"one"));
     assert_eq!(gateway.failed(), hop);
     until(|| gateway.net.counts().connections == 0);
     assert_eq!(gateway.net.counts().dials_failed, 1);
@@ -229,10 +238,10 @@ fn a_datagram_that_cannot_leave_is_told() {
         connection: 0,
         tag: 7,
     };
-    gateway.net.send(hop, Bytes::from_static(b"x"));
+    gateway.out.send(hop, Bytes::from_static(b"x"));
     assert_eq!(gateway.failed(), hop);
     let hop = Hop { remote: gateway.address(Transport::Udp), ..hop };
-    gateway.net.send(hop, Bytes::from(vec![b'x'; 70_000]));
+    gateway.out.send(hop, Bytes::from(vec![b'x'; 70_000]));
     assert_eq!(gateway.failed(), hop);
     assert_eq!(gateway.net.counts().sends_failed, 2);
 }
@@ -271,7 +280,7 @@ fn the_number_of_connections_is_limited_in_all_and_per_source() {
             connection: 0,
             tag: 0,
         };
-        gateway.net.send(hop, Bytes::from_static(b"x"));
+        gateway.out.send(hop, Bytes::from_static(b"x"));
         assert_eq!(gateway.failed(), hop);
         // One goes, one may come.
         drop(held.pop());
@@ -355,7 +364,7 @@ fn a_peer_that_does_not_read_loses_its_connection() {
     let chunk = Bytes::from(vec![b'x'; 256 << 10]);
     let mut failure = None;
     for _ in 0..200 {
-        gateway.net.send(hop, chunk.clone());
+        gateway.out.send(hop, chunk.clone());
         if let Ok(told) = gateway.inbox.try_recv() {
             failure = Some(told);
             break;
@@ -380,7 +389,7 @@ fn a_write_without_progress_ends_the_connection() {
     let mut socket = connect(&gateway);
     socket.write_all(&options("a")).unwrap();
     let (hop, ..) = gateway.message();
-    gateway.net.send(hop, Bytes::from(vec![b'x'; 32 << 20]));
+    gateway.out.send(hop, Bytes::from(vec![b'x'; 32 << 20]));
     gateway.closed();
     assert_eq!(gateway.net.counts().writes_stuck, 1);
 }
@@ -391,13 +400,13 @@ fn closing_writes_out_what_is_queued() {
     let mut socket = connect(&gateway);
     socket.write_all(&options("a")).unwrap();
     let (hop, ..) = gateway.message();
-    gateway.net.send(hop, Bytes::from_static(b"last words"));
-    gateway.net.close(hop.connection);
+    gateway.out.send(hop, Bytes::from_static(b"last words"));
+    gateway.out.close(hop.connection);
     expect(&mut socket, b"last words");
     assert!(ended(&mut socket));
     gateway.closed();
-    gateway.net.close(hop.connection);
-    gateway.net.close(u64::MAX);
+    gateway.out.close(hop.connection);
+    gateway.out.close(u64::MAX);
 }
 
 #[test]
@@ -407,7 +416,7 @@ fn stopping_writes_out_what_is_queued_and_ends() {
     socket.write_all(&options("a")).unwrap();
     let (hop, ..) = gateway.message();
     let bulk = Bytes::from(vec![b'x'; 100_000]);
-    gateway.net.send(hop, bulk.clone());
+    gateway.out.send(hop, bulk.clone());
     let address = gateway.address(Transport::Tcp);
     let reader = std::thread::spawn(move || {
         let mut got = Vec::new();
@@ -417,7 +426,7 @@ fn stopping_writes_out_what_is_queued_and_ends() {
     gateway.net.stop();
     assert_eq!(reader.join().unwrap(), bulk);
     assert!(TcpStream::connect(address).is_err());
-    gateway.net.send(hop, Bytes::from_static(b"x"));
+    gateway.out.send(hop, Bytes::from_static(b"x"));
 }
 
 #[test]
@@ -426,7 +435,7 @@ fn a_taken_port_is_an_error_that_names_its_holder() {
     let address = holder.local_addr().unwrap();
     let text = format!("[sip]\nudp = [\"{address}\"]\n");
     let config = config::parse(&text, Path::new(".")).unwrap();
-    let error = start(&config, LivePlan::new(config.plan()), bounded(1).0).err().unwrap();
+    let error = start(&config, LivePlan::new(config.plan()), nobody()).err().unwrap();
     assert!(error.is_configuration());
     let shown = error.to_string();
     let process = format!("(process {})", std::process::id());
@@ -434,8 +443,7 @@ fn a_taken_port_is_an_error_that_names_its_holder() {
         assert!(shown.contains(part), "{shown}");
     }
     let config = config::parse("[sip]\nudp = [\"192.0.2.1:0\"]\n", Path::new(".")).unwrap();
-    let shown =
-        start(&config, LivePlan::new(config.plan()), bounded(1).0).err().unwrap().to_string();
+    let shown = start(&config, LivePlan::new(config.plan()), nobody()).err().unwrap().to_string();
     assert!(shown.contains("no interface has this address"), "{shown}");
 }
 
@@ -486,7 +494,7 @@ fn ipv6_peers_are_peers() {
     peer.send_to(&options("six"), address).unwrap();
     let (hop, ..) = gateway.message();
     assert_eq!(hop.tag, TrunkId(1).tag());
-    gateway.net.send(Hop { connection: 0, ..hop }, Bytes::from_static(b"answer"));
+    gateway.out.send(Hop { connection: 0, ..hop }, Bytes::from_static(b"answer"));
     let mut answer = [0; 16];
     assert_eq!(peer.recv_from(&mut answer).unwrap(), (6, address));
 }
@@ -497,11 +505,11 @@ fn two_edges_share_no_port() {
     let address = gateway.address(Transport::Tcp);
     let text = format!("[sip]\ntcp = [\"{address}\"]\n");
     let config = config::parse(&text, Path::new(".")).unwrap();
-    let error = start(&config, LivePlan::new(config.plan()), bounded(1).0).err().unwrap();
+    let error = start(&config, LivePlan::new(config.plan()), nobody()).err().unwrap();
     assert!(error.to_string().contains("taken"), "{error}");
     gateway.net.stop();
     // A restart finds the port free at once, although connections lingered.
-    start(&config, LivePlan::new(config.plan()), bounded(1).0).unwrap();
+    start(&config, LivePlan::new(config.plan()), nobody()).unwrap();
 }
 
 #[test]

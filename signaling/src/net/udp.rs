@@ -51,7 +51,7 @@ fn take(core: &Core, listener: Listener, source: SocketAddr, datagram: &[u8]) {
         opened_for: None,
     };
     let trunks = core.plan.table();
-    if core.inbox.is_crowded() && !trunks.knows(source.ip()) {
+    if core.inboxes.are_crowded() && !trunks.knows(source.ip()) {
         Counters::count(&core.counters.datagrams_dropped);
         return;
     }
@@ -59,17 +59,17 @@ fn take(core: &Core, listener: Listener, source: SocketAddr, datagram: &[u8]) {
     let connection = core.listeners.flow(listener, source);
     let hop = Hop { transport: Transport::Udp, remote: source, connection, tag };
     let raw = Bytes::copy_from_slice(datagram);
-    let inbound = match parse(raw.clone()) {
-        Ok(message) => Inbound::Message { hop, origin, message },
+    let (shard, inbound) = match parse(raw.clone()) {
+        Ok(message) => (core.inboxes.home(&message), Inbound::Message { hop, origin, message }),
         // Line ends alone keep a NAT binding open (RFC 5626 §3.5.1 has them on connections only).
         Err(error) if error.fault() == Fault::Empty => return,
         Err(error) => {
             Counters::count(&core.counters.malformed);
-            Inbound::Malformed { hop, origin, error, raw }
+            (0, Inbound::Malformed { hop, origin, error, raw })
         }
     };
     let counters = &core.counters;
-    match core.inbox.offer(inbound) {
+    match core.inboxes.offer(shard, inbound) {
         true => Counters::count(&counters.messages_in),
         false => Counters::count(&counters.datagrams_dropped),
     }

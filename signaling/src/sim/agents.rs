@@ -10,6 +10,7 @@ use sip::wire::{HeaderName, Method, Request};
 
 use super::world::{CARRIER, PBX, STRANGER, World, plan};
 use crate::call::tests::peer::message;
+use crate::call::tests::plane::Plane;
 use crate::net::Inbound;
 use crate::trunk::Origin;
 
@@ -177,39 +178,52 @@ impl World {
             Deed::Mend => self.faults.mend(),
             Deed::Knock => self.knock(),
             Deed::Edit => {
-                self.shard.plan.publish(plan("ring_limit = 10").1);
+                self.plan.publish(plan("ring_limit = 10").1);
             }
             Deed::EndOne => self.end_one(),
             Deed::EndAll => {
                 let at = self.moment();
-                self.shard.stop_calls(at, "the gateway is stopping");
+                for shard in &mut self.shards {
+                    shard.stop_calls(at, "the gateway is stopping");
+                }
             }
             deed => self.follow_plane(deed),
         }
     }
 
     fn follow_plane(&mut self, deed: Deed) {
-        let Some(plane) = &mut self.plane else { return };
-        match deed {
-            Deed::PausePlane(is_paused) => plane.stopped = is_paused,
-            Deed::DeafenPlane(is_deaf) => plane.deaf = is_deaf,
-            Deed::Refuse(open, update) => {
-                plane.refuse_open = open;
-                plane.refuse_update = update;
-            }
-            Deed::LoseFlow => {
-                let flows = plane.all_flows();
-                let chosen = self.dice.below(flows.len() as u64) as usize;
-                if let Some(flow) = flows.get(chosen) {
-                    plane.vanish(*flow);
+        if let Deed::LoseFlow = deed {
+            return self.lose_flow();
+        }
+        for plane in &mut self.planes {
+            match &deed {
+                Deed::PausePlane(is_paused) => plane.stopped = *is_paused,
+                Deed::DeafenPlane(is_deaf) => plane.deaf = *is_deaf,
+                Deed::Refuse(open, update) => {
+                    plane.refuse_open = *open;
+                    plane.refuse_update = *update;
                 }
-            }
-            Deed::Silence => {
-                for flow in plane.all_flows() {
-                    plane.fall_silent(flow);
+                Deed::Silence => {
+                    for flow in plane.all_flows() {
+                        plane.fall_silent(flow);
+                    }
                 }
+                _ => {}
             }
-            _ => {}
+        }
+    }
+
+    fn lose_flow(&mut self) {
+        let of = |(number, plane): (usize, &Plane)| {
+            plane.all_flows().into_iter().map(move |flow| (number, flow)).collect::<Vec<_>>()
+        };
+        let flows: Vec<_> = self.planes.iter().enumerate().flat_map(of).collect();
+        if self.planes.is_empty() {
+            return;
+        }
+        let chosen = self.dice.below(flows.len() as u64) as usize;
+        if let Some((number, flow)) = flows.get(chosen) {
+            self.planes[*number].vanish(*flow);
         }
     }
 
@@ -289,18 +303,12 @@ impl World {
     }
 
     fn end_one(&mut self) {
-        let mut ids: Vec<_> = self
-            .shard
-            .calls
-            .list(&self.shard.world.media)
-            .into_iter()
-            .map(|call| call.record.id)
-            .collect();
-        ids.sort();
-        if let Some(id) = ids.first() {
-            let (at, view) = (self.moment(), self.shard.plan.view());
-            let mut desk = self.shard.world.desk(at, &view);
-            self.shard.calls.hang_up(&mut desk, id);
+        let first = self.calls().into_iter().map(|call| call.record.id).min();
+        let (Some(first), at) = (first, self.moment()) else { return };
+        for shard in &mut self.shards {
+            let view = shard.plan.view();
+            let mut desk = shard.world.desk(at, &view);
+            shard.calls.hang_up(&mut desk, &first);
         }
     }
 

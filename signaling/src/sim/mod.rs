@@ -1,4 +1,4 @@
-//! The whole shard between two user agents and a data plane, in virtual time, from a seed.
+//! The whole gateway core, one shard or two, between two user agents and a data plane, in virtual time, from a seed.
 //!
 //! ```text
 //!   carrier (UDP) ◄── loses, repeats, reorders, delays ──► Shard ◄── a connection that drops ──► pbx (TLS)
@@ -33,12 +33,16 @@ const STATES: [&str; 7] =
     ["leasing", "inviting", "connecting", "answering", "talking", "cancelling", "ending"];
 /// Names the seed that [`replay`] plays.
 const SEED: &str = "TRUNKLINE_SIM_SEED";
+/// Names how many shards it is played on.
+const SHARDS: &str = "TRUNKLINE_SIM_SHARDS";
 
 /// What a run came to.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Tally {
     /// INVITEs that reached calls.
     pub attempts: u64,
+    /// Those of another shard than the first.
+    pub elsewhere: u64,
     pub answered: u64,
     /// Messages that the network lost or repeated.
     pub lost: u64,
@@ -54,8 +58,8 @@ pub struct Tally {
 }
 
 /// Plays one seed.
-fn play(seed: u64) -> Result<Tally, String> {
-    let played = catch_unwind(AssertUnwindSafe(|| World::new(seed).play()));
+fn play(seed: u64, shards: usize) -> Result<Tally, String> {
+    let played = catch_unwind(AssertUnwindSafe(|| World::new(seed, shards).play()));
     played.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| String::from(*text)));
@@ -63,14 +67,14 @@ fn play(seed: u64) -> Result<Tally, String> {
     })
 }
 
-fn how_to_replay(seed: u64) -> String {
+fn how_to_replay(seed: u64, shards: usize) -> String {
     format!(
-        "{SEED}={seed} cargo test --release -p signaling --lib sim::replay -- --nocapture --ignored"
+        "{SHARDS}={shards} {SEED}={seed} cargo test --release -p signaling --lib sim::replay -- --nocapture --ignored"
     )
 }
 
 /// Plays seeds on two threads; the tallies added, and the seeds that failed, the first few.
-fn play_all(seeds: u64) -> (Tally, Vec<(u64, String)>) {
+fn play_all(seeds: u64, shards: usize) -> (Tally, Vec<(u64, String)>) {
     let (next, all) = (AtomicU64::new(0), Mutex::new((Tally::default(), Vec::new())));
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -80,7 +84,7 @@ fn play_all(seeds: u64) -> (Tally, Vec<(u64, String)>) {
                     if seed >= seeds {
                         return;
                     }
-                    let played = play(seed);
+                    let played = play(seed, shards);
                     let mut all = all.lock().unwrap();
                     match played {
                         Ok(tally) => all.0.add(tally),
@@ -97,6 +101,7 @@ fn play_all(seeds: u64) -> (Tally, Vec<(u64, String)>) {
 impl Tally {
     fn add(&mut self, other: Self) {
         self.attempts += other.attempts;
+        self.elsewhere += other.elsewhere;
         self.answered += other.answered;
         self.lost += other.lost;
         self.repeated += other.repeated;
@@ -109,12 +114,8 @@ impl Tally {
 #[test]
 fn ten_thousand_seeds_leave_nothing() {
     let begun = std::time::Instant::now();
-    let (tally, failed) = play_all(SEEDS);
+    let tally = all_well(1);
     println!("{SEEDS} seeds in {:?}: {tally:?}", begun.elapsed());
-    for (seed, why) in &failed {
-        println!("seed {seed}: {why}\nreplay: {}", how_to_replay(*seed));
-    }
-    assert!(failed.is_empty(), "{} seeds and more failed", failed.len());
     // What this is for did happen.
     assert!(tally.attempts > SEEDS && tally.answered > SEEDS / 2, "{tally:?}");
     assert!(tally.lost > SEEDS && tally.repeated > SEEDS, "{tally:?}");
@@ -122,16 +123,34 @@ fn ten_thousand_seeds_leave_nothing() {
     assert!(tally.dropped > SEEDS / 10 && tally.planes > SEEDS / 100, "{tally:?}");
 }
 
+/// The same seeds end as well where calls are divided among two shards.
+#[test]
+fn ten_thousand_seeds_leave_nothing_on_two_shards() {
+    let tally = all_well(2);
+    assert!(tally.elsewhere > SEEDS / 2, "both have calls: {tally:?}");
+    assert!(tally.attempts - tally.elsewhere > SEEDS / 2, "both have calls: {tally:?}");
+    assert_eq!(tally.dropped_in, u8::MAX >> 1, "connections dropped in every state");
+}
+
+fn all_well(shards: usize) -> Tally {
+    let (tally, failed) = play_all(SEEDS, shards);
+    for (seed, why) in &failed {
+        println!("seed {seed}: {why}\nreplay: {}", how_to_replay(*seed, shards));
+    }
+    assert!(failed.is_empty(), "{} seeds and more failed", failed.len());
+    tally
+}
+
 /// Positive control: a simulation that finds no bug shows nothing.
 #[test]
 fn each_bug_that_is_put_in_is_found() {
     for bug in [Bug::KeepsFlows, Bug::NeverWakes, Bug::SaysNoBye, Bug::WritesTwice] {
         canary::put(Some(bug));
-        let found = (0..SEEDS_CANARY).find_map(|seed| Some((seed, play(seed).err()?)));
+        let found = (0..SEEDS_CANARY).find_map(|seed| Some((seed, play(seed, 1).err()?)));
         canary::put(None);
         let (seed, why) = found.unwrap_or_else(|| panic!("{bug:?} was not found"));
         println!("{bug:?} by seed {seed}: {why}");
-        assert_eq!(play(seed).err(), None, "without {bug:?} seed {seed} is well");
+        assert_eq!(play(seed, 1).err(), None, "without {bug:?} seed {seed} is well");
     }
 }
 
@@ -139,17 +158,20 @@ fn each_bug_that_is_put_in_is_found() {
 #[test]
 fn a_seed_plays_the_same_twice() {
     for seed in 0..40 {
-        assert_eq!(play(seed), play(seed), "seed {seed}");
+        for shards in [1, 2] {
+            assert_eq!(play(seed, shards), play(seed, shards), "seed {seed}, {shards} shards");
+        }
     }
-    assert_ne!(play(1), play(2));
+    assert_ne!(play(1, 1), play(2, 1));
 }
 
 /// Plays the seed that the environment names, and says what came of it.
 #[test]
 #[ignore = "for one seed by hand"]
 fn replay() {
-    let seed = std::env::var(SEED).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-    match World::new(seed).aloud().play() {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let (seed, shards) = (number(SEED).unwrap_or(0), number(SHARDS).unwrap_or(1));
+    match World::new(seed, shards as usize).aloud().play() {
         Ok(tally) => println!("seed {seed}: {tally:?}"),
         Err(why) => panic!("seed {seed}: {why}"),
     }

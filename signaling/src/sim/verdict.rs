@@ -7,6 +7,7 @@ use sip::endpoint::Counts;
 
 use super::Tally;
 use super::world::World;
+use crate::call::tests::plane::Plane;
 
 /// Seconds after which the last deed was done; until when everything must have drained.
 const DONE: u64 = 185;
@@ -37,19 +38,19 @@ impl World {
     }
 
     fn drained(&mut self) -> Result<(), String> {
-        let shard = &mut self.shard;
-        let index = &shard.world.index;
-        let is_indexed = !index.clients.is_empty()
-            || !index.servers.is_empty()
-            || !index.dialogs.is_empty()
-            || !index.deadlines.is_empty()
-            || !index.stopping.is_empty();
-        let states: Vec<_> =
-            shard.calls.list(&shard.world.media).iter().map(|call| call.state).collect();
-        let (media, table) = (&shard.world.media, shard.plan.table());
-        let places: u32 =
-            table.iter().map(|trunk| shard.world.admission.used(trunk.id).all()).sum();
-        let flows = self.plane.as_ref().map_or(0, |plane| plane.open_flows());
+        let is_indexed = self.shards.iter().any(|shard| {
+            let index = &shard.world.index;
+            !index.clients.is_empty()
+                || !index.servers.is_empty()
+                || !index.dialogs.is_empty()
+                || !index.deadlines.is_empty()
+                || !index.stopping.is_empty()
+        });
+        let states: Vec<_> = self.calls().iter().map(|call| call.state).collect();
+        // All shards count the same places.
+        let loads = &self.plan.view().counts.loads;
+        let places: u32 = loads.values().map(|load| load.used().all()).sum();
+        let flows: usize = self.planes.iter().map(Plane::open_flows).sum();
         let mut left = Vec::new();
         let mut note = |what: &str, is_left: bool| {
             if is_left {
@@ -60,9 +61,12 @@ impl World {
         note("the index is not empty", is_indexed);
         note(&format!("{places} places are held"), places > 0);
         note(&format!("{flows} flows are open"), flows > 0);
-        note("slots are held", media.free_slots() != media.slots());
-        let counts = shard.world.endpoint.counts();
-        note(&format!("the gateway has {counts:?}"), counts != Counts::default());
+        for shard in &self.shards {
+            let media = &shard.world.media;
+            note("slots are held", media.free_slots() != media.slots());
+            let counts = shard.world.endpoint.counts();
+            note(&format!("the gateway has {counts:?}"), counts != Counts::default());
+        }
         for (who, peer) in self.peers.iter_mut().enumerate() {
             let counts = peer.counts();
             note(&format!("peer {who} has {counts:?}"), counts != Counts::default());
@@ -92,7 +96,8 @@ impl World {
 
     /// Exactly one record for each attempt.
     fn check_records(&mut self) {
-        self.shard.world.cdrs.stop();
+        self.shards.iter_mut().for_each(|shard| shard.world.cdrs.stop());
+        self.cdrs.stop();
         let text = std::fs::read_to_string(self.directory.join("cdr.jsonl")).unwrap_or_default();
         let records: Vec<Value> =
             text.lines().map(|line| serde_json::from_str(line).unwrap_or_default()).collect();

@@ -8,31 +8,41 @@ use bytes::Bytes;
 use sip::endpoint::{Config, Endpoint, Hop};
 
 use crate::call::tests::rig::endpoint_config;
+use crate::homes::Homes;
 use crate::shard::Edge;
 
 /// What the shard did to the network.
 pub enum Out {
-    Send(Hop, Bytes),
+    /// By the shard with this number.
+    Send(usize, Hop, Bytes),
     Close(u64),
 }
 
 /// Clones share what waits.
 #[derive(Clone, Default)]
-pub struct Wire(Rc<RefCell<VecDeque<Out>>>);
+pub struct Wire {
+    shard: usize,
+    out: Rc<RefCell<VecDeque<Out>>>,
+}
 
 impl Wire {
     pub fn take(&self) -> Option<Out> {
-        self.0.borrow_mut().pop_front()
+        self.out.borrow_mut().pop_front()
+    }
+
+    /// The same for the shard with this number.
+    pub fn of(&self, shard: usize) -> Self {
+        Self { shard, out: Rc::clone(&self.out) }
     }
 }
 
 impl Edge for Wire {
     fn send(&self, hop: Hop, bytes: Bytes) {
-        self.0.borrow_mut().push_back(Out::Send(hop, bytes));
+        self.out.borrow_mut().push_back(Out::Send(self.shard, hop, bytes));
     }
 
     fn close(&self, connection: u64) {
-        self.0.borrow_mut().push_back(Out::Close(connection));
+        self.out.borrow_mut().push_back(Out::Close(connection));
     }
 
     fn contact(&self, hop: &Hop) -> String {
@@ -44,9 +54,12 @@ impl Edge for Wire {
     }
 }
 
-/// The shard's endpoint.
-pub fn endpoint(seed: u64) -> Endpoint {
+/// The endpoint of the shard with this number.
+pub fn endpoint(seed: u64, shard: usize, homes: Homes) -> Endpoint {
     let mut bytes = [1; 32];
     bytes[..8].copy_from_slice(&seed.to_be_bytes());
-    Endpoint::new(Config { seed: bytes, ..endpoint_config() })
+    bytes[8] += shard as u8;
+    let mut endpoint = Endpoint::new(Config { seed: bytes, ..endpoint_config() });
+    endpoint.choose_call_ids(move |call_id| homes.of(call_id) == shard);
+    endpoint
 }

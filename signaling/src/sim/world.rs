@@ -15,22 +15,22 @@ use super::agents::Deed;
 use super::faults::Faults;
 use super::wire::{Out, Wire, endpoint};
 use super::{STATES, Tally};
-use crate::admission::{Admission, Sources};
+use crate::admission::Admission;
 use crate::call::tests::peer::{Peer, message};
 use crate::call::tests::plane::Plane;
 use crate::call::tests::random::Dice;
 use crate::call::tests::rig::configuration;
-use crate::call::{Calls, Index, Settings};
+use crate::call::{Index, Settings};
 use crate::cdr::Writer;
 use crate::config;
-use crate::drain::Drains;
-use crate::feed::Feed;
-use crate::gate::Gate;
+use crate::feed::{Feed, LiveCall};
+use crate::homes::Homes;
 use crate::locate::Memory;
 use crate::media::Media;
 use crate::net::Inbound;
 use crate::plan::{LivePlan, Plan};
 use crate::shard::{self, Moment, Shard};
+use crate::ties::Ties;
 use crate::trunk::health::Fault;
 use crate::trunk::tally::Tallies;
 use crate::trunk::{Called, Health, Origin, PeerIdentity, Registrations, TrunkId, attribute};
@@ -57,8 +57,11 @@ pub struct World {
     /// Before the network mended.
     pub began_with: Faults,
     pub is_perfect: bool,
-    pub shard: Shard<Wire>,
-    pub plane: Option<Plane>,
+    pub shards: Vec<Shard<Wire>>,
+    /// One worker for each shard; none while the data plane is dead.
+    pub planes: Vec<Plane>,
+    pub plan: LivePlan,
+    pub cdrs: Writer,
     pub peers: [Peer; 2],
     pub deeds: BTreeMap<(Instant, u64), Deed>,
     pub planned: u64,
@@ -72,6 +75,7 @@ pub struct World {
     pub directory: PathBuf,
     pub asleep_until: Option<Instant>,
     pub wall_shift: SignedDuration,
+    homes: Homes,
     wire: Wire,
     links: [Link; 2],
     flying: BTreeMap<(Instant, u64), Flight>,
@@ -92,15 +96,24 @@ struct Link {
 
 /// What is on its way.
 enum Flight {
-    ToShard { from: usize, connection: u64, bytes: Bytes },
-    ToPeer { to: usize, connection: u64, bytes: Bytes },
-    ShardHears(Inbound),
+    ToShard {
+        from: usize,
+        connection: u64,
+        bytes: Bytes,
+    },
+    ToPeer {
+        to: usize,
+        connection: u64,
+        bytes: Bytes,
+    },
+    /// One shard, or all whom it concerns.
+    ShardHears(Option<usize>, Inbound),
     PeerHears(usize),
 }
 
 impl Flight {
     fn is_for_shard(&self) -> bool {
-        matches!(self, Self::ToShard { .. } | Self::ShardHears(_))
+        matches!(self, Self::ToShard { .. } | Self::ShardHears(..))
     }
 
     fn is_on(&self, number: u64) -> bool {
@@ -121,11 +134,14 @@ pub fn plan(route: &str) -> (config::Config, Plan) {
     (config, plan)
 }
 
-/// A shard of this plan on the wire, beside a data plane.
-fn shard(seed: u64, wire: Wire, media: Media, directory: &Path, now: Instant) -> Shard<Wire> {
-    let (config, plan) = plan("ring_limit = 15");
-    let plan = LivePlan::new(plan);
-    let mut random = Dice(!seed);
+/// The shard with this number on the wire, beside its worker.
+fn shard(
+    (seed, number, homes): (u64, usize, Homes),
+    (wire, media, ties): (Wire, Media, Ties),
+    (config, plan, cdrs): (&config::Config, &LivePlan, &Writer),
+    now: Instant,
+) -> Shard<Wire> {
+    let mut random = Dice(!(seed + ((number as u64) << 32)));
     let mut entropy: crate::Entropy =
         Box::new(move |bytes| bytes.fill_with(|| random.below(256) as u8));
     let settings = Settings {
@@ -134,42 +150,44 @@ fn shard(seed: u64, wire: Wire, media: Media, directory: &Path, now: Instant) ->
         ending_limit: Settings::ENDING_LIMIT,
         lease_limit: Settings::LEASE_LIMIT,
     };
-    Shard {
-        registrations: Registrations::new(&plan.table(), now, &mut *entropy),
-        world: shard::World {
-            endpoint: endpoint(seed),
-            media,
-            settings,
-            cdrs: Writer::open(&directory.join("cdr.jsonl"), false).unwrap(),
-            entropy,
-            index: Index::default(),
-            memory: Memory::default(),
-            admission: Admission::default(),
-            health: Health::default(),
-            tallies: Tallies::default(),
-            feed: Feed::default(),
-        },
-        calls: Calls::default(),
-        net: wire,
-        generation: plan.view().generation,
-        plan,
-        gate: Gate::default(),
-        drains: Drains::default(),
-        sources: Sources::default(),
-        crowded: false,
-        attached: true,
-        due: None,
-    }
+    let registrations = match ties.is_first() {
+        true => Registrations::at_home(&plan.table(), now, &mut *entropy, homes),
+        false => Registrations::default(),
+    };
+    let world = shard::World {
+        endpoint: endpoint(seed, number, homes),
+        media,
+        settings,
+        cdrs: cdrs.share(),
+        entropy,
+        index: Index::default(),
+        memory: Memory::default(),
+        admission: Admission::default(),
+        health: Health::default(),
+        tallies: Tallies::default(),
+        feed: Feed::default(),
+    };
+    Shard::new(world, wire.of(number), plan.reader(), registrations, ties)
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, shards: usize) -> Self {
         let mut dice = Dice(seed);
         let faults = Faults::of(seed, &mut dice);
         let directory = place(seed);
         let now = Instant::now();
-        let (plane, media) = Plane::attach(&directory, SHAPE, now);
+        let (config, first_plan) = plan("ring_limit = 15");
+        let plan = LivePlan::new(first_plan);
+        let cdrs = Writer::open(&directory.join("cdr.jsonl"), false).unwrap();
+        let homes = Homes::new(shards, (u128::from(seed) + 1).to_be_bytes());
         let wire = Wire::default();
+        let (mut all, mut planes) = (Vec::new(), Vec::new());
+        for (number, ties) in Ties::between(shards).into_iter().enumerate() {
+            let (plane, media) = Plane::attach(&directory, SHAPE, now);
+            planes.push(plane);
+            let parts = (wire.clone(), media, ties);
+            all.push(shard((seed, number, homes), parts, (&config, &plan, &cdrs), now));
+        }
         let link = || Link { up: None, dying: BTreeSet::new(), last: 0, arrives: [now; 2] };
         let mut world = Self {
             is_perfect: seed.is_multiple_of(8),
@@ -178,8 +196,11 @@ impl World {
             start: now,
             faults,
             began_with: faults,
-            shard: shard(seed, wire.clone(), media, &directory, now),
-            plane: Some(plane),
+            shards: all,
+            planes,
+            plan,
+            cdrs,
+            homes,
             peers: [
                 Peer::new(11, Transport::Udp, "192.0.2.10:5060", "192.0.2.1:5060"),
                 Peer::new(12, Transport::Tls, "192.0.2.20:5061", "192.0.2.1:5061"),
@@ -245,7 +266,10 @@ impl World {
     fn next(&mut self) -> Option<Instant> {
         let shard = match self.asleep_until {
             Some(until) => Some(until),
-            None => self.shard.next(self.now),
+            None => {
+                let now = self.now;
+                self.shards.iter_mut().filter_map(|shard| shard.next(now)).min()
+            }
         };
         let flight = self.flying.first_key_value().map(|((at, _), _)| *at);
         let deed = self.deeds.first_key_value().map(|((at, _), _)| *at);
@@ -262,7 +286,7 @@ impl World {
             let mut busy = self.follow_deeds() | self.pump() | self.arrive();
             if self.asleep_until.is_none() {
                 let at = self.moment();
-                self.shard.tend(at);
+                self.shards.iter_mut().for_each(|shard| shard.tend(at));
             }
             while let Some(out) = self.wire.take() {
                 busy = true;
@@ -283,14 +307,14 @@ impl World {
     }
 
     fn pump(&mut self) -> bool {
-        self.plane.as_mut().is_some_and(Plane::pump)
+        self.planes.iter_mut().fold(false, |any, plane| plane.pump() | any)
     }
 
     fn take_out(&mut self, out: Out) {
         match out {
-            Out::Send(hop, bytes) => {
+            Out::Send(shard, hop, bytes) => {
                 (self.now - self.start, hop.remote, &bytes).hash(&mut self.digest);
-                self.send(hop, bytes);
+                self.send(shard, hop, bytes);
             }
             Out::Close(number) => {
                 for peer in 0..self.links.len() {
@@ -302,17 +326,17 @@ impl World {
         }
     }
 
-    fn send(&mut self, hop: Hop, bytes: Bytes) {
+    fn send(&mut self, shard: usize, hop: Hop, bytes: Bytes) {
         let Some(to) = self.peers.iter().position(|peer| peer.address == hop.remote) else {
             return self.problems.push(format!("something is sent to {}", hop.remote));
         };
-        self.say(|| format!("shard -> {to}: {}", first_line(&bytes)));
+        self.say(|| format!("shard {shard} -> {to}: {}", first_line(&bytes)));
         if hop.transport == Transport::Udp {
             if bytes.windows(7).any(|part| part == b"inline:") {
                 self.problems.push(String::from("a key goes over UDP"));
             }
             if self.dice.below(100) < self.faults.unsent {
-                return self.fly(0, Flight::ShardHears(Inbound::Failed { hop }));
+                return self.fly(0, Flight::ShardHears(Some(shard), Inbound::Failed { hop }));
             }
             return self.datagram(|bytes| Flight::ToPeer { to, connection: FLOW, bytes }, bytes);
         }
@@ -329,8 +353,8 @@ impl World {
     fn dial(&mut self, to: usize, hop: Hop) -> Option<u64> {
         if hop.tag == 0 || self.dice.below(100) < self.faults.refused {
             let fault = Fault { is_tls: false, text: String::from("refused") };
-            self.in_order(to, 0, Flight::ShardHears(Inbound::Undialled { hop, fault }));
-            self.in_order(to, 0, Flight::ShardHears(Inbound::Failed { hop }));
+            self.in_order(to, 0, Flight::ShardHears(Some(0), Inbound::Undialled { hop, fault }));
+            self.in_order(to, 0, Flight::ShardHears(None, Inbound::Failed { hop }));
             return None;
         }
         Some(self.connect(to))
@@ -396,7 +420,7 @@ impl World {
         let Some(number) = self.links[peer].up.take() else { return };
         self.say(|| format!("connection {number} to {peer} drops"));
         self.tally.dropped += 1;
-        for call in self.shard.calls.list(&self.shard.world.media) {
+        for call in self.calls() {
             let state = STATES.iter().position(|state| *state == call.state);
             self.tally.dropped_in |= state.map_or(0, |bit| 1 << bit);
         }
@@ -412,7 +436,7 @@ impl World {
             self.flying.remove(key);
         }
         let hop = self.hop(peer, number);
-        self.in_order(peer, 0, Flight::ShardHears(Inbound::Closed { hop }));
+        self.in_order(peer, 0, Flight::ShardHears(None, Inbound::Closed { hop }));
         self.in_order(peer, 1, Flight::PeerHears(peer));
     }
 
@@ -440,29 +464,55 @@ impl World {
             Flight::ToShard { from, connection, bytes } => {
                 let message = message(&bytes);
                 if let Some(branch) = new_invite(&message) {
-                    self.attempts.insert(branch);
+                    let is_new = self.attempts.insert(branch);
+                    let is_elsewhere = self.homes.of_message(&message) > 0;
+                    self.tally.elsewhere += u64::from(is_new && is_elsewhere);
                 }
                 let (hop, origin) = (self.hop(from, connection), self.origin(from));
                 self.tell_shard(Inbound::Message { hop, origin, message });
             }
-            Flight::ShardHears(inbound) => {
+            Flight::ShardHears(shard, inbound) => {
                 if let Inbound::Closed { hop } = &inbound {
                     for link in &mut self.links {
                         link.dying.remove(&hop.connection);
                     }
                 }
-                self.tell_shard(inbound);
+                self.tell(shard, inbound);
             }
         }
     }
 
+    /// A message comes to the shard that it is at home on.
     pub fn tell_shard(&mut self, inbound: Inbound) {
+        let home = match &inbound {
+            Inbound::Message { message, .. } => self.homes.of_message(message),
+            _ => 0,
+        };
+        self.tell(Some(home), inbound);
+    }
+
+    fn tell(&mut self, which: Option<usize>, inbound: Inbound) {
         let at = self.moment();
-        self.shard.receive(at, inbound);
+        match (which, inbound) {
+            (Some(shard), inbound) => self.shards[shard].receive(at, inbound),
+            (None, Inbound::Closed { hop }) => {
+                self.shards.iter_mut().for_each(|one| one.receive(at, Inbound::Closed { hop }));
+            }
+            (None, Inbound::Failed { hop }) => {
+                self.shards.iter_mut().for_each(|one| one.receive(at, Inbound::Failed { hop }));
+            }
+            (None, other) => panic!("not for all: {other:?}"),
+        }
+    }
+
+    /// Every live call, whoever has it.
+    pub fn calls(&self) -> Vec<LiveCall> {
+        let of = |shard: &Shard<Wire>| shard.calls.list(&shard.world.media);
+        self.shards.iter().flat_map(of).collect()
     }
 
     fn hop(&self, peer: usize, connection: u64) -> Hop {
-        let table = self.shard.plan.table();
+        let table = self.plan.table();
         let origin = self.origin(peer);
         let tag = attribute(&table, &origin, Called::default()).map_or(0, TrunkId::tag);
         Hop { transport: origin.transport, remote: origin.source, connection, tag }
@@ -489,18 +539,20 @@ impl World {
     /// The data plane dies, and the shard is told by the end of the link.
     pub fn kill_plane(&mut self) {
         self.tally.planes += 1;
-        self.plane = None;
+        self.planes.clear();
         let at = self.moment();
-        self.shard.lose_media(at);
+        self.shards.iter_mut().for_each(|shard| shard.lose_media(at));
     }
 
     /// Another data plane comes up.
     pub fn raise_plane(&mut self) {
-        if self.plane.is_none() {
-            let (plane, media) = Plane::attach(&self.directory, SHAPE, self.now);
-            self.plane = Some(plane);
-            self.shard.world.media = media;
-            self.shard.attached = true;
+        if self.planes.is_empty() {
+            for shard in &mut self.shards {
+                let (plane, media) = Plane::attach(&self.directory, SHAPE, self.now);
+                self.planes.push(plane);
+                shard.world.media = media;
+                shard.attached = true;
+            }
         }
     }
 }

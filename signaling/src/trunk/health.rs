@@ -19,6 +19,7 @@ use super::registration::Entropy;
 use super::status::{self, Facts, Standing, StatusNews, UNANSWERED_MAX};
 use super::{Registrations, Trunk, TrunkId, TrunkTable};
 use crate::admission::Admission;
+use crate::ties::Hint;
 
 pub use target::{Fault, Target};
 
@@ -33,6 +34,10 @@ pub struct Health {
     news: VecDeque<StatusNews>,
     /// The whole gateway takes no new calls.
     closing: bool,
+    /// Where another shard judges: what it is to be told.
+    hints: Option<Vec<Hint>>,
+    /// Whose verdict the other shards were not told yet.
+    untold: BTreeSet<TrunkId>,
 }
 
 /// One trunk.
@@ -65,6 +70,32 @@ pub struct Around<'a> {
 }
 
 impl Health {
+    /// Of a shard that neither probes nor judges: it knows what the one that does says.
+    pub fn told() -> Self {
+        Self { hints: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// Takes over what the shard that judges says.
+    pub fn hear(&mut self, trunk: TrunkId, standing: Standing) {
+        self.trunks.entry(trunk).or_default().standing = Some(standing);
+    }
+
+    /// What that shard is to be told.
+    pub fn hints(&mut self) -> Vec<Hint> {
+        self.hints.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Verdicts that the other shards were not told yet.
+    pub fn untold(&mut self) -> Vec<(TrunkId, Standing)> {
+        let trunks = std::mem::take(&mut self.untold);
+        trunks.into_iter().filter_map(|id| Some((id, self.standing(id)?.clone()))).collect()
+    }
+
+    /// Forgets trunks that are gone.
+    pub fn retain(&mut self, is_known: impl Fn(TrunkId) -> bool) {
+        self.trunks.retain(|id, _| is_known(*id));
+    }
+
     /// When [`Health::tend`] has something to do.
     pub fn due(&self) -> Option<Instant> {
         let first = self.due.first().map(|(at, _)| *at);
@@ -73,6 +104,9 @@ impl Health {
 
     /// Sends the probes that are due, gives up on those that were not answered, and judges.
     pub fn tend(&mut self, around: &Around<'_>, endpoint: &mut Endpoint, entropy: Entropy<'_>) {
+        if self.hints.is_some() {
+            return;
+        }
         let now = around.now;
         if self.sweep_at.is_none_or(|at| at <= now) {
             self.sweep_at = Some(now + SWEEP_INTERVAL);
@@ -143,6 +177,9 @@ impl Health {
 
     /// The trunk's peer answered a call: it is there, whatever probes say.
     pub fn answered(&mut self, trunk: TrunkId) {
+        if let Some(hints) = &mut self.hints {
+            return hints.push(Hint::Answered(trunk));
+        }
         let Some(watch) = self.trunks.get_mut(&trunk) else { return };
         watch.unanswered = 0;
         for target in &mut watch.targets {
@@ -154,6 +191,9 @@ impl Health {
     /// An INVITE to the trunk got no answer at all. The third in a row counts as its end at once; the
     /// probe, or time where there is none, brings it back.
     pub fn unanswered(&mut self, now: Instant, trunk: TrunkId) {
+        if let Some(hints) = &mut self.hints {
+            return hints.push(Hint::Unanswered(trunk, now));
+        }
         let Some(watch) = self.trunks.get_mut(&trunk) else { return };
         watch.unanswered = watch.unanswered.saturating_add(1);
         watch.unanswered_at = Some(now);
@@ -290,6 +330,9 @@ impl Health {
         if was != Some(standing.verdict.status) {
             let name = trunk.name.clone();
             self.news.push_back(StatusNews { trunk: id, name, was, standing: standing.clone() });
+        }
+        if watch.standing.as_ref() != Some(&standing) {
+            self.untold.insert(id);
         }
         watch.standing = Some(standing);
     }

@@ -171,6 +171,11 @@ impl Registration {
         })
     }
 
+    /// Draws the Call-ID of all its REGISTERs anew until it fits; to be called before the first.
+    pub fn choose_call_id(&mut self, entropy: Entropy<'_>, fits: &dyn Fn(&[u8]) -> bool) {
+        self.account.choose_call_id(entropy, fits);
+    }
+
     /// Whose registration this is.
     pub fn trunk(&self) -> TrunkId {
         self.account.trunk

@@ -13,6 +13,7 @@ use super::registration::{
     Entropy, Register, Registration, START_SPREAD, START_SPREAD_EACH, Standing, Status, Way,
 };
 use super::{Trunk, TrunkId, TrunkTable};
+use crate::homes::Homes;
 use crate::locate::Memory;
 
 /// Sends what is due and takes the answers.
@@ -22,6 +23,8 @@ pub struct Registrations {
     of_trunk: HashMap<TrunkId, Number>,
     waiting: HashMap<ClientId, Number>,
     last: u64,
+    /// Answers come to the shard that their Call-ID is at home on: it must be the first.
+    homes: Homes,
     /// The nearest deadline of all; `None` inside when it has to be found anew.
     soonest: Option<Option<Instant>>,
 }
@@ -59,7 +62,12 @@ impl Registrations {
     /// The registrations of the table's enabled trunks that register, spread over up to
     /// [`START_SPREAD`].
     pub fn new(trunks: &TrunkTable, now: Instant, entropy: Entropy<'_>) -> Self {
-        let mut registrations = Self::default();
+        Self::at_home(trunks, now, entropy, Homes::default())
+    }
+
+    /// The same of the first of several shards.
+    pub fn at_home(trunks: &TrunkTable, now: Instant, entropy: Entropy<'_>, homes: Homes) -> Self {
+        let mut registrations = Self { homes, ..Self::default() };
         let new: Vec<_> = trunks.shared().filter(|trunk| registers(trunk)).cloned().collect();
         registrations.begin(&new, now, entropy);
         registrations
@@ -231,7 +239,9 @@ impl Registrations {
         };
         for trunk in trunks {
             let registration = Registration::new(trunk, now, spread, entropy);
-            let Some(registration) = registration else { continue };
+            let Some(mut registration) = registration else { continue };
+            let homes = self.homes;
+            registration.choose_call_id(entropy, &|call_id| homes.of(call_id) == 0);
             self.last += 1;
             let number = Number(self.last);
             let (transport, id) = (trunk.transport, trunk.id);

@@ -101,6 +101,35 @@ pub struct Report {
     pub delays: Delays,
 }
 
+impl Report {
+    /// What two shards counted, as one.
+    pub fn add(&mut self, more: &Self) {
+        self.total.add(&more.total);
+        let mut day = self.day;
+        day.add(&more.day);
+        let mut codes = std::mem::take(&mut self.codes);
+        for (code, count) in &more.codes {
+            *codes.entry(*code).or_default() += count;
+        }
+        let mut delays = self.delays;
+        delays.add(&more.delays);
+        *self = Self::of(self.total, day, codes, delays);
+    }
+
+    fn of(total: Counts, day: Counts, codes: BTreeMap<u16, u64>, delays: Delays) -> Self {
+        let ratio = |part: u64, of: u64| (of > 0).then(|| part as f64 / of as f64);
+        Self {
+            total,
+            day,
+            asr: ratio(day.answered, day.attempts),
+            ner: ratio(day.effective, day.attempts),
+            acd: ratio(day.talk_seconds, day.answered),
+            codes,
+            delays,
+        }
+    }
+}
+
 impl Tally {
     /// Counts an attempt that is over.
     pub fn count(&mut self, now: Timestamp, outcome: &Outcome) {
@@ -132,16 +161,7 @@ impl Tally {
         for hour in self.hours.iter().filter(|hour| hour.number > oldest) {
             day.add(&hour.counts);
         }
-        let ratio = |part: u64, of: u64| (of > 0).then(|| part as f64 / of as f64);
-        Report {
-            total: self.total,
-            day,
-            asr: ratio(day.answered, day.attempts),
-            ner: ratio(day.effective, day.attempts),
-            acd: ratio(day.talk_seconds, day.answered),
-            codes: self.codes.clone(),
-            delays: self.delays,
-        }
+        Report::of(self.total, day, self.codes.clone(), self.delays)
     }
 }
 
@@ -155,6 +175,13 @@ impl Counts {
 }
 
 impl Delays {
+    fn add(&mut self, more: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(more.counts) {
+            *count += more;
+        }
+        self.sum_ms = self.sum_ms.saturating_add(more.sum_ms);
+    }
+
     fn count(&mut self, delay: Duration) {
         let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         let place = DELAY_BOUNDS_MS.partition_point(|bound| *bound < millis);
@@ -216,6 +243,21 @@ mod tests {
         assert_eq!((report.day.attempts, report.day.effective), (2, 1), "its place is taken");
         let report = tally.report(at(100));
         assert_eq!((report.asr, report.acd, report.total.attempts), (None, None, 5));
+    }
+
+    #[test]
+    fn what_shards_counted_apart_is_what_one_would_have_counted() {
+        let (mut all, mut shards) = (Tally::default(), [Tally::default(), Tally::default()]);
+        let outcomes = [talked(60), talked(120), failed(486), failed(503), talked(1)];
+        for (number, outcome) in outcomes.iter().enumerate() {
+            all.count(at(0), outcome);
+            shards[number % 2].count(at(0), outcome);
+        }
+        let [mut sum, more] = shards.map(|shard| shard.report(at(0)));
+        sum.add(&more);
+        assert_eq!(sum, all.report(at(0)));
+        sum.add(&Tally::default().report(at(0)));
+        assert_eq!(sum, all.report(at(0)), "who counted nothing adds nothing");
     }
 
     #[test]

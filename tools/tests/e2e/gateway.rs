@@ -94,7 +94,8 @@ impl Place {
     }
 
     /// The configuration that most tests use: an insecure provider, a secure PBX, routes both ways;
-    /// over the media backend that `TRUNKLINE_TEST_BACKEND` names, else the gateway's own choice.
+    /// over the media backend that `TRUNKLINE_TEST_BACKEND` names, else the gateway's own choice, on
+    /// as many shards as `TRUNKLINE_TEST_SHARDS` says.
     pub fn config(&self) -> String {
         self.config_over(&std::env::var(BACKEND).unwrap_or_else(|_| "auto".to_owned()))
     }
@@ -102,6 +103,7 @@ impl Place {
     /// The same over a certain media backend.
     pub fn config_over(&self, backend: &str) -> String {
         let Self { gateway, provider, pbx, directory, .. } = self;
+        let shards = std::env::var(SHARDS).unwrap_or_else(|_| "1".to_owned());
         format!(
             r#"
 [sip]
@@ -111,6 +113,7 @@ tls = ["{gateway}:5061"]
 tls_certificate = "gateway.pem"
 tls_key = "gateway.key"
 tls_ca = "ca.pem"
+shards = {shards}
 
 [media]
 address = "{gateway}"
@@ -196,6 +199,8 @@ fn turn() -> MutexGuard<'static, ()> {
 
 /// Names the media backend that the suite runs on.
 const BACKEND: &str = "TRUNKLINE_TEST_BACKEND";
+/// Says among how many shards the gateway divides calls.
+const SHARDS: &str = "TRUNKLINE_TEST_SHARDS";
 
 /// The media range of [`Place::config`].
 pub const MEDIA_PORTS: RangeInclusive<u16> = 20_000..=20_199;

@@ -9,11 +9,20 @@ use sha2::{Digest, Sha256};
 pub(super) struct Mint {
     seed: [u8; 32],
     counter: u64,
+    fits: Option<Fits>,
 }
+
+/// Whether a Call-ID may be ours.
+type Fits = Box<dyn Fn(&[u8]) -> bool + Send>;
 
 impl Mint {
     pub(super) fn new(seed: [u8; 32]) -> Self {
-        Mint { seed, counter: 0 }
+        Mint { seed, counter: 0, fits: None }
+    }
+
+    /// From now on Call-IDs are drawn until one fits.
+    pub(super) fn choose(&mut self, fits: Fits) {
+        self.fits = Some(fits);
     }
 
     /// 128 bits behind the magic cookie (RFC 3261 §8.1.1.7).
@@ -32,6 +41,16 @@ impl Mint {
 
     /// 128 bits. No host part: it would tell peers our topology.
     pub(super) fn call_id(&mut self) -> Bytes {
+        for _ in 1..DRAWS_MAX {
+            let drawn = self.draw_call_id();
+            if self.fits.as_ref().is_none_or(|fits| fits(&drawn)) {
+                return drawn;
+            }
+        }
+        self.draw_call_id()
+    }
+
+    fn draw_call_id(&mut self) -> Bytes {
         let mut text = String::new();
         self.next(b"call-id", 16, &mut text);
         Bytes::from(text)
@@ -73,6 +92,10 @@ impl Mint {
     }
 }
 
+/// Call-IDs that are drawn before one is taken that does not fit: if one in sixteen does, none of so
+/// many does once in 10^28 times.
+const DRAWS_MAX: usize = 1_024;
+
 fn hex(digest: &[u8; 32], bytes: usize, text: &mut String) {
     for byte in digest.iter().take(bytes) {
         // Writing to a String cannot fail.
@@ -94,6 +117,10 @@ mod tests {
             assert_ne!(ids, [c.branch(), c.tag(), c.call_id()]);
             ids.into_iter().for_each(|id| assert!(seen.insert(id)));
         }
+        a.choose(Box::new(|call_id| call_id.first() == Some(&b'7')));
+        assert!((0..20).all(|_| a.call_id().starts_with(b"7")));
+        a.choose(Box::new(|_| false));
+        assert_eq!(a.call_id().len(), 32, "an end is found all the same");
         assert!(a.branch().starts_with(b"z9hG4bK"));
         assert_eq!(a.branch().len(), 7 + 32);
         assert_eq!(a.stateless_tag(b"x"), b.stateless_tag(b"x"));

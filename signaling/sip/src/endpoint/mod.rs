@@ -157,6 +157,11 @@ impl Endpoint {
         self.dialogs.get(dialog).map(|entry| entry.next_hop(&self.config.stays))
     }
 
+    /// From now on Call-IDs of ours are drawn until `fits` takes one: one in sixteen should do.
+    pub fn choose_call_ids(&mut self, fits: impl Fn(&[u8]) -> bool + Send + 'static) {
+        self.mint.choose(Box::new(fits));
+    }
+
     pub fn dialog_call_id(&self, dialog: DialogId) -> Option<Bytes> {
         self.dialogs.get(dialog).map(|entry| entry.dialog.call_id().clone())
     }

@@ -198,7 +198,7 @@ impl Rig {
             tokens.insert(Some(role), minted.secret.unwrap().expose().clone());
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (asks, questions) = asks();
+        let (asks, mut questions) = asks(1);
         let probes = Probes::default();
         let gateway = Gateway {
             asks,
@@ -207,7 +207,7 @@ impl Rig {
             test: probes.begin(),
             cdrs: scratch.path("cdr.jsonl"),
         };
-        let shard = Shard::start(questions);
+        let shard = Shard::start(questions.remove(0));
         let api = Api::new(store.clone(), gateway);
         Self { api, store, tokens, runtime, scratch, shard, probes }
     }

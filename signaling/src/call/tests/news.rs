@@ -1,11 +1,9 @@
 //! What is told of calls, and what an operator may do to them.
 
 use super::rig::{CARRIER, Carrier, PBX, Pbx, Rig};
-use crate::feed::{News, Step};
+use crate::feed::{Ear, News, Step};
 
-type Heard = tokio::sync::broadcast::Receiver<std::sync::Arc<News>>;
-
-fn steps(heard: &mut Heard) -> Vec<(Step, &'static str)> {
+fn steps(heard: &mut Ear) -> Vec<(Step, &'static str)> {
     let mut steps = Vec::new();
     while let Ok(news) = heard.try_recv() {
         if let News::Call(call) = &*news {

@@ -64,7 +64,7 @@ impl Plane {
         };
         let (link, attached) = std::thread::scope(|scope| {
             let accepted = scope.spawn(|| listener.accept(&[offer]).unwrap());
-            let attached = Media::attach(&socket, now, Duration::ZERO).unwrap();
+            let attached = Media::attach(&socket, now, Duration::ZERO, 1).unwrap().remove(0);
             (accepted.join().unwrap(), attached)
         });
         let (media, _) = attached;

@@ -38,7 +38,8 @@ impl Plane {
             .collect();
         let (link, attached) = std::thread::scope(|scope| {
             let accepted = scope.spawn(|| listener.accept(&offers).unwrap());
-            let attached = Media::attach(&socket, Instant::now(), Duration::ZERO).unwrap();
+            let attached =
+                Media::attach(&socket, Instant::now(), Duration::ZERO, 1).unwrap().remove(0);
             (accepted.join().unwrap(), attached)
         });
         std::fs::remove_dir_all(&scratch).unwrap();

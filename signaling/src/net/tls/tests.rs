@@ -19,11 +19,13 @@ use super::super::fixture::{
     Authority, Certificate, Gateway, PATIENCE, Place, Valid, call_id, options,
     self_signed_authority, until,
 };
-use super::super::{Limits, NetError, start};
+use super::super::{Inboxes, Limits, NetError, start};
 use super::trust::fingerprint;
 use super::*;
 use crate::config;
+use crate::homes::Homes;
 use crate::plan::{LivePlan, Plan};
+use crate::shard::Edge;
 use crate::trunk::{Unattributed, attribute};
 
 const SIP: &str = "[sip]\ntls = [\"127.0.0.1:0\"]\ntls_certificate = \"gw.pem\"\n\
@@ -205,7 +207,7 @@ fn a_peer_with_the_right_certificate_is_its_trunk() {
         assert_eq!(origin.peer.as_ref().unwrap().trusted_by, [TrunkId(1)]);
         let table = gateway.net.plan().table();
         assert_eq!(attribute(&table, &origin, None), Ok(TrunkId(1)));
-        gateway.net.send(hop, Bytes::from_static(b"answer"));
+        gateway.out.send(hop, Bytes::from_static(b"answer"));
         let mut answer = [0; 6];
         peer.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"answer");
@@ -318,7 +320,7 @@ fn dial(
 ) -> Option<Seen> {
     let (_, gateway) = scene.gateway(port, fields);
     let hop = gateway.net.plan().table().hop(TrunkId(1)).unwrap();
-    gateway.net.send(hop, Bytes::from_static(b"hello"));
+    gateway.out.send(hop, Bytes::from_static(b"hello"));
     match gateway.next() {
         crate::net::Inbound::Message { hop: back, origin, message } => {
             assert_eq!(call_id(&message), "from-server");
@@ -356,7 +358,7 @@ fn we_show_our_certificate_and_ask_by_name() {
     let targets = table.targets(TrunkId(1));
     let v4 = *targets.iter().find(|target| target.is_ipv4()).unwrap();
     let hop = sip::endpoint::Hop { remote: v4, ..table.hop(TrunkId(1)).unwrap() };
-    gateway.net.send(hop, Bytes::from_static(b"hello"));
+    gateway.out.send(hop, Bytes::from_static(b"hello"));
     gateway.message();
     let seen = thread.join().unwrap().unwrap();
     assert_eq!(seen.name.as_deref(), Some("localhost"));
@@ -415,7 +417,7 @@ fn a_message_for_no_trunk_opens_no_tls_connection() {
     let hop = sip::endpoint::Hop { tag: 0, ..gateway.net.plan().table().hop(TrunkId(1)).unwrap() };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let hop = sip::endpoint::Hop { remote: listener.local_addr().unwrap(), ..hop };
-    gateway.net.send(hop, Bytes::from_static(b"x"));
+    gateway.out.send(hop, Bytes::from_static(b"x"));
     assert_eq!(gateway.failed(), hop);
 }
 
@@ -424,8 +426,13 @@ fn start_error(scene: &Scene, fields: &str) -> String {
     let text =
         format!("{SIP}[[trunk]]\nname = \"pbx\"\nhost = \"127.0.0.1\"\nsecure = true\n{fields}");
     let config = config::parse(&text, scene.place.path()).unwrap();
-    let error =
-        start(&config, LivePlan::new(config.plan()), bounded(1).0).err().expect("it started");
+    let error = start(
+        &config,
+        LivePlan::new(config.plan()),
+        Inboxes::new(vec![bounded(1).0], Homes::default()),
+    )
+    .err()
+    .expect("it started");
     assert!(matches!(error, NetError::Certificate { .. }), "{error:?}");
     assert!(error.is_configuration());
     error.to_string()
@@ -529,7 +536,7 @@ fn a_published_trunk_is_trusted_at_once_and_a_broken_one_fails_alone() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let remote = listener.local_addr().unwrap();
     let hop = sip::endpoint::Hop { remote, ..plan.table().hop(TrunkId(8)).unwrap() };
-    gateway.net.send(hop, Bytes::from_static(b"hello"));
+    gateway.out.send(hop, Bytes::from_static(b"hello"));
     let fault = std::iter::from_fn(|| Some(gateway.next())).find_map(|told| match told {
         crate::net::Inbound::Undialled { fault, .. } => Some(fault),
         _ => None,

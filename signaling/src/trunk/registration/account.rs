@@ -67,6 +67,15 @@ impl Account {
         })
     }
 
+    /// Draws the Call-ID anew until it fits.
+    pub(super) fn choose_call_id(&mut self, entropy: Entropy<'_>, fits: &dyn Fn(&[u8]) -> bool) {
+        while !fits(self.call_id.as_bytes()) {
+            let mut id = [0; 16];
+            entropy(&mut id);
+            self.call_id = hex(&id);
+        }
+    }
+
     /// The answer to a challenge: the strongest that the list holds.
     pub(super) fn answer(
         &mut self,
