@@ -37,7 +37,11 @@ pub(super) fn response(request: &Request, status: StatusCode, tag: Option<&Bytes
 
 /// A response that forms or confirms a dialog: Record-Route is copied and Contact is due.
 pub(super) fn makes_dialog(request: &Request, status: StatusCode) -> bool {
-    request.method == Method::Invite && status != StatusCode::TRYING && status.code() < 300
+    match request.method {
+        Method::Invite => status != StatusCode::TRYING && status.code() < 300,
+        Method::Subscribe => status.is_success(),
+        _ => false,
+    }
 }
 
 /// Adds what the caller wants in a message. Fields that the endpoint writes itself are skipped.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::dialogs::{Entry, Invite, ToAck};
 use super::prack::Heeded;
 use super::schedule::{Alarm, Armed, Owner};
+use super::subscribe::Subscribing;
 use super::{Cause, ClientId, DialogId, Endpoint, Event, Hop, build};
 use crate::dialog::Dialog;
 use crate::transaction::{
@@ -42,6 +43,7 @@ pub(super) struct Client {
     over: bool,
     /// Holds a place for its first dialog.
     reserved: bool,
+    pub(super) subscribing: Subscribing,
     pub(super) armed: Armed,
 }
 
@@ -77,8 +79,8 @@ pub(super) enum Step {
 
 /// A response and where it came from.
 pub(super) struct Heard {
-    hop: Hop,
-    response: Response,
+    pub(super) hop: Hop,
+    pub(super) response: Response,
 }
 
 /// A request ready to be sent.
@@ -175,11 +177,13 @@ impl Endpoint {
             outcome: None,
             over: false,
             reserved,
+            subscribing: Subscribing::default(),
             armed: Armed::default(),
         };
         self.client_keys.insert(client.key(), id);
         self.lanes.add(hop, Owner::Client(id.0));
         self.clients.insert(id, client);
+        self.expect_notify(id);
         self.run_client(now, id, &mut actions, &mut None);
         self.actions = actions;
         id
@@ -317,6 +321,9 @@ impl Endpoint {
             }
             (_, false, Class::Provisional) => self.dialog_of(id),
             (_, false, Class::Success | Class::Failure) => {
+                if class == Class::Success {
+                    self.subscribed(id, &heard);
+                }
                 self.completed(id, &heard, class);
                 self.dialog_of(id)
             }
@@ -325,6 +332,9 @@ impl Endpoint {
             let Heard { hop, response } = heard;
             let (transaction, dialog) = (id, dialog.known());
             self.emit(Event::Response { transaction, dialog, hop, response });
+        }
+        if class != Class::Provisional {
+            self.notify_may_come(now, id);
         }
     }
 
@@ -450,7 +460,8 @@ impl Endpoint {
             client.request.headers = Headers::new();
             client.request.body = Bytes::new();
         }
-        let refreshes = client.request.method == Method::Update && class == Class::Success;
+        let refreshes = matches!(client.request.method, Method::Update | Method::Subscribe)
+            && class == Class::Success;
         let entry = client.dialog.and_then(|dialog| self.dialogs.get_mut(dialog));
         if let Some(entry) = entry.filter(|_| refreshes) {
             // An unreadable Contact leaves the target as it was.
@@ -506,6 +517,9 @@ impl Endpoint {
     fn remove_client(&mut self, id: ClientId) {
         self.end_invite(id);
         let Some(mut client) = self.clients.remove(&id) else { return };
+        if let Some(key) = client.subscribing.take_key() {
+            self.subscribing.remove(&key);
+        }
         self.client_keys.remove(&client.key());
         self.lanes.remove(client.hop, Owner::Client(id.0));
         self.schedule.disarm_all(&mut client.armed);

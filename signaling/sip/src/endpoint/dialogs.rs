@@ -56,6 +56,12 @@ impl Entry {
         Entry { dialog, hop, armed, invite: Some(invite), unacked: None, to_ack: None }
     }
 
+    /// A dialog that no INVITE made.
+    pub(super) fn subscribed(dialog: Dialog, hop: Hop) -> Self {
+        let armed = Armed::default();
+        Entry { dialog, hop, armed, invite: None, unacked: None, to_ack: None }
+    }
+
     /// Where the next request of the dialog goes.
     pub(super) fn next_hop(&self, stays: &Stays) -> Hop {
         self.hop.toward(self.dialog.next_hop(), stays)

@@ -34,6 +34,7 @@ mod prack;
 mod reliable;
 mod schedule;
 mod server;
+mod subscribe;
 #[cfg(test)]
 mod tests;
 mod uac;
@@ -77,6 +78,8 @@ pub struct Endpoint {
     server_keys: Table<Key, ServerId>,
     /// Requests outside of dialogs whatever way they came from their trunk (RFC 3261 §8.2.2.2).
     merged: Table<Key, ServerId>,
+    /// SUBSCRIBEs of ours without an answer, by Call-ID and our tag.
+    subscribing: Table<Key, ClientId>,
     dialogs: Dialogs,
     schedule: Schedule,
     lanes: Lanes,
@@ -101,6 +104,7 @@ impl Endpoint {
             servers: Table::with_hasher(keyed.clone()),
             server_keys: Table::with_hasher(keyed.clone()),
             merged: Table::with_hasher(keyed.clone()),
+            subscribing: Table::with_hasher(keyed.clone()),
             dialogs: Dialogs::new(config.dialogs_max, &keyed),
             schedule: Schedule::default(),
             lanes: Lanes::default(),

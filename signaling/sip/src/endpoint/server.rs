@@ -72,7 +72,8 @@ impl Facts {
         if cseq.method != request.method {
             return Err(ParseError::new("CSeq", Fault::Mismatch));
         }
-        if matches!(request.method, Method::Invite | Method::Update) {
+        let targets = [Method::Invite, Method::Update, Method::Subscribe];
+        if targets.contains(&request.method) {
             headers.record_route()?;
             let contacts = headers.contacts()?;
             // A peer of RFC 2543 needs none: it is reached as it writes itself in From (RFC 4475
@@ -186,6 +187,9 @@ impl Endpoint {
     /// not exist: knowing its tags is not enough to touch it.
     fn inside(&mut self, now: Instant, hop: Hop, key: Key, facts: &Facts, request: Request) {
         let Some(dialog) = self.dialog_of_trunk(hop, facts) else {
+            if self.is_early(hop, facts, &request) {
+                return;
+            }
             let status = StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST;
             return self.refuse(hop, &request, status, None);
         };

@@ -17,7 +17,7 @@ use crate::wire::{CSeq, Fault, HeaderName, Headers, Method, ParseError, Request,
 impl Endpoint {
     /// Sends a request outside of any dialog. The caller gives Request-URI, From and To; absent and
     /// therefore added are From-tag, Call-ID, CSeq, Max-Forwards, User-Agent, and Contact to an
-    /// INVITE. The Via is always ours.
+    /// INVITE or SUBSCRIBE. The Via is always ours.
     ///
     /// # Errors
     /// `Full` at a limit, `Malformed` when a field cannot be read, `NotARequest` for ACK, CANCEL.
@@ -50,7 +50,8 @@ impl Endpoint {
         if headers.cseq()?.method != method {
             return Err(ParseError::new("CSeq", Fault::Mismatch).into());
         }
-        self.complete(headers, &hop, method == Method::Invite);
+        let makes_dialog = matches!(method, Method::Invite | Method::Subscribe);
+        self.complete(headers, &hop, makes_dialog);
         let (branch, via) = self.new_via(&hop);
         request.headers.push_front(HeaderName::Via, via);
         Ok(self.launch(now, Launch { request, branch, hop, dialog: None }))

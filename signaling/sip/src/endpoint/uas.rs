@@ -17,14 +17,14 @@ impl Endpoint {
     /// Answers a request. Via, From, To with our tag, Call-ID, CSeq and Record-Route are copied,
     /// Contact is added where the answer forms or refreshes a dialog; those fields cannot be given.
     /// A 2xx to an INVITE is repeated until its ACK. Returns the dialog of a 1xx (but 100) or 2xx to
-    /// an INVITE, and that of a request inside of one.
+    /// an INVITE, of a 2xx to a SUBSCRIBE, and that of a request inside of one.
     ///
     /// While a reliable provisional response is unacknowledged a 2xx is held back until its PRACK
     /// (RFC 3262 §3); its dialog is told all the same.
     ///
     /// # Errors
     /// `UnknownTransaction`, `AlreadyAnswered`; `UnknownDialog` for a 2xx to an INVITE whose dialog
-    /// was closed.
+    /// was closed; `Full` for a 2xx to a SUBSCRIBE whose dialog has no room.
     pub fn respond(
         &mut self,
         now: Instant,
@@ -117,6 +117,9 @@ impl Endpoint {
             let lost = status.is_success() && self.dialogs.get(dialog).is_none();
             return if lost { Err(Misuse::UnknownDialog) } else { Ok(Some(dialog)) };
         }
+        if request.method == Method::Subscribe {
+            return self.open_subscription(id, request);
+        }
         let dialog = Dialog::uas(request, &server.tag)?;
         let entry = Entry::new(dialog, server.hop, Invite::Theirs(id));
         if std::mem::take(&mut server.reserved) {
@@ -147,7 +150,8 @@ impl Endpoint {
         let invite = request.method == Method::Invite;
         let accepted = class == Class::Success;
         entry.invite_ended(Invite::Theirs(id));
-        if accepted && inside && (invite || request.method == Method::Update) {
+        let refreshes = [Method::Invite, Method::Update, Method::Subscribe];
+        if accepted && inside && refreshes.contains(&request.method) {
             // Its Contact was read when the request came.
             let _ = entry.dialog.refresh(&request.headers);
         }

@@ -15,6 +15,7 @@ mod prack;
 mod rfc5407;
 mod rivals;
 mod solo;
+mod subscribe;
 mod traces;
 mod transport;
 mod trunks;
