@@ -13,7 +13,7 @@ pub enum Codec {
     AmrWb,
     Ilbc,
     Gsm,
-    /// Fax relay. It is no audio format: allowing it keeps nothing of an audio line.
+    /// Fax relay (`fax.rs`). It is no audio format: allowing it keeps nothing of an audio line.
     T38,
 }
 

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use sdp_types::{Attribute, Connection, Media, ParserError, Session};
 use thiserror::Error;
 
+use crate::fax::ATTRIBUTES;
 use crate::limits::{BYTES_MAX, CAPABILITIES_MAX, CRYPTO_LINES_MAX, FORMATS_MAX, MEDIA_LINES_MAX};
 use crate::potential::{Capabilities, Potential};
 use crate::profile::Profile;
@@ -116,6 +117,11 @@ impl MediaLine {
 
     pub fn value(&self, attribute: &str) -> Option<&str> {
         self.values(attribute).next().flatten()
+    }
+
+    /// The first attribute of this name, with its value if it has one.
+    pub fn first(&self, attribute: &str) -> Option<Option<&str>> {
+        self.values(attribute).next()
     }
 
     fn values(&self, name: &str) -> impl Iterator<Item = Option<&str>> {
@@ -239,7 +245,8 @@ impl Kept {
             Some((name, [_, value @ ..])) => (name, value),
             _ => (attribute, &[][..]),
         };
-        if READ.iter().any(|read| name.eq_ignore_ascii_case(read.as_bytes())) {
+        let mut read = READ.iter().chain(&ATTRIBUTES);
+        if read.any(|read| name.eq_ignore_ascii_case(read.as_bytes())) {
             self.text.push_str("a=");
             self.text.push_str(&String::from_utf8_lossy(attribute));
         } else if name.eq_ignore_ascii_case(b"crypto")
@@ -263,7 +270,7 @@ fn syntax(error: ParserError) -> SdpError {
     SdpError::Syntax { reason: quotable(&error.to_string()) }
 }
 
-/// Attributes that are read as text; `crypto` has its own way.
+/// Attributes that are read as text, beside those of fax; `crypto` has its own way.
 const READ: [&str; 10] = [
     "rtpmap", "fmtp", "ptime", "maxptime", "rtcp", "rtcp-mux", "sendrecv", "sendonly", "recvonly",
     "inactive",

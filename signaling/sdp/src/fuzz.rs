@@ -7,7 +7,8 @@ use crate::limits::MKI_BYTES_MAX;
 use crate::profile::Profile;
 use crate::{
     Audio, Crypto, Description, Events, Key, Local, Mki, Policy, Security, Suite, read_answer,
-    read_offer, write_answer, write_offer,
+    read_fax_answer, read_fax_offer, read_offer, write_answer, write_fax_answer, write_fax_offer,
+    write_offer,
 };
 
 /// Any bytes as an offer: read under a plain and a secure policy, passed on, answered, and the
@@ -25,6 +26,30 @@ pub fn offer(data: &[u8]) {
             }
         }
         check_answer(&description, &audio, &policy);
+    }
+    fax(&description);
+}
+
+/// Fax of any description: passed on and answered, what is said reads as it was said.
+fn fax(description: &Description) {
+    for policy in policies() {
+        let Ok(fax) = read_fax_offer(description, &policy) else { continue };
+        assert!(!policy.security.encrypts(), "fax is never offered where media is encrypted");
+        assert!(fax.address.port() != 0 && !fax.address.ip().is_multicast());
+        let local = local(&[]);
+        let passed = write_fax_offer(&fax, &policy, &local).map(|body| Description::parse(&body));
+        let answered = write_fax_answer(description, &fax, &fax, &policy, &local);
+        let answered = answered.map(|body| Description::parse(&body));
+        let written = (passed, answered);
+        assert!(matches!(written, (Ok(Ok(_)), Ok(Ok(_)))), "our own descriptions must parse");
+        let (Ok(Ok(passed)), Ok(Ok(answered))) = written else { return };
+        let again = read_fax_offer(&passed, &policy);
+        assert_eq!(again.map(|again| again.parameters).as_ref(), Ok(&fax.parameters));
+        assert_eq!(answered.media_lines(), description.media_lines());
+        let read = read_fax_answer(&answered, description);
+        assert_eq!(read.map(|read| read.parameters).as_ref(), Ok(&fax.parameters));
+        let live = answered.media().iter().filter(|line| line.port != 0).count();
+        assert_eq!(live, 1, "exactly the fax line is accepted");
     }
 }
 

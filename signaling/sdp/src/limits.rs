@@ -22,6 +22,9 @@ pub const CAPABILITIES_MAX: usize = 64;
 /// Bytes of the parameters of one `a=fmtp`. Longer ones are not audio.
 pub const FMTP_BYTES_MAX: usize = 512;
 
+/// Bytes of the value of a fax parameter. The longest that T.38 defines is `t38UDPRedundancy`.
+pub const FAX_VALUE_BYTES_MAX: usize = 32;
+
 /// Highest lifetime of an SRTP master key in packets (RFC 3711 §9.2).
 pub const LIFETIME_MAX: u64 = 1 << 48;
 

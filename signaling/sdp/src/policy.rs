@@ -163,6 +163,10 @@ impl Policy {
         let Some(codec) = format.codec() else {
             return self.allow.is_empty() && !self.disallow_all;
         };
+        self.permits_codec(codec)
+    }
+
+    pub(crate) fn permits_codec(&self, codec: Codec) -> bool {
         let allowed =
             if self.allow.is_empty() { !self.disallow_all } else { self.allow.contains(&codec) };
         allowed && !self.disallow.contains(&codec)
@@ -175,7 +179,7 @@ impl Policy {
     }
 
     /// What the policy allows, in words for a reason.
-    fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         if self.allow.is_empty() && !self.disallow_all {
             let removed = self.disallow.iter().map(|codec| format!("except {codec}"));
             return std::iter::once(String::from("any codec")).chain(removed).collect();

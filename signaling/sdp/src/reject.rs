@@ -70,6 +70,15 @@ pub enum Reject {
     #[error("the peer refused the audio line of the offer; it accepted the call without audio")]
     Refused,
 
+    #[error(
+        "fax by T.38 has no encryption and this trunk must encrypt; \
+         send the fax as G.711 audio, or over a trunk without encryption"
+    )]
+    FaxInClear,
+
+    #[error("the description has no fax line (T.38 over UDPTL) that is accepted")]
+    FaxRefused,
+
     #[error("cannot write the description: {0}")]
     Misuse(&'static str),
 }
@@ -115,6 +124,15 @@ impl Reject {
             }
             Self::MediaLines { .. } | Self::Refused => {
                 (304, String::from("Media type not available: audio was not accepted"))
+            }
+            Self::FaxInClear => (
+                302,
+                String::from(
+                    "Incompatible transport protocol: T.38 has no encryption, which is a must",
+                ),
+            ),
+            Self::FaxRefused => {
+                (304, String::from("Media type not available: fax was not accepted"))
             }
             Self::Misuse(_) => return None,
         };

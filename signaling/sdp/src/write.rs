@@ -154,7 +154,7 @@ fn answer_key<'a>(
     Ok(Some((theirs.tag, key)))
 }
 
-fn check_ports(local: &Local<'_>) -> Result<(), Reject> {
+pub(crate) fn check_ports(local: &Local<'_>) -> Result<(), Reject> {
     if local.rtp_port == 0 || local.rtcp_port == 0 {
         return Err(Reject::Misuse("the local RTP or RTCP port is 0, which refuses the audio"));
     }
@@ -209,7 +209,7 @@ impl Line<'_> {
     }
 }
 
-fn bare_media(kind: &str, port: u16, proto: &str, fmt: String) -> Media {
+pub(crate) fn bare_media(kind: &str, port: u16, proto: &str, fmt: String) -> Media {
     Media {
         media: kind.to_owned(),
         port,
@@ -226,7 +226,7 @@ fn bare_media(kind: &str, port: u16, proto: &str, fmt: String) -> Media {
 
 /// Writes the description in one piece of memory of the right size, so that no part of a key stays
 /// behind in memory that a growing buffer gave back, and wipes the model.
-fn render(local: &Local<'_>, medias: Vec<Media>) -> Vec<u8> {
+pub(crate) fn render(local: &Local<'_>, medias: Vec<Media>) -> Vec<u8> {
     let origin = Origin::with_ip_addr(local.origin_id, local.origin_version, local.address);
     let mut model = Session::new(origin, "-");
     model.set_connection(Connection::from(local.address));

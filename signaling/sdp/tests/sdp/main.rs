@@ -21,4 +21,5 @@ mod rfc4568;
 mod rfc5939;
 mod secrets;
 mod snapshots;
+mod t38;
 mod topology;
