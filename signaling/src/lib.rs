@@ -28,6 +28,7 @@ pub mod secret;
 pub mod shard;
 pub mod start;
 pub mod store;
+pub mod subscription;
 pub mod ties;
 pub mod trunk;
 mod watch;

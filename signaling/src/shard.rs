@@ -28,6 +28,7 @@ use crate::locate::Memory;
 use crate::media::Media;
 use crate::net::{Inbound, Outlet};
 use crate::plan::{Reader, View};
+use crate::subscription::Subscriptions;
 use crate::ties::{Hint, Ties, Word};
 use crate::trunk::health::Around;
 use crate::trunk::nat::force_rport;
@@ -83,6 +84,7 @@ pub struct World {
 pub struct Shard<E = Outlet> {
     pub world: World,
     pub calls: Calls,
+    pub subscriptions: Subscriptions,
     pub net: E,
     pub plan: Reader,
     /// The plan that registrations follow.
@@ -162,6 +164,7 @@ impl<E: Edge> Shard<E> {
         let mut shard = Self {
             world,
             calls: Calls::default(),
+            subscriptions: Subscriptions::default(),
             net,
             generation: view.generation,
             plan,
@@ -188,6 +191,7 @@ impl<E: Edge> Shard<E> {
             self.world.index.deadlines.first().map(|(at, _)| *at),
             self.world.media.due(now),
             self.registrations.due(),
+            self.subscriptions.due(),
             self.world.health.due(),
         ];
         deadlines.into_iter().flatten().min()
@@ -202,6 +206,7 @@ impl<E: Edge> Shard<E> {
             self.calls.notice(&mut self.world.desk(at, &view), notice);
         }
         self.calls.tend(&mut self.world.desk(at, &view));
+        self.subscriptions.tend(&mut self.world.desk(at, &view));
         self.world.media.tend(now);
         let net = &self.net;
         let contact = |hop: &Hop| net.plain_contact(hop);
@@ -267,6 +272,7 @@ impl<E: Edge> Shard<E> {
         self.world.index.proofs.retain(is_known);
         let mut desk = self.world.desk(at, view);
         self.calls.stop_those(&mut desk, "the trunk was deleted", |trunk| !is_known(trunk));
+        self.subscriptions.retain(&mut desk);
         if !self.ties.is_first() {
             return;
         }
@@ -392,12 +398,20 @@ impl<E: Edge> Shard<E> {
         let Some(event) = self.registrations.take(&mut around, event) else { return };
         let Some(event) = self.world.health.take(at.now, &view.table, event) else { return };
         let mut desk = self.world.desk(at, view);
+        let Some(event) = self.subscriptions.take(&mut desk, event) else { return };
         match event {
             Event::Request { transaction, hop, request } if request.method == Method::Invite => {
                 let Some(trunk) = TrunkId::from_tag(hop.tag) else {
                     return desk.endpoint.drop_server(transaction);
                 };
                 self.calls.invite(&mut desk, trunk, hop, transaction, request);
+            }
+            Event::Request { transaction, hop, request } if request.method == Method::Subscribe => {
+                let Some(trunk) = TrunkId::from_tag(hop.tag) else {
+                    return desk.endpoint.drop_server(transaction);
+                };
+                let from = (trunk, hop);
+                self.subscriptions.ask(&mut desk, &mut self.calls, from, transaction, &request);
             }
             Event::Request { transaction, hop, request } => {
                 headers::answer_outside(&mut desk, transaction, hop, &request);
@@ -423,9 +437,10 @@ impl<E: Edge> Shard<E> {
         self.drain(at, &view);
     }
 
-    /// Trunks that register are told to forget us.
+    /// Trunks that register are told to forget us, subscribers to come back.
     pub fn unregister(&mut self, at: Moment) {
         let view = self.plan.view();
+        self.subscriptions.stop(&mut self.world.desk(at, &view));
         let net = &self.net;
         let contact = |hop: &Hop| net.plain_contact(hop);
         self.registrations.stop(&mut self.world.around(at.now, &view, &contact));

@@ -14,26 +14,18 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sdp::{Audio, Description, Direction};
+use sdp::{Audio, Description, Direction, Fax};
 use sip::endpoint::{ClientId, DialogId, ServerId};
-use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
+use sip::wire::{Method, Request, Response, StatusCode};
 
+use super::asker::Asker;
 use super::negotiate::{self, Agreed, Offered, Unusable};
-use super::{Common, Desk, Party, bypass, headers, renegotiate, timers};
-
-/// Who asked for a change, and is to be answered.
-#[derive(Clone, Copy)]
-pub struct Asker {
-    pub party: Party,
-    transaction: ServerId,
-    /// What its session timer becomes.
-    pub timer: Option<timers::Agreed>,
-}
+use super::{Common, Desk, Party, bypass, fax, headers, renegotiate, timers};
 
 /// How far a change is.
 pub enum Change {
     /// The other side was asked whether it agrees.
-    Asked { asker: Asker, offer: Description, chosen: Audio, client: ClientId, ours: Offered },
+    Asked { asker: Asker, offer: Description, chosen: Chosen, client: ClientId, ours: Offered },
     /// The data plane is being told; then whoever asked has its answer.
     Arming { asker: Asker, answer: Bytes, serial: u64, ack: Option<DialogId>, limit: Instant },
     /// Our 200 offered; the ACK answers.
@@ -42,6 +34,12 @@ pub enum Change {
     Telling { party: Party, client: ClientId, ours: Offered, said: Direction },
     /// We refresh the dialog; by UPDATE nothing is offered.
     Refreshing { party: Party, client: ClientId, ours: Option<Offered> },
+}
+
+/// What a side wants, of what it described.
+pub enum Chosen {
+    Audio(Audio),
+    Fax(Fax),
 }
 
 /// What became of a change.
@@ -232,6 +230,9 @@ impl Change {
         party: Party,
         said: Direction,
     ) -> Outcome {
+        if fax::stands(common, party).is_some() {
+            return Outcome::Done(None);
+        }
         let far = common.leg(party.other()).standing.as_ref();
         let told = far.and_then(|standing| bypass::told(common, &standing.audio));
         let ours = renegotiate::offer(common.leg(party), None, said, told, common.origin());
@@ -258,59 +259,19 @@ impl Change {
                 Outcome::Goes(Self::Refreshing { party, client, ours: None })
             });
         }
-        let leg = common.leg(party);
-        let direction = common.leg(party.other()).standing.as_ref().map(|far| far.audio.direction);
-        let direction = direction.unwrap_or(Direction::SendRecv);
-        let Ok(ours) = renegotiate::offer(leg, None, direction, None, common.origin()) else {
-            return Outcome::Again(party);
+        let direction = direction(common, party.other()).unwrap_or(Direction::SendRecv);
+        let ours = match fax::stands(common, party.other()) {
+            Some(said) => fax::offer(common, party, said),
+            None => {
+                let leg = common.leg(party);
+                renegotiate::offer(leg, None, direction, None, common.origin())
+            }
         };
+        let Ok(ours) = ours else { return Outcome::Again(party) };
         let client = desk.reinvite(common, party, extra, ours.body.clone());
         client.map_or(Outcome::Again(party), |client| {
             Outcome::Goes(Self::Refreshing { party, client, ours: Some(ours) })
         })
-    }
-}
-
-impl Asker {
-    /// Whoever sent `request`, with what becomes of its session timer; `None` when the timer that it
-    /// wants is too short, which it was told.
-    pub fn of(
-        common: &Common,
-        desk: &mut Desk<'_>,
-        party: Party,
-        transaction: ServerId,
-        request: &Request,
-    ) -> Option<Self> {
-        let trunk = desk.trunks.get(common.leg(party).trunk);
-        let rules = trunk.map(|trunk| trunk.timer).unwrap_or_default();
-        match timers::answer(&request.headers, &rules) {
-            Ok(timer) => Some(Self { party, transaction, timer }),
-            Err(timers::TooSmall(least)) => {
-                let least = (HeaderName::MinSe, Bytes::from(least.to_string()));
-                let status = StatusCode::SESSION_INTERVAL_TOO_SMALL;
-                desk.answer(transaction, status, vec![least], None);
-                None
-            }
-        }
-    }
-
-    pub fn accept(self, common: &Common, desk: &mut Desk<'_>, body: Option<Bytes>) {
-        let mut extra = headers::capabilities(common.leg(self.party));
-        extra.extend(timers::answer_headers(self.timer));
-        let body = body.map(|body| (headers::SDP, body));
-        desk.answer(self.transaction, StatusCode::OK, extra, body);
-    }
-
-    /// What stands goes on (RFC 3261 §14.2).
-    pub fn reject(self, common: &Common, desk: &mut Desk<'_>, reject: &Unusable) -> Outcome {
-        tracing::info!(call = common.id(), %reject, "a change of a running call is refused");
-        desk.answer(self.transaction, reject.status(), vec![headers::warning(reject)], None);
-        Outcome::Done(None)
-    }
-
-    fn wait(self, desk: &mut Desk<'_>) -> Outcome {
-        desk.answer(self.transaction, StatusCode::REQUEST_PENDING, Vec::new(), None);
-        Outcome::Done(None)
     }
 }
 
@@ -322,13 +283,18 @@ fn described_anew(
     body: &[u8],
 ) -> Result<Outcome, Unusable> {
     let (party, other) = (asker.party, asker.party.other());
-    let (offer, chosen) = negotiate::read(body, &common.leg(party).policy)?;
+    let offer = Description::parse(body)?;
+    if fax::is_meant(&offer, common, party) {
+        return fax::described(common, desk, asker, offer);
+    }
+    let chosen = sdp::read_offer(&offer, &common.leg(party).policy).map_err(Unusable::from)?;
     let far = common.leg(other).standing.as_ref().ok_or(Unusable::NoOffer)?.audio.clone();
     let leg = common.leg(party);
     let origin = common.origin();
     let own = renegotiate::answer(&offer, &chosen, &far, leg, None, origin, desk.entropy);
     let turned = direction(common, party) != Some(chosen.direction)
-        || bypass::has_moved(common, leg, &chosen);
+        || bypass::has_moved(common, leg, &chosen)
+        || fax::stands(common, other).is_some();
     match own {
         Ok(agreed) if !turned => arm(common, desk, asker, agreed, None, None),
         Ok(_) | Err(Unusable::Rejected(sdp::Reject::NoCommonFormat { .. })) => {
@@ -338,6 +304,7 @@ fn described_anew(
             let ours = renegotiate::offer(leg, Some(&chosen), said, told, common.origin())?;
             match desk.reinvite(common, other, Vec::new(), ours.body.clone()) {
                 Some(client) => {
+                    let chosen = Chosen::Audio(chosen);
                     Ok(Outcome::Goes(Change::Asked { asker, offer, chosen, client, ours }))
                 }
                 None => Ok(asker.wait(desk)),
@@ -352,7 +319,10 @@ fn offer(common: &mut Common, desk: &mut Desk<'_>, asker: Asker) -> Result<Outco
     let party = asker.party;
     let far = common.leg(party.other()).standing.as_ref().map(|standing| &standing.audio);
     let both = Direction::SendRecv;
-    let ours = renegotiate::offer(common.leg(party), far, both, None, common.origin())?;
+    let ours = match fax::stands(common, party.other()) {
+        Some(said) => fax::offer(common, party, said)?,
+        None => renegotiate::offer(common.leg(party), far, both, None, common.origin())?,
+    };
     asker.accept(common, desk, Some(ours.body.clone()));
     Ok(Outcome::Goes(Change::Offering { party, ours }))
 }
@@ -383,7 +353,7 @@ fn other_answered(
     common: &mut Common,
     desk: &mut Desk<'_>,
     asker: Asker,
-    (offer, chosen): (&Description, &Audio),
+    (offer, chosen): (&Description, &Chosen),
     ours: &Offered,
     dialog: Option<DialogId>,
     response: &Response,
@@ -399,17 +369,46 @@ fn other_answered(
         common.leg(other).standing.clone().ok_or(Unusable::NoAnswer)
     };
     let armed = far.and_then(|far| {
-        let leg = common.leg(asker.party);
-        let (told, origin) = (bypass::told(common, &far.audio), common.origin());
-        let near = renegotiate::answer(offer, chosen, &far.audio, leg, told, origin, desk.entropy)?;
+        let near = agree(common, desk, asker.party, offer, chosen, &far)?;
         arm(common, desk, asker, near, Some(far), ack)
     });
     armed.unwrap_or_else(|reject| {
         if let Some(dialog) = ack {
             desk.ack(dialog, None);
         }
-        asker.reject(common, desk, &reject)
+        let rejected = asker.reject(common, desk, &reject);
+        match (chosen, ack, direction(common, asker.party)) {
+            // Its 2xx refused the fax line: it has nothing now, and is offered the audio again.
+            (Chosen::Fax(_), Some(_), Some(said)) => {
+                if let Some(standing) = &mut common.leg_mut(other).standing {
+                    standing.said.version += 1;
+                }
+                Outcome::Glare(other, Glare::Telling(said))
+            }
+            _ => rejected,
+        }
     })
+}
+
+/// What the side that asked agrees to, given what the other one does now. Both have the same: audio,
+/// or fax.
+fn agree(
+    common: &Common,
+    desk: &mut Desk<'_>,
+    party: Party,
+    offer: &Description,
+    chosen: &Chosen,
+    far: &Agreed,
+) -> Result<Agreed, Unusable> {
+    match (chosen, &far.fax) {
+        (Chosen::Audio(chosen), None) => {
+            let (told, origin) = (bypass::told(common, &far.audio), common.origin());
+            let leg = common.leg(party);
+            renegotiate::answer(offer, chosen, &far.audio, leg, told, origin, desk.entropy)
+        }
+        (Chosen::Fax(chosen), Some(far)) => fax::answer(offer, chosen, far, common, party),
+        _ => Err(Unusable::Declined),
+    }
 }
 
 /// Takes the answer to an offer that nobody waits for.
@@ -434,7 +433,10 @@ fn take_answer(
 }
 
 /// Tells the data plane, and then whoever asked.
-fn arm(
+///
+/// # Errors
+/// [`Unusable`] when the two sides cannot be joined.
+pub fn arm(
     common: &mut Common,
     desk: &mut Desk<'_>,
     asker: Asker,

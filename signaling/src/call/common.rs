@@ -13,7 +13,7 @@ use super::hunt::{Hunt, Target};
 use super::identity::Caller;
 use super::negotiate::{Agreed, Unusable};
 use super::ways::{self, Timeouts, ways};
-use super::{Desk, State, dtmf, timers};
+use super::{Desk, State, dtmf, fax, timers};
 use crate::admission::{Bound, Slot};
 use crate::cdr::{Record, Way};
 use crate::media::{MediaError, Pair, Side, Token};
@@ -301,7 +301,7 @@ impl Common {
         let rules = [&caller.digits, &callee.digits];
         let mut ways = ways([near, far], rules, self.timeouts)?;
         for (way, (leg, agreed)) in ways.iter_mut().zip([(callee, far), (caller, near)]) {
-            way.keepalive = ways::keepalive(leg.rtp_keepalive, agreed);
+            way.keepalive = ways::keepalive(leg.rtp_keepalive, agreed).filter(|_| !way.udptl);
         }
         Ok(ways)
     }
@@ -337,6 +337,9 @@ impl Common {
             return Ok(0);
         }
         let ways = self.ways(near, far)?;
+        if near.fax.is_some() && self.cdr.note(fax::FAXED) {
+            tracing::info!(call = self.id(), "the call's media is fax (T.38) now");
+        }
         self.cdr.suites(near.suite.map(sdp::Suite::name), far.suite.map(sdp::Suite::name));
         self.note_media(near, far, &ways);
         let pair = self.flows.pair;

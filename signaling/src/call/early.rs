@@ -9,7 +9,7 @@
 use sip::endpoint::ServerId;
 use sip::wire::{HeaderName, Request, StatusCode};
 
-use super::changing::Asker;
+use super::asker::Asker;
 use super::negotiate::{self, Agreed, Unusable};
 use super::{Common, Desk, Party, headers, renegotiate};
 

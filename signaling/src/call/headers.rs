@@ -6,7 +6,7 @@ use sip::endpoint::{Hop, ServerId};
 use sip::wire::{HeaderName, Headers, Method, NameAddr, Request, StatusCode, Uri};
 
 use super::common::Leg;
-use super::identity::Unshowable;
+use super::identity::{Caller, Unshowable};
 use super::negotiate::{Offered, Unusable};
 use super::{Common, Desk, identity, timers};
 use crate::trunk::reliable::TAG;
@@ -80,8 +80,44 @@ pub fn callee_invite(
 ) -> Result<Request, Refusal> {
     let gone = Refusal { status: StatusCode::SERVICE_UNAVAILABLE, reason: "the trunk is gone" };
     let trunk = desk.trunks.get(common.callee.trunk).ok_or(gone)?;
-    let uri = callee_uri(trunk, &common.called)?;
-    let mut request = Request::new(Method::Invite, uri.clone());
+    let mut request = outside(desk, trunk, Method::Invite, &common.called, &common.who, asked)?;
+    let headers = &mut request.headers;
+    let (name, methods) = allow(trunk.manner.update);
+    headers.push(name, methods);
+    for (name, value) in timers::offer_headers(&trunk.timer) {
+        headers.push(name, value);
+    }
+    if let Some(offered) = offered {
+        if let Some((name, value)) = trunk.reliability.header() {
+            headers.push(name, value);
+        }
+        headers.push(HeaderName::ContentType, SDP);
+        request.body = offered.body.clone();
+    }
+    Ok(request)
+}
+
+/// Who a request outside of dialogs is from, as far as its trunk is believed.
+pub fn asker(request: &Request, trunk: &Trunk) -> Caller {
+    let mut who = Caller::of(request, &trunk.identity);
+    who.read_by(&trunk.numbering);
+    who
+}
+
+/// A request to a number at a trunk, made of what `asked` wants: nothing of it is copied.
+///
+/// # Errors
+/// [`Refusal`] when the hop limit is reached or an address cannot be written.
+pub fn outside(
+    desk: &Desk<'_>,
+    trunk: &Trunk,
+    method: Method,
+    called: &str,
+    who: &Caller,
+    asked: &Request,
+) -> Result<Request, Refusal> {
+    let uri = callee_uri(trunk, called)?;
+    let mut request = Request::new(method, uri.clone());
     let forwards = asked.headers.max_forwards().ok().flatten().unwrap_or(MAX_FORWARDS);
     let left = forwards
         .checked_sub(1)
@@ -94,23 +130,11 @@ pub fn callee_invite(
     for route in desk.memory.service_route(trunk.id) {
         headers.push(HeaderName::Route, route.clone());
     }
-    let shown = common.who.toward(trunk, &desk.settings.host, &uri).map_err(unshowable)?;
+    let shown = who.toward(trunk, &desk.settings.host, &uri).map_err(unshowable)?;
     headers.push(HeaderName::From, shown.from);
     headers.push(HeaderName::To, NameAddr::new(uri).to_string());
     for (name, value) in shown.headers {
         headers.push(name, value);
-    }
-    let (name, methods) = allow(trunk.manner.update);
-    headers.push(name, methods);
-    for (name, value) in timers::offer_headers(&trunk.timer) {
-        headers.push(name, value);
-    }
-    if let Some(offered) = offered {
-        if let Some((name, value)) = trunk.reliability.header() {
-            headers.push(name, value);
-        }
-        headers.push(HeaderName::ContentType, SDP);
-        request.body = offered.body.clone();
     }
     Ok(request)
 }
@@ -183,23 +207,14 @@ pub fn answer_in_dialog(desk: &mut Desk<'_>, transaction: ServerId, request: &Re
     }
 }
 
-/// Answers a request outside of calls: OPTIONS tells what we can and whether calls are taken,
+/// Answers a request outside of calls and subscriptions: OPTIONS tells what we can and whether calls are taken,
 /// everything else is not served here.
 pub fn answer_outside(desk: &mut Desk<'_>, transaction: ServerId, hop: Hop, request: &Request) {
     let trunk = TrunkId::from_tag(hop.tag).and_then(|id| desk.trunks.get(id));
     let allow = allow(trunk.is_none_or(|trunk| trunk.manner.update));
-    match request.method {
-        Method::Options => {}
-        Method::Subscribe => {
-            // `create_subscriptions` allows no package (RFC 6665 §4.2.1.1).
-            let none = (HeaderName::AllowEvents, Bytes::new());
-            desk.answer(transaction, StatusCode::BAD_EVENT, vec![allow, none], None);
-            return;
-        }
-        _ => {
-            desk.answer(transaction, StatusCode::METHOD_NOT_ALLOWED, vec![allow], None);
-            return;
-        }
+    if request.method != Method::Options {
+        desk.answer(transaction, StatusCode::METHOD_NOT_ALLOWED, vec![allow], None);
+        return;
     }
     if let Some(demanded) = trunk.and_then(|trunk| unsupported(request, trunk)) {
         let extra = vec![(HeaderName::Unsupported, demanded)];

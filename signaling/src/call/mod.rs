@@ -13,6 +13,7 @@
 
 pub mod announcing;
 mod answering;
+mod asker;
 mod bypass;
 mod challenge;
 mod changing;
@@ -22,6 +23,7 @@ mod desk;
 pub mod dtmf;
 mod early;
 mod ending;
+mod fax;
 mod greeting;
 pub mod headers;
 mod hunt;

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use sdp::{
-    Audio, Crypto, Description, Direction, Format, Key, Local, Policy, Reject, SdpError, Suite,
+    Audio, Crypto, Description, Direction, Fax, Format, Key, Local, Policy, Reject, SdpError, Suite,
 };
 use sip::wire::StatusCode;
 
@@ -29,6 +29,7 @@ pub struct Offered {
     pub body: Bytes,
     description: Description,
     said: Said,
+    is_fax: bool,
 }
 
 /// What a description of ours says.
@@ -46,7 +47,10 @@ pub(super) struct Said {
 /// What the other side of a leg agreed to.
 #[derive(Clone)]
 pub struct Agreed {
+    /// While fax stands: what was agreed of it before.
     pub audio: Audio,
+    /// It has fax now, and no audio.
+    pub fax: Option<Fax>,
     /// It made the last offer of this leg; else the answer.
     pub offered: bool,
     pub place: Place,
@@ -67,7 +71,7 @@ impl Agreed {
         let audio = Audio { direction: Direction::Inactive, ..self.audio.clone() };
         let place =
             Place { rtp: None, rtcp: None, learning: None, is_awaited: false, is_lost: false };
-        Self { audio, place, receive: None, send: None, suite: None, ..self.clone() }
+        Self { audio, fax: None, place, receive: None, send: None, suite: None, ..self.clone() }
     }
 }
 
@@ -94,6 +98,11 @@ pub enum Unusable {
         Suite::ALL.len() - 1
     )]
     TooManyKeys,
+    #[error(
+        "the other side of the call does not change between audio and fax (T.38); \
+         it goes on as before"
+    )]
+    Declined,
     #[error("a key of our own has the wrong length: {0}; this is a defect, report it")]
     Key(sdp::KeyLengthError),
     #[error("a secure leg lacks a key, or a plain one has one; this is a defect, report it")]
@@ -106,7 +115,11 @@ impl Unusable {
         let code = match self {
             Self::Rejected(reject) => reject.status(),
             Self::Malformed(error) => error.status(),
-            Self::NoOffer | Self::NoAnswer | Self::Renumbered | Self::TooManyKeys => 488,
+            Self::NoOffer
+            | Self::NoAnswer
+            | Self::Renumbered
+            | Self::TooManyKeys
+            | Self::Declined => 488,
             Self::Key(_) | Self::Keyless => 500,
         };
         StatusCode::new(code).unwrap_or(StatusCode::NOT_ACCEPTABLE_HERE)
@@ -150,7 +163,23 @@ pub(super) fn write_offer(
     let body = sdp::write_offer(far, policy, &local(&said, origin))?;
     let description = Description::parse(&body)?;
     let formats = sdp::read_offer(&description, policy)?.formats;
-    Ok(Offered { body: Bytes::from(body), description, said: Said { formats, ..said } })
+    let said = Said { formats, ..said };
+    Ok(Offered { body: Bytes::from(body), description, said, is_fax: false })
+}
+
+/// Writes an offer of fax, with what the other leg's peer said. What is said of audio stays.
+///
+/// # Errors
+/// [`Unusable`] when the policy lets no fax pass.
+pub(super) fn offer_fax(
+    policy: &Policy,
+    far: &Fax,
+    origin: u64,
+    said: Said,
+) -> Result<Offered, Unusable> {
+    let body = sdp::write_fax_offer(far, policy, &local(&said, origin))?;
+    let description = Description::parse(&body)?;
+    Ok(Offered { body: Bytes::from(body), description, said, is_fax: true })
 }
 
 /// Reads the answer to an offer of ours.
@@ -159,8 +188,13 @@ pub(super) fn write_offer(
 /// [`Unusable`] when the answer is no answer to our offer.
 pub fn accept(offered: &Offered, answer: &[u8], leg: &Leg) -> Result<Agreed, Unusable> {
     let description = Description::parse(answer)?;
+    let (said, body) = (offered.said.clone(), offered.body.clone());
+    if offered.is_fax {
+        let fax = sdp::read_fax_answer(&description, &offered.description)?;
+        return agreed_fax(fax, false, said, body, leg);
+    }
     let audio = sdp::read_answer(&description, &offered.description, &leg.policy)?;
-    agreed(audio, false, offered.said.clone(), offered.body.clone(), leg)
+    agreed(audio, false, said, body, leg)
 }
 
 /// Reads an offer of a peer.
@@ -260,7 +294,21 @@ pub(super) fn agreed(
         return Err(Unusable::Keyless);
     }
     let place = leg.vantage.place(audio.rtp, audio.rtcp);
-    Ok(Agreed { audio, offered, place, receive, send, suite, said, body })
+    Ok(Agreed { audio, fax: None, offered, place, receive, send, suite, said, body })
+}
+
+/// A leg that has fax now: in the clear, and what stood of audio is kept for the way back.
+pub(super) fn agreed_fax(
+    fax: Fax,
+    offered: bool,
+    said: Said,
+    body: Bytes,
+    leg: &Leg,
+) -> Result<Agreed, Unusable> {
+    let standing = leg.standing.as_ref().ok_or(Unusable::NoOffer)?;
+    let (audio, place) = (standing.audio.clone(), leg.vantage.place(fax.address, fax.address));
+    let (receive, send, suite) = (None, None, None);
+    Ok(Agreed { audio, fax: Some(fax), offered, place, receive, send, suite, said, body })
 }
 
 /// The peer's key, with the identifier that its packets name it by. Ours carry none.

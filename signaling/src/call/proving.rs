@@ -71,10 +71,24 @@ impl Desk<'_> {
         hop: Hop,
         response: &Response,
     ) -> Option<ClientId> {
+        let again = self.prove_again(common.id(), trunk, client, hop, response)?;
+        self.own_client(common, again);
+        Some(again)
+    }
+
+    /// The same of a request that is no call's; `name` is what the log calls it.
+    pub fn prove_again(
+        &mut self,
+        name: &str,
+        trunk: TrunkId,
+        client: ClientId,
+        hop: Hop,
+        response: &Response,
+    ) -> Option<ClientId> {
         let trunk = self.trunks.get(trunk)?;
         if !self.trunks.is_of(trunk.id, hop.remote.ip()) {
             tracing::warn!(
-                call = common.id(),
+                call = name,
                 trunk = trunk.name,
                 source = %hop.remote.ip(),
                 "a challenge from an address that is not the trunk's is not answered"
@@ -89,7 +103,6 @@ impl Desk<'_> {
         let proof = proof(&mut challenge, trunk, self.endpoint.refused_request(client)?)?;
         let again = self.endpoint.reissue(self.now, client, vec![proof]).ok()?;
         self.index.proofs.known.insert(trunk.id, challenge);
-        self.own_client(common, again);
         Some(again)
     }
 

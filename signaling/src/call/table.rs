@@ -202,6 +202,23 @@ impl Calls {
         }
     }
 
+    /// The same for a request that makes no call.
+    ///
+    /// # Errors
+    /// What it is to be answered with.
+    pub fn challenge(
+        &mut self,
+        desk: &mut Desk<'_>,
+        trunk: &Trunk,
+        hop: Hop,
+        request: &Request,
+    ) -> Result<(), (StatusCode, Vec<(HeaderName, bytes::Bytes)>)> {
+        self.prove(desk, trunk, hop, request).map_err(|unproven| match unproven {
+            Unproven::Challenged(extra) => (StatusCode::UNAUTHORIZED, extra),
+            Unproven::Refused(refused) => (refused.status, refused.extra),
+        })
+    }
+
     fn refuse(
         &mut self,
         desk: &mut Desk<'_>,

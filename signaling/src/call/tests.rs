@@ -11,6 +11,7 @@ mod challenged;
 mod changes;
 mod digits;
 mod early;
+mod faxes;
 mod forks;
 mod glare;
 mod greetings;

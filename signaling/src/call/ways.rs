@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use abi::{Codec, FlowId, Format, Keepalive, PayloadMap, TelephoneEvent, Update};
 
-use super::dtmf;
 use super::negotiate::{Agreed, Unusable};
+use super::{dtmf, fax};
 use crate::trunk::Trunk;
 use crate::trunk::digits::DigitRules;
 
@@ -36,7 +36,7 @@ impl Timeouts {
     }
 
     /// Of a way, in milliseconds; 0 is never.
-    fn of(&self, is_held: bool) -> u32 {
+    pub(super) fn of(&self, is_held: bool) -> u32 {
         let timeout = if is_held { self.hold } else { self.rtp };
         timeout.map_or(0, |timeout| u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX))
     }
@@ -55,12 +55,18 @@ pub fn keepalive(pause: Option<Duration>, to: &Agreed) -> Option<Keepalive> {
 /// From caller to callee, and back.
 ///
 /// # Errors
-/// [`Unusable::Renumbered`] when the answer numbers more formats anew than a flow can change.
+/// [`Unusable::Renumbered`] when the answer numbers more formats anew than a flow can change,
+/// [`Unusable::Declined`] when one has audio and the other fax.
 pub fn ways(
     [near, far]: [&Agreed; 2],
     [caller, callee]: [&DigitRules; 2],
     timeouts: Timeouts,
 ) -> Result<[Update; 2], Unusable> {
+    match (&near.fax, &far.fax) {
+        (None, None) => {}
+        (Some(_), Some(_)) => return Ok(fax::ways([near, far], timeouts)),
+        _ => return Err(Unusable::Declined),
+    }
     let way = |from: &Agreed, come: &DigitRules, to: &Agreed, go: &DigitRules| {
         let (audio, other) = (&from.audio, &to.audio);
         let is_held = !(audio.direction.sends() && other.direction.receives());

@@ -3,13 +3,14 @@
 //! registering, secure if and only if TLS and encryption, something to trust) stand where those
 //! fields are read.
 
+use sdp::Codec;
 use sip::endpoint::Transport;
 
 use super::error::Findings;
 use super::sections::Sip;
 use super::trunk::Parsed;
 use crate::group::Group;
-use crate::trunk::{Cidr, Host, Trunk};
+use crate::trunk::{Cidr, Host, SecureRtp, Trunk};
 
 /// Checks every trunk by itself and against the ones before it.
 pub(super) fn check(trunks: &[Parsed], sip: &Sip, findings: &mut Findings) {
@@ -28,6 +29,7 @@ pub(super) fn check_one<'t>(
 ) {
     listener(parsed, sip, findings);
     port(parsed, findings);
+    fax(parsed, findings);
     acl_width(parsed, findings);
     for other in others.filter(|other| other.id != parsed.trunk.id) {
         same_name(other, parsed, findings);
@@ -80,6 +82,17 @@ fn port(parsed: &Parsed, findings: &mut Findings) {
         let problem = "5060 with TLS is unusual; TLS peers listen on 5061";
         let place = parsed.place("port");
         findings.field_warning(&what, "port", place, problem, "leave the port empty, or 5061");
+    }
+}
+
+/// T.38 has no encryption.
+fn fax(parsed: &Parsed, findings: &mut Findings) {
+    let trunk = &parsed.trunk;
+    if trunk.secure_rtp == SecureRtp::Required && trunk.allow.contains(&Codec::T38) {
+        let what = format!("trunk \"{}\"", trunk.name);
+        let problem = "T38 does not pass: fax has no encryption and this trunk must encrypt";
+        let remedy = "remove T38; faxes go as G.711 audio then";
+        findings.field_warning(&what, "allow", parsed.place("allow"), problem, remedy);
     }
 }
 

@@ -27,6 +27,8 @@ pub struct Sip {
     pub advertise: Option<Host>,
     /// Threads among which calls are divided, at most [`SHARDS_MAX`].
     pub shards: usize,
+    /// SUBSCRIBEs are relayed of trunks whose `create_subscriptions` is DEFAULT.
+    pub subscriptions: bool,
 }
 
 /// Shards that make sense: beyond them the one thread that reads for all is what is slow.
@@ -152,8 +154,10 @@ pub(super) fn sip(mut section: Section<'_, '_>) -> Sip {
     });
     let shards = section.integer("shards", 1..SHARDS_MAX as u64 + 1).map_or(1, |n| n.value);
     let shards = usize::try_from(shards).unwrap_or(1);
+    let subscriptions = section.word("subscriptions", &["DENY", "ALLOW"]);
+    let subscriptions = subscriptions.is_some_and(|word| word.value == 1);
     section.finish();
-    Sip { udp, tcp, tls, tls_certificate, tls_key, tls_ca, advertise, shards }
+    Sip { udp, tcp, tls, tls_certificate, tls_key, tls_ca, advertise, shards, subscriptions }
 }
 
 pub(super) fn dns(mut section: Section<'_, '_>) -> Dns {

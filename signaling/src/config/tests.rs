@@ -304,17 +304,32 @@ fn wrong_types_say_what_is_there_and_what_belongs_there() {
 
 #[test]
 fn values_that_are_not_carried_out_are_refused_by_name() {
-    for (key, value, supported) in
-        [("create_subscriptions", "\"ALLOW\"", "DENY"), ("allow", "\"T38\"", "PCMA")]
+    let (key, value, supported) = ("secure_rtp", "\"dtls\"", "required");
+    let errors = trunk(&format!("{key} = {value}\n")).unwrap_err().errors;
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    let shown = errors[0].to_owned();
+    assert!(shown.problem.contains("not carried out by this version"), "{shown:?}");
+    assert!(shown.problem.contains(value.trim_matches('"')), "{shown:?}");
+    assert!(shown.remedy.contains(supported), "{shown:?}");
+    assert_eq!(shown.what, format!("trunk \"t\" field {key}"));
+}
+
+#[test]
+fn subscriptions_are_allowed_by_the_trunk_or_by_the_system() {
+    let allowed = |system: &str, own: &str| {
+        let text = format!("{SIP}[[trunk]]\nname = \"t\"\nhost = \"192.0.2.1\"\n{own}\n");
+        let text = text.replacen("[sip]\n", &format!("[sip]\n{system}\n"), 1);
+        first(parse(&text)).manner.subscriptions
+    };
+    for (system, default) in
+        [("", false), ("subscriptions = \"DENY\"", false), ("subscriptions = \"ALLOW\"", true)]
     {
-        let errors = trunk(&format!("{key} = {value}\n")).unwrap_err().errors;
-        assert_eq!(errors.len(), 1, "{errors:#?}");
-        let shown = errors[0].to_owned();
-        assert!(shown.problem.contains("not carried out by this version"), "{shown:?}");
-        assert!(shown.problem.contains(value.trim_matches('"')), "{shown:?}");
-        assert!(shown.remedy.contains(supported), "{shown:?}");
-        assert_eq!(shown.what, format!("trunk \"t\" field {key}"));
+        assert_eq!(allowed(system, ""), default, "{system}");
+        assert_eq!(allowed(system, "create_subscriptions = \"DEFAULT\""), default, "{system}");
+        assert!(allowed(system, "create_subscriptions = \"ALLOW\""), "{system}");
+        assert!(!allowed(system, "create_subscriptions = \"DENY\""), "{system}");
     }
+    refused("create_subscriptions = \"SOME\"\n", "create_subscriptions", "SOME");
 }
 
 #[test]
@@ -710,6 +725,9 @@ fn codecs_are_known_and_something_is_left() {
     refused("allow = [\"mp3\"]\n", "allow", "not a codec");
     refused("allow = []\ndisallow = [\"all\"]\n", "disallow", "leaves no codec");
     refused("disallow = [\"PCMA\", \"PCMU\"]\n", "disallow", "every allowed codec");
+    assert_eq!(first(trunk("allow = \"PCMA, T38\"\n")).allow, [Codec::Pcma, Codec::T38]);
+    refused("allow = [\"T38\"]\n", "allow", "calls begin as audio");
+    refused("allow = \"PCMA, T38\"\ndisallow = \"PCMA\"\n", "allow", "calls begin as audio");
 }
 
 #[test]
@@ -769,6 +787,14 @@ fn greetings_name_a_prompt_and_need_a_voice() {
 fn the_plain_port_with_tls_is_a_warning() {
     let config = trunk("secure = true\nport = 5060\n").unwrap();
     assert!(config.warnings[0].starts_with("gateway.toml:12: trunk \"t\" field port: 5060"));
+}
+
+#[test]
+fn fax_on_a_trunk_that_must_encrypt_is_a_warning() {
+    let allow = "allow = \"PCMA, T38\"\n";
+    let config = trunk(&format!("secure = true\n{allow}")).unwrap();
+    assert!(config.warnings[0].contains("field allow: T38 does not pass"), "{:?}", config.warnings);
+    assert!(trunk(allow).unwrap().warnings.is_empty());
 }
 
 proptest::proptest! {

@@ -46,7 +46,6 @@ pub(super) fn read(
     groups: &[Group],
 ) -> Parsed {
     let name = name(id, &mut section);
-    refuse_absent_behaviour(&mut section);
     let security = Security::read(&mut section);
     let (allow, disallow, disallow_all) = codecs(&mut section);
     let (username, password) = credentials(&mut section, environment);
@@ -96,7 +95,7 @@ pub(super) fn read(
         greeting: upkeep::greeting(&mut section, audio_tones),
         timer: upkeep::timer(&mut section),
         reliability: upkeep::reliability(&mut section),
-        manner: upkeep::manner(&mut section, security.transport, register || nat != Nat::No),
+        manner: upkeep::manner(&mut section, security.transport, register || nat != Nat::No, sip),
         external_address: upkeep::external_address(&mut section, security.transport),
         nat,
         learn_from: learn_from(&mut section, nat),
@@ -141,11 +140,6 @@ fn name(id: TrunkId, section: &mut Section<'_, '_>) -> String {
     }
     section.name = format!("trunk \"{}\"", name.value);
     name.value
-}
-
-/// Fields of the form whose behaviour is absent, each with the values that are true today.
-fn refuse_absent_behaviour(section: &mut Section<'_, '_>) {
-    section.supported("create_subscriptions", &["DEFAULT", "DENY"], &["ALLOW"]);
 }
 
 /// The fields that decide about encryption, made consistent. What is not written follows what is;
@@ -277,6 +271,9 @@ fn codecs(section: &mut Section<'_, '_>) -> (Vec<Codec>, Vec<Codec>, bool) {
     } else if !allow.is_empty() && allow.iter().all(|codec| disallow.contains(codec)) {
         let remedy = "remove at least one codec of allow from disallow";
         section.error("disallow", "every allowed codec is disallowed", remedy);
+    } else if !allow.is_empty() && allow.iter().all(|c| *c == Codec::T38 || disallow.contains(c)) {
+        let remedy = "allow a codec of audio too, such as PCMA";
+        section.error("allow", "T38 alone leaves no codec: calls begin as audio", remedy);
     }
     (allow, disallow, all)
 }
@@ -291,7 +288,6 @@ fn codec_list(section: &mut Section<'_, '_>, key: &str, names: Vec<At<String>>) 
             continue;
         }
         match Codec::parse(name) {
-            Some(Codec::T38) => section.unsupported(key, name, &codec_names()),
             Some(codec) if codecs.contains(&codec) => {}
             Some(codec) => codecs.push(codec),
             None => {
@@ -304,8 +300,7 @@ fn codec_list(section: &mut Section<'_, '_>, key: &str, names: Vec<At<String>>) 
 }
 
 fn codec_names() -> String {
-    let audio = Codec::ALL.iter().filter(|codec| **codec != Codec::T38);
-    alternatives(&audio.map(|codec| codec.name()).collect::<Vec<_>>())
+    alternatives(&Codec::ALL.map(|codec| codec.name()))
 }
 
 fn credentials(
@@ -719,7 +714,7 @@ fn fingerprint(text: &str) -> Option<[u8; 32]> {
 }
 
 /// Fields whose places the rules name.
-const RULED: [&str; 8] = [
+const RULED: [&str; 9] = [
     "name",
     "host",
     "port",
@@ -728,6 +723,7 @@ const RULED: [&str; 8] = [
     "virtual_phone_number",
     "tls_ca",
     "register",
+    "allow",
 ];
 
 /// A call without media for this long is ended unless the trunk says otherwise.

@@ -8,6 +8,7 @@ use sip::endpoint::Transport;
 
 use super::dscp;
 use super::section::{At, Section};
+use super::sections::Sip;
 use crate::trunk::hold::HoldStyle;
 use crate::trunk::manner::Manner;
 use crate::trunk::reliable::Reliability;
@@ -66,7 +67,12 @@ pub(super) fn direct_media(
 }
 
 /// How we behave toward the trunk; `is_kept` says whether its way is kept open without being asked for.
-pub(super) fn manner(section: &mut Section<'_, '_>, transport: Transport, is_kept: bool) -> Manner {
+pub(super) fn manner(
+    section: &mut Section<'_, '_>,
+    transport: Transport,
+    is_kept: bool,
+    sip: &Sip,
+) -> Manner {
     let keepalive = keepalive(section, transport, is_kept);
     Manner {
         keepalive,
@@ -75,6 +81,11 @@ pub(super) fn manner(section: &mut Section<'_, '_>, transport: Transport, is_kep
         media_dscp: dscp::code_point(section, "media_dscp"),
         forces_offer: forces_offer(section),
         hold_style: hold_style(section),
+        subscriptions: match section.word("create_subscriptions", &["DEFAULT", "ALLOW", "DENY"]) {
+            Some(At { value: 1, .. }) => true,
+            Some(At { value: 2, .. }) => false,
+            _ => sip.subscriptions,
+        },
         update: section.boolean("update").is_none_or(|flag| flag.value),
     }
 }

@@ -20,6 +20,8 @@ pub struct Manner {
     pub forces_offer: bool,
     /// How it is told that the other side holds.
     pub hold_style: HoldStyle,
+    /// Its SUBSCRIBEs are relayed (`create_subscriptions`).
+    pub subscriptions: bool,
     /// UPDATE (RFC 3311) is sent to it and taken from it.
     pub update: bool,
 }

@@ -70,7 +70,13 @@ const TRUNK: &[(&str, Test)] = &[
             "a_trunk_that_prefers_srtp_talks_plainly_to_pjsip_that_has_none",
         ),
     ),
-    ("create_subscriptions", (CONFIG, "values_that_are_not_carried_out_are_refused_by_name")),
+    (
+        "create_subscriptions",
+        (
+            "tools/tests/e2e/fields/subscriptions.rs",
+            "sipp_hears_of_its_messages_through_a_trunk_that_may_subscribe",
+        ),
+    ),
     (
         "max_concurrent_calls",
         ("tools/tests/e2e/health.rs", "a_trunk_carries_exactly_what_it_may_under_a_hundred_calls"),
@@ -114,7 +120,10 @@ const TRUNK: &[(&str, Test)] = &[
         ("signaling/src/call/tests/bypass.rs", "each_side_is_told_the_other_ones_address"),
     ),
     ("send_rpid", ("tools/tests/e2e/fields/identity.rs", "send_rpid_tells_sipp_who_calls")),
-    ("allow", CODECS),
+    (
+        "allow",
+        ("tools/tests/e2e/fields/fax.rs", "a_fax_passes_to_sipp_in_a_call_that_began_as_audio"),
+    ),
     ("disallow", CODECS),
     (
         "enabled",

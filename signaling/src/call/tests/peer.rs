@@ -216,6 +216,10 @@ impl Peer {
                 Err(misuse) => panic!("a new 2xx wants an ACK: {misuse}"),
             }
         }
+        let subscribes = response.headers.cseq().unwrap().method == Method::Subscribe;
+        if let Some(dialog) = dialog.filter(|_| subscribes) {
+            self.dialog = Some(dialog);
+        }
         if invite && response.status.is_provisional() {
             self.early = dialog;
         }

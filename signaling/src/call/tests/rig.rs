@@ -34,6 +34,7 @@ use crate::locate::{Located, Memory, Server};
 use crate::media::Media;
 use crate::route::Routes;
 use crate::route::{Explanation, Query};
+use crate::subscription::Subscriptions;
 use crate::trunk::tally::Tallies;
 use crate::trunk::{Health, Host, TrunkId, TrunkTable};
 
@@ -80,6 +81,7 @@ pub struct Rig {
     directory: PathBuf,
     pub gateway: Gateway,
     pub calls: Calls,
+    pub subscriptions: Subscriptions,
     pub plane: Plane,
     pub carrier: Peer,
     pub pbx: Peer,
@@ -178,6 +180,7 @@ impl Rig {
             directory,
             gateway,
             calls: Calls::default(),
+            subscriptions: Subscriptions::default(),
             plane,
             carrier: Peer::new(11, Transport::Udp, "192.0.2.10:5060", "192.0.2.1:5060"),
             pbx: Peer::new(12, Transport::Tls, "192.0.2.20:5061", "192.0.2.1:5061"),
@@ -305,7 +308,7 @@ impl Rig {
         let arrival = self.flying.first_key_value().map(|((at, _), _)| *at);
         let media = self.gateway.media.due(self.now);
         let peers = [self.carrier.due, self.pbx.due, self.second.due, self.third.due];
-        let gateway = [self.gateway.due, deadline, arrival, media];
+        let gateway = [self.gateway.due, deadline, arrival, media, self.subscriptions.due()];
         peers.into_iter().chain(gateway).flatten().min()
     }
 
@@ -341,6 +344,7 @@ impl Rig {
 
     fn tend(&mut self) {
         self.act(Calls::tend);
+        self.subscribe(|all, _, desk| all.tend(desk));
         self.gateway.media.tend(self.now);
         self.gateway.endpoint.handle_input(self.now, Input::Timer);
     }
@@ -375,6 +379,12 @@ impl Rig {
 
     fn event(&mut self, event: Event) {
         match event {
+            Event::Request { transaction, hop, request } if request.method == Method::Subscribe => {
+                let from = (TrunkId::from_tag(hop.tag).unwrap(), hop);
+                self.subscribe(|subscriptions, calls, desk| {
+                    subscriptions.ask(desk, calls, from, transaction, &request);
+                });
+            }
             Event::Request { transaction, hop, request } if request.method != Method::Invite => {
                 self.act(|_, desk| headers::answer_outside(desk, transaction, hop, &request));
             }
@@ -383,8 +393,21 @@ impl Rig {
                 let from = self.pretend.or(TrunkId::from_tag(hop.tag)).unwrap();
                 self.act(|calls, desk| calls.invite(desk, from, hop, transaction, request));
             }
-            event => self.act(|calls, desk| calls.sip(desk, event)),
+            event => {
+                let mut left = None;
+                self.subscribe(|all, _, desk| left = all.take(desk, event));
+                if let Some(event) = left {
+                    self.act(|calls, desk| calls.sip(desk, event));
+                }
+            }
         }
+    }
+
+    /// Does something to the subscriptions.
+    pub fn subscribe(&mut self, deed: impl FnOnce(&mut Subscriptions, &mut Calls, &mut Desk<'_>)) {
+        let mut subscriptions = std::mem::take(&mut self.subscriptions);
+        self.act(|calls, desk| deed(&mut subscriptions, calls, desk));
+        self.subscriptions = subscriptions;
     }
 
     /// A message between a peer and the gateway.
@@ -657,6 +680,7 @@ impl Rig {
 
     fn assert_drained(&mut self) {
         assert!(self.calls.is_empty(), "{} calls are left", self.calls.len());
+        assert!(self.subscriptions.is_empty(), "{} are left", self.subscriptions.len());
         let index = &self.gateway.index;
         assert!(index.clients.is_empty() && index.servers.is_empty() && index.dialogs.is_empty());
         assert!(index.deadlines.is_empty() && index.stopping.is_empty());

@@ -1,12 +1,10 @@
 //! `send_rpid`, `trust_identity`, `trust_inbound_identity`, `caller_id_policy`, `from_user`,
 //! `from_domain`, `user_phone`, `diversion`.
 
-use std::net::UdpSocket;
-
+use super::by_hand::{ByHand, audio};
 use super::{config_with, header, told_provider};
 use crate::capture::Capture;
 use crate::gateway::{Gateway, Place};
-use crate::lines::PATIENCE;
 use crate::pbx::Pbx;
 use crate::sipp::Sipp;
 
@@ -55,25 +53,8 @@ fn seen_by_pjsip(fields: &str, headers: &str) -> String {
     let place = Place::new();
     let mut gateway = Gateway::start(&place, &config_with(&place, "provider", fields));
     let mut phones = Pbx::start(&place, &["--refuse", "486"]);
-    let body = format!(
-        "v=0\r\no=- 1 1 IN IP4 {0}\r\ns=-\r\nc=IN IP4 {0}\r\nt=0 0\r\n\
-         m=audio 16000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n",
-        place.provider
-    );
-    let invite = format!(
-        "INVITE sip:390612345@{gateway}:5060 SIP/2.0\r\n\
-         Via: SIP/2.0/UDP {provider}:5070;branch=z9hG4bK-identity\r\n\
-         From: \"Alice\" <sip:390200000001@{provider}>;tag=e2e\r\n\
-         To: <sip:390612345@{gateway}>\r\nCall-ID: identity@{provider}\r\nCSeq: 1 INVITE\r\n\
-         Contact: <sip:390200000001@{provider}:5070>\r\nMax-Forwards: 70\r\n{headers}\
-         Content-Type: application/sdp\r\nContent-Length: {length}\r\n\r\n{body}",
-        gateway = place.gateway,
-        provider = place.provider,
-        length = body.len(),
-    );
-    let provider = UdpSocket::bind((place.provider, 5070)).unwrap();
-    provider.set_read_timeout(Some(PATIENCE)).unwrap();
-    provider.send_to(invite.as_bytes(), (place.gateway, 5060)).unwrap();
+    let mut caller = ByHand::new(&place, "390612345").saying(headers);
+    caller.ask("INVITE", &audio(&place, 1));
     let event = phones.events.wait("\"incoming\"");
     assert_eq!(gateway.cdrs_when(1)[0]["code"], 486);
     assert!(gateway.stop());

@@ -1,10 +1,13 @@
 //! The fields of a trunk, each with real peers: one file for each group of fields.
 
+mod by_hand;
 mod challenge;
 mod digits;
 mod encryption;
+mod fax;
 mod identity;
 mod reach;
+mod subscriptions;
 mod timers;
 mod tones;
 

@@ -4,6 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, UdpSocket};
 
+use super::by_hand::{ByHand, MEDIA_PORT};
 use super::{config_with, header};
 use crate::capture::Capture;
 use crate::gateway::{Gateway, Place};
@@ -24,76 +25,6 @@ fn a_datagram_keeps_the_way_to_a_trunk_open() {
         assert_eq!(source, (place.gateway, 5060).into(), "from where messages come");
     }
     assert!(gateway.stop());
-}
-
-/// A provider by hand: what it says is here word for word.
-struct Provider<'p> {
-    place: &'p Place,
-    socket: UdpSocket,
-    invite: String,
-}
-
-impl<'p> Provider<'p> {
-    /// One that will call from this host.
-    fn new(place: &'p Place, contact: &str) -> Self {
-        let socket = UdpSocket::bind((place.provider, 5070)).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let body = format!(
-            "v=0\r\no=- 1 1 IN IP4 {0}\r\ns=-\r\nc=IN IP4 {0}\r\nt=0 0\r\n\
-             m=audio 16000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n",
-            place.provider
-        );
-        let invite = format!(
-            "INVITE sip:390612345@{gateway}:5060 SIP/2.0\r\n\
-             Via: SIP/2.0/UDP {provider}:5070;branch=z9hG4bK-reach\r\n\
-             From: <sip:390200000001@{provider}>;tag=e2e\r\n\
-             To: <sip:390612345@{gateway}>\r\nCall-ID: reach@{provider}\r\nCSeq: 1 INVITE\r\n\
-             Contact: <sip:390200000001@{contact}:5070>\r\nMax-Forwards: 70\r\n\
-             Content-Type: application/sdp\r\nContent-Length: {length}\r\n\r\n{body}",
-            gateway = place.gateway,
-            provider = place.provider,
-            length = body.len(),
-        );
-        Self { place, socket, invite }
-    }
-
-    fn send(&self, message: &str) {
-        self.socket.send_to(message.as_bytes(), (self.place.gateway, 5060)).unwrap();
-    }
-
-    fn receive(&self, start: &str) -> String {
-        let mut buffer = [0_u8; 4096];
-        loop {
-            let (length, _) = self.socket.recv_from(&mut buffer).unwrap();
-            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-            if text.starts_with(start) {
-                return text;
-            }
-        }
-    }
-
-    /// Calls; the 2xx, which is acknowledged.
-    fn call(&self) -> String {
-        self.send(&self.invite);
-        let accepted = self.receive("SIP/2.0 200");
-        let to = header(&accepted, "To").unwrap().to_owned();
-        let ack = self.invite.replace("INVITE", "ACK");
-        let ack = ack.split("Contact:").next().unwrap().replace("z9hG4bK-reach", "z9hG4bK-ack");
-        let plain = header(&ack, "To").unwrap().to_owned();
-        let ack = ack.replace(&format!("To: {plain}"), &format!("To: {to}"));
-        self.send(&format!("{ack}Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n"));
-        accepted
-    }
-
-    /// Answers the BYE that comes to this host.
-    fn answer_bye(&self, contact: &str) -> String {
-        let bye = self.receive(&format!("BYE sip:390200000001@{contact}:5070"));
-        let ok: String = ["Via", "From", "To", "Call-ID", "CSeq"]
-            .map(|name| format!("{name}: {}\r\n", header(&bye, name).unwrap()))
-            .concat();
-        self.send(&format!("SIP/2.0 200 OK\r\n{ok}Content-Length: 0\r\n\r\n"));
-        bye
-    }
 }
 
 /// A peer that answers one ping and no more is gone.
@@ -140,9 +71,8 @@ fn a_silent_way_to_pjsip_is_kept_open_and_marked_as_its_trunk_says() {
     let mut gateway = Gateway::start(&place, &config);
     let mut phones = Pbx::start(&place, &[]);
     let wire = Capture::start(&place);
-    let host = place.provider.to_string();
-    let provider = Provider::new(&place, &host);
-    let media = UdpSocket::bind((place.provider, 16_000)).unwrap();
+    let mut provider = ByHand::new(&place, "390612345");
+    let media = UdpSocket::bind((place.provider, MEDIA_PORT)).unwrap();
     media.set_read_timeout(Some(PATIENCE)).unwrap();
     provider.call();
     phones.events.wait("\"media\"");
@@ -157,13 +87,13 @@ fn a_silent_way_to_pjsip_is_kept_open_and_marked_as_its_trunk_says() {
     let kept: Vec<_> = kept.filter(|d| d.payload[1] & 0x7f >= 96).collect();
     assert!(kept.len() >= 2, "{} packets without audio", kept.len());
     assert!(kept.iter().all(|d| d.dscp == 34), "AF41");
-    let to_provider = wire.iter().filter(|d| d.destination == (place.provider, 16_000));
+    let to_provider = wire.iter().filter(|d| d.destination == (place.provider, MEDIA_PORT));
     assert!(to_provider.clone().count() > 0 && to_provider.clone().all(|d| d.dscp == 46), "EF");
     let told = wire.iter().filter(|d| d.destination == (place.provider, 5070));
     let marks: Vec<u8> = told.map(|d| d.dscp).collect();
     assert!(!marks.is_empty() && marks.iter().all(|dscp| *dscp == 26), "{marks:?}");
     phones.hang_up();
-    provider.answer_bye(&host);
+    provider.answer_bye();
     assert_eq!(gateway.cdrs_when(1)[0]["ended_by"], "callee");
     assert!(gateway.stop());
 }
@@ -175,7 +105,7 @@ fn a_trunk_with_sip_alg_is_told_our_outer_address_and_found_behind_its_own() {
     let mut gateway = Gateway::start(&place, &config_with(&place, "provider", fields));
     let mut phones = Pbx::start(&place, &[]);
     // Its Contact is nowhere here.
-    let provider = Provider::new(&place, "10.9.9.9");
+    let mut provider = ByHand::new(&place, "390612345").at("10.9.9.9");
     let accepted = provider.call();
     let contact = header(&accepted, "Contact").unwrap();
     assert!(contact.contains("@203.0.113.77:5060") || contact.contains("sip:203.0.113.77:5060"));
@@ -183,7 +113,7 @@ fn a_trunk_with_sip_alg_is_told_our_outer_address_and_found_behind_its_own() {
     phones.events.wait("\"media\"");
     phones.hang_up();
     // The BYE comes to where its INVITE came from.
-    let bye = provider.answer_bye("10.9.9.9");
+    let bye = provider.answer_bye();
     assert!(header(&bye, "Via").unwrap().contains("203.0.113.77:5060"), "{bye}");
     assert_eq!(gateway.cdrs_when(1)[0]["ended_by"], "callee");
     assert!(gateway.stop());
