@@ -11,6 +11,7 @@ use crate::failure::{Failure, NEGATIVE};
 use crate::pin::Host;
 
 mod certificates;
+mod conntrack;
 mod host;
 mod names;
 mod ports;
@@ -125,7 +126,9 @@ fn installation(config: &Config, findings: &mut Vec<Finding>) {
     // Where no call has a socket of its own, the data plane says so itself.
     let told = media.iter().any(|finding| finding.what.starts_with("the kernel gives ports"));
     findings.extend(media);
-    findings.extend(ports::findings(&Host::live(), &config.media.ports, told));
+    let host = Host::live();
+    findings.extend(ports::findings(&host, &config.media.ports, told));
+    findings.push(conntrack::finding(&host, &config.media.ports));
     findings.extend(loadable(config));
     findings.extend(certificates::findings(config));
     findings.extend(names::findings(config));

@@ -113,16 +113,37 @@ pub fn queue_counts(host: &Host, interface: &str) -> Option<QueueCounts> {
 }
 
 fn parse_counts(text: &str) -> Option<QueueCounts> {
-    let (most, now) = text.split_once("Current hardware settings")?;
-    let value = |part: &str, name: &str| -> Option<usize> {
-        let line = part.lines().find_map(|line| line.trim().strip_prefix(name))?;
-        line.trim().parse().ok()
-    };
     let of = |name: &str, combined: bool| {
-        let (most, now) = (value(most, name)?, value(now, name)?);
+        let (most, now) = most_and_now(text, name)?;
         (most > 0).then_some(QueueCounts { most, now, combined })
     };
     of("Combined:", true).or_else(|| of("RX:", false))
+}
+
+/// Frames that a receive ring has room for, as `ethtool -g` says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RingSizes {
+    pub most: usize,
+    pub now: usize,
+}
+
+pub fn ring_sizes(host: &Host, interface: &str) -> Option<RingSizes> {
+    parse_sizes(&host.run("ethtool", &["-g", interface]).ok()?)
+}
+
+fn parse_sizes(text: &str) -> Option<RingSizes> {
+    let (most, now) = most_and_now(text, "RX:")?;
+    (most > 0).then_some(RingSizes { most, now })
+}
+
+/// A number of `ethtool`'s: at most, and now.
+fn most_and_now(text: &str, name: &str) -> Option<(usize, usize)> {
+    let (most, now) = text.split_once("Current hardware settings")?;
+    let value = |part: &str| -> Option<usize> {
+        let line = part.lines().find_map(|line| line.trim().strip_prefix(name))?;
+        line.trim().parse().ok()
+    };
+    Some((value(most)?, value(now)?))
 }
 
 /// Which interface has which address, from `ip -json address`.
@@ -164,6 +185,18 @@ mod tests {
         assert_eq!(parse_counts(&text("2", "0")), found(2, false));
         for broken in ["", "netlink error", "Current hardware settings", &text("x", "-1")] {
             assert_eq!(parse_counts(broken), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn rings_are_read_from_what_ethtool_prints() {
+        let text = "Ring parameters for eth0:\nPre-set maximums:\nRX:\t\t\t4096\nRX Mini:\t\tn/a\n\
+                    RX Jumbo:\t\tn/a\nTX:\t\t\t4096\nTX push buff len:\tn/a\n\
+                    Current hardware settings:\nRX:\t\t\t512\nRX Mini:\t\tn/a\nTX:\t\t\t256\n";
+        assert_eq!(parse_sizes(text), Some(RingSizes { most: 4096, now: 512 }));
+        let broken = [&text.replace("4096", "0"), &text.replace("512", "n/a"), "", "netlink error"];
+        for broken in broken {
+            assert_eq!(parse_sizes(broken), None, "{broken}");
         }
     }
 }

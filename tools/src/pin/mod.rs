@@ -8,7 +8,7 @@
 //! Everything is read below one directory, so that a recorded machine is planned for like this one.
 
 mod act;
-mod bypass;
+pub mod bypass;
 mod confinement;
 mod cpus;
 mod draw;

@@ -33,6 +33,8 @@ pub enum Place {
     Affinity { pid: u32, tid: u32, name: String },
     /// How many queues an interface has.
     Queues { interface: String },
+    /// How many frames each receive ring of an interface has room for; it may be more.
+    Ring { interface: String },
     /// The range of UDP ports whose packets are not tracked. The empty text stands for none.
     Bypass,
 }
@@ -84,6 +86,9 @@ impl Place {
             Place::Queues { interface } => {
                 Some(interfaces::queue_counts(host, interface)?.now.to_string())
             }
+            Place::Ring { interface } => {
+                Some(interfaces::ring_sizes(host, interface)?.now.to_string())
+            }
             Place::Bypass => bypass::read(host),
         }
     }
@@ -93,6 +98,7 @@ impl Place {
         let form = match self {
             Place::File { form, .. } => *form,
             Place::Affinity { .. } => Form::List,
+            Place::Ring { .. } => Form::AtLeast,
             Place::Document { .. } | Place::Queues { .. } | Place::Bypass => Form::Word,
         };
         match form {
@@ -125,6 +131,9 @@ impl Place {
                 let kind = if combined { "combined" } else { "rx" };
                 host.run("ethtool", &["-L", interface, kind, value]).map(drop)
             }
+            Place::Ring { interface } => {
+                host.run("ethtool", &["-G", interface, "rx", value]).map(drop)
+            }
             Place::Bypass => bypass::write(host, value),
         }
     }
@@ -141,6 +150,7 @@ impl fmt::Display for Place {
             Place::File { path, .. } | Place::Document { path } => f.write_str(path),
             Place::Affinity { pid, name, tid } => write!(f, "thread {name} ({pid}/{tid})"),
             Place::Queues { interface } => write!(f, "queues of {interface}"),
+            Place::Ring { interface } => write!(f, "receive rings of {interface}"),
             Place::Bypass => f.write_str("untracked UDP ports"),
         }
     }

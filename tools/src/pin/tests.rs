@@ -214,6 +214,7 @@ fn each_stage_finds_what_is_amiss_on_the_large_machine() {
         "permanent",
         "ports",
         "queues",
+        "rings",
         "steering",
     ];
     assert_eq!(differing, all);
@@ -228,6 +229,8 @@ fn each_stage_finds_what_is_amiss_on_the_large_machine() {
     assert_eq!(wanted["/proc/irq/200/smp_affinity_list"], "32-39,44-63,96-127");
     assert!(!wanted.contains_key("/proc/irq/120/smp_affinity_list"), "it disturbs no worker");
     assert_eq!(reports["queues"].settings[0].wanted, "4");
+    let ring = &reports["rings"].settings[0];
+    assert_eq!((ring.before.as_deref(), ring.wanted.as_str()), (Some("512"), "1024"));
     assert_eq!(reports["ports"].settings[0].wanted, "8125,30000-39999");
     for report in reports.values() {
         assert!(!report.explanation.is_empty() && !report.privilege.is_empty());
@@ -258,6 +261,7 @@ fn one_queue_for_two_workers_is_spread_in_software() {
     let reports = scene.check(&plan, &needs());
     assert_eq!(reports["steering"].settings[0].wanted, "0000000c");
     assert_eq!(states(&reports["queues"]), [State::Holds]);
+    assert_eq!(states(&reports["rings"]), [State::Holds], "it has no more");
     for absent in ["governor", "huge_pages", "conntrack", "memlock"] {
         assert!(reports[absent].nothing.is_some(), "{absent}");
     }

@@ -23,6 +23,7 @@ mod nofile;
 mod permanent;
 mod queues;
 mod reserved_ports;
+mod rings;
 mod steering;
 
 /// One kind of setting.
@@ -76,10 +77,11 @@ impl Scope {
     }
 }
 
-/// In the order in which they are applied: an interface makes its interrupts anew when the number of
-/// its queues changes.
-pub const ALL: [&Stage; 13] = [
+/// In the order in which they are applied: an interface makes its interrupts anew when the number or
+/// size of its queues changes.
+pub const ALL: [&Stage; 14] = [
     &queues::STAGE,
+    &rings::STAGE,
     &interrupts::STAGE,
     &steering::STAGE,
     &coalescing::STAGE,
