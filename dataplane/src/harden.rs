@@ -144,6 +144,11 @@ impl fmt::Display for Report {
     }
 }
 
+/// Whether system calls can be filtered here.
+pub(crate) fn has_filters() -> bool {
+    calls::available()
+}
+
 /// Who the process becomes; `None` when it stays who it is.
 fn future_user(name: Option<&str>, report: &mut Report) -> Result<Option<User>, StartError> {
     if !rustix::process::geteuid().is_root() {

@@ -12,45 +12,26 @@
 mod rig;
 
 use std::net::UdpSocket;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use abi::{Counter, Notice, Suite, Update};
+use abi::{Counter, Heard, Notice, Suite, TelephoneEvent, Update};
 use dataplane::Config;
-use dataplane::io::bpf::{Assembler, Link, Program, ProgramKind, Reg, XdpMode};
+use dataplane::io::bpf::Link;
 use rig::packet::{rtcp, rtp};
 use rig::wire;
 use rig::{Call, Far, Rig, await_that, config, drain, nothing_in, own_address, receive};
 
-/// `enum xdp_action`
-const XDP_PASS: i32 = 2;
+/// What both sides of these calls take for digits.
+const EVENTS: TelephoneEvent = TelephoneEvent { payload_type: 101, rate_hz: 8000 };
 /// After so much silence a flow is reported.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A rig whose kernel relays, and what its far side needs for that; `None` without root, where the rig
 /// says so.
 fn rig() -> Option<(Rig, Link)> {
-    let pass = wire::with(|wire| wire.stage.at_far(prepare_far))?;
+    let pass = wire::with(|wire| wire.stage.at_far(wire::take_what_is_sent_back))?;
     let config = config(own_address(), 64, 20_000..=20_999);
     Some((Rig::launch(Config { xdp_tx: vec![true], ..config }, dataplane::run), pass))
-}
-
-/// The other end of a veth pair polls for frames that a driver sends back only while it has a program
-/// itself, and its own packets must not leave their checksums to a device.
-fn prepare_far() -> Link {
-    let said = |program: &str, arguments: &[&str]| {
-        let done = Command::new(program).args(arguments).output().expect(program);
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        String::from_utf8(done.stdout).unwrap()
-    };
-    said("ethtool", &["-K", "far", "tx", "off"]);
-    let shown = said("ip", &["-o", "link", "show", "far"]);
-    let ifindex = shown.split(':').next().unwrap().parse().unwrap();
-    let mut pass = Assembler::new();
-    pass.mov_imm(Reg::R0, XDP_PASS);
-    pass.exit();
-    let program = Program::load(ProgramKind::Xdp, &pass.finish().unwrap(), "tl_pass").unwrap();
-    Link::xdp(&program, ifindex, XdpMode::Native).unwrap()
 }
 
 /// A call with packets from A to B, numbered from 1.
@@ -70,6 +51,19 @@ impl Talk {
     fn say(&mut self) {
         self.seq += 1;
         let packet = rtp(self.seq);
+        self.call.far_a.rtp.send_to(&packet, self.call.at_a.0).unwrap();
+        assert_eq!(receive(&self.call.far_b.rtp), (packet, self.call.at_b.0), "{}", self.seq);
+    }
+
+    /// One packet of a telephone event (RFC 4733 §2.3) that began at `start`, which arrives as it was.
+    fn press(&mut self, digit: u8, start: u32, duration: u16, end: bool) {
+        self.seq += 1;
+        let mut packet = rtp(self.seq);
+        packet.truncate(12);
+        packet[1] = EVENTS.payload_type;
+        packet[4..8].copy_from_slice(&start.to_be_bytes());
+        packet.extend([digit, if end { 0x8a } else { 0x0a }]);
+        packet.extend(duration.to_be_bytes());
         self.call.far_a.rtp.send_to(&packet, self.call.at_a.0).unwrap();
         assert_eq!(receive(&self.call.far_b.rtp), (packet, self.call.at_b.0), "{}", self.seq);
     }
@@ -129,6 +123,47 @@ fn the_kernel_relays_what_is_usual_and_the_books_know_every_packet() {
     talk.call.far_b.rtp.send_to(&rtp(1), talk.call.at_b.0).unwrap();
     rig.await_counter(Counter::DropNotReady, 1);
     assert!(nothing_in(&talk.call.far_b.rtp));
+}
+
+/// Digits between voice and amid it, as senders do who go on talking.
+#[test]
+fn telephone_events_reach_the_worker_while_the_kernel_relays_the_voice() {
+    let Some((mut rig, _pass)) = rig() else { return };
+    let call = Call::place(&mut rig, 0, 1);
+    let listens = Update {
+        events_received: Some(EVENTS),
+        events_sent: Some(EVENTS),
+        report_digits: true,
+        ..call.update_a()
+    };
+    rig.update(listens);
+    rig.update(call.update_b());
+    let mut talk = Talk { call, seq: 0 };
+    let mut amid = 0;
+    for digit in 0..12 {
+        talk.until_relayed(&rig);
+        let before = rig.counter(Counter::KernelPackets);
+        let start = u32::from(talk.seq) * 160;
+        for step in 1..=4 {
+            talk.press(digit, start, step * 160, false);
+            talk.say();
+        }
+        (0..3).for_each(|_| talk.press(digit, start, 800, true));
+        let told =
+            Notice::Digit { flow: talk.call.a, digit, duration_ms: 100, heard: Heard::Event };
+        assert_eq!(rig.event(), told);
+        talk.say();
+        rig.await_counter(Counter::RelayedRtp, talk.seq.into());
+        amid += rig.counter(Counter::KernelPackets) - before;
+    }
+    assert!(amid > 0, "the kernel relayed voice amid digits");
+    assert!(rig.unread().is_empty(), "each digit once");
+    rig.check_books();
+    await_that("the flow's figures", || {
+        rig.snapshot(talk.call.a).unwrap().packets_in == u64::from(talk.seq)
+    });
+    let flow = rig.snapshot(talk.call.a).unwrap();
+    assert_eq!((flow.lost, flow.duplicates, flow.reordered, flow.off_path), (0, 0, 0, 0));
 }
 
 /// Sends the next packet, which may be lost; whether it has arrived when the one before it would have.

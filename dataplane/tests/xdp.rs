@@ -15,15 +15,20 @@ mod rig;
 use std::net::IpAddr;
 use std::process::{Child, Command, Stdio};
 
-use abi::{Counter, Notice, Suite};
-use dataplane::{BackendChoice, Config, Stop};
+use abi::{Counter, Family, Notice, Suite};
+use dataplane::{BackendChoice, Config, Hardening, Pulse, Stop};
 use rig::packet::{Peer, rtp, sized_rtp};
-use rig::wire::{has_wire, on_wire, passed_by, talk};
-use rig::{Call, Rig, await_that, config, home, id, own_address, receive};
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rig::stage::{FAR2, NEAR2};
+use rig::wire::{self, has_wire, on_wire, passed_by, talk};
+use rig::{Call, Far, Rig, await_that, config, home, id, own_address, receive};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
 
 fn program() -> Option<u32> {
-    let said = on_wire(|wire| wire.stage.ask_near("-d link show near"));
+    program_of("near")
+}
+
+fn program_of(interface: &str) -> Option<u32> {
+    let said = on_wire(|wire| wire.stage.ask_near(&format!("-d link show {interface}")));
     let (_, rest) = said.split_once("prog/xdp id ")?;
     rest.split_ascii_whitespace().next()?.parse().ok()
 }
@@ -87,12 +92,7 @@ fn a_flow_is_its_workers_whichever_queue_its_packets_come_by() {
     };
     on_wire(|wire| {
         wire.stage.at_far(|| two("far"));
-        let door = wire.stage.near_door();
-        let near = || {
-            door.enter();
-            two("near");
-        };
-        std::thread::scope(|scope| scope.spawn(near).join()).unwrap();
+        wire.stage.at_near(|| two("near"));
     });
     let config = Config { workers: 2, ..config(own_address(), 64, 20_000..=20_999) };
     let mut rig = Rig::launch(config, dataplane::run);
@@ -122,19 +122,191 @@ fn a_flow_is_its_workers_whichever_queue_its_packets_come_by() {
     }
 }
 
+/// Even by a process that has given up every right.
 #[test]
-fn media_goes_on_when_someone_detaches_the_program() {
+fn media_goes_on_when_someone_detaches_the_program_which_is_attached_again() {
     if !has_wire() {
         return;
     }
-    let mut rig = Rig::start();
+    let process = Process::start_hardened(&[home(own_address())], 64, 256);
+    let mut rig = Rig::attached(process.config.clone());
     let call = Call::place(&mut rig, 0, 1);
     call.join(&mut rig);
     assert_eq!(passed_by(&rig, 100, || talk(&call, 0..50)), 0);
-    bpf::detach(program().unwrap());
-    assert_eq!(program(), None);
-    let passed = passed_by(&rig, 100, || talk(&call, 50..100));
+    let ours = program().unwrap();
+    let warden = process.warden();
+    for round in 1..3 {
+        bpf::detach(ours);
+        // Not one is lost, by whichever way it goes.
+        let from = round * 1000;
+        let passed = passed_by(&rig, 100, || talk(&call, from..from + 50));
+        eprintln!("{passed} packets by sockets");
+        await_that("the program is attached again", || program() == Some(ours));
+        assert_eq!(passed_by(&rig, 100, || talk(&call, from + 50..from + 100)), 0);
+    }
+    // Without a warden it stays detached, and media goes on.
+    kill_process(warden, Signal::KILL).unwrap();
+    await_that("the program is gone with what had attached it", || program().is_none());
+    let passed = passed_by(&rig, 100, || talk(&call, 5000..5050));
     assert_eq!(passed, 100, "not one is lost");
+    assert_eq!(rig.counter(Counter::BuffersMissing), 0);
+}
+
+/// The warden can attach programs, and nothing else.
+#[test]
+fn the_warden_has_two_rights_two_descriptors_and_goes_with_the_data_plane() {
+    if !has_wire() {
+        return;
+    }
+    let mut process = Process::start_hardened(&[home(own_address())], 64, 256);
+    let _rig = Rig::attached(process.config.clone());
+    let warden = process.warden().as_raw_nonzero();
+    let status = std::fs::read_to_string(format!("/proc/{warden}/status")).unwrap();
+    // CAP_NET_ADMIN is 12, CAP_BPF 39 (capabilities(7)).
+    let rights = format!("{:016x}", 1_u64 << 12 | 1 << 39);
+    for (field, value) in [
+        ("Name", "xdp-warden"),
+        ("CapEff", &rights),
+        ("CapPrm", &rights),
+        ("CapInh", "0000000000000000"),
+        ("CapBnd", "0000000000000000"),
+        ("NoNewPrivs", "1"),
+        ("Seccomp", "2"),
+        ("Threads", "1"),
+    ] {
+        assert!(status.contains(&format!("{field}:\t{value}\n")), "{field} {value}: {status}");
+    }
+    let files = std::fs::read_dir(format!("/proc/{warden}/fd")).unwrap();
+    assert_eq!(files.count(), 2, "the program and the line");
+    process.kill();
+    await_that("the warden is gone", || !std::fs::exists(format!("/proc/{warden}/exe")).unwrap());
+    await_that("the program is gone", || program().is_none());
+}
+
+/// With everything in use that it could leave behind: both programs, their maps, the kernel's own relay,
+/// the warden.
+#[test]
+fn killed_while_the_kernel_relays_it_leaves_nothing_on_the_host() {
+    if !has_wire() {
+        return;
+    }
+    let _pass = on_wire(|wire| wire.stage.at_far(wire::take_what_is_sent_back));
+    let before = host_settings();
+    let mut process = Process::start_relaying(&[home(own_address())], 64, 256);
+    let mut rig = Rig::attached(process.config.clone());
+    let call = Call::place(&mut rig, 0, 1);
+    call.join(&mut rig);
+    let mut seq = 0;
+    await_that("the kernel relays", || {
+        talk(&call, seq..seq + 5);
+        seq += 5;
+        rig.counter(Counter::KernelPackets) > 0
+    });
+    let warden = process.warden().as_raw_nonzero();
+    let held = bpf::held_by(&[process.child.id(), warden.get().unsigned_abs()]);
+    for (kind, least) in [("prog", 2), ("link", 2), ("map", 4)] {
+        let of_kind = held.iter().filter(|(held, _)| *held == kind).count();
+        assert!(of_kind >= least, "{kind}: {held:?}");
+    }
+    let gone = |held: &(&'static str, u32)| !bpf::exists(*held);
+    assert!(!held.iter().any(gone), "all of it is there while it lives");
+    assert_ne!(host_settings(), before, "a program is seen where none was");
+    process.kill();
+    await_that("programs, links and maps are gone", || held.iter().all(gone));
+    await_that("the warden is gone", || !std::fs::exists(format!("/proc/{warden}/exe")).unwrap());
+    assert_eq!(host_settings(), before);
+}
+
+/// What of the near side's settings a gateway could have left: programs on interfaces, queues, filters,
+/// rules, routes, tables.
+fn host_settings() -> String {
+    let said = |line: &str| {
+        let mut words = line.split(' ');
+        let done = Command::new(words.next().unwrap()).args(words).output().expect(line);
+        assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
+        let text = String::from_utf8(done.stdout).unwrap();
+        // Routes of addresses come and go with these.
+        let others = text.lines().filter(|line| !line.contains("proto kernel"));
+        format!("{line}\n{}\n", others.collect::<Vec<_>>().join("\n"))
+    };
+    let ask = || {
+        [
+            "ip -d link",
+            "ip rule",
+            "ip -6 rule",
+            "ip -4 route show table all",
+            "tc qdisc",
+            "tc filter show dev near",
+            "tc filter show dev near ingress",
+            "nft list ruleset",
+        ]
+        .map(said)
+        .concat()
+    };
+    on_wire(|wire| wire.stage.at_near(ask))
+}
+
+/// Two networks, each behind an interface of its own.
+struct TwoWires {
+    rig: Rig,
+    /// A is behind "near", B behind "near2".
+    call: Call,
+}
+
+impl TwoWires {
+    fn start(interfaces: &[&str]) -> TwoWires {
+        on_wire(|wire| wire.stage.add_wire());
+        let mut config = config(own_address(), 64, 20_000..=20_999);
+        config.networks.push(vec![NEAR2.parse().unwrap()]);
+        config.interfaces = interfaces.iter().map(|name| (*name).to_owned()).collect();
+        let mut rig = Rig::launch(config, dataplane::run);
+        let (a, b) = (id(0, 1), id(1, 1));
+        let at_a = rig.open_on(a, 0, Family::V4);
+        let at_b = rig.open_on(b, 1, Family::V4);
+        let (far_a, far_b) = (Far::new(own_address()), Far::new(FAR2.parse().unwrap()));
+        let call = Call { a, b, far_a, far_b, at_a, at_b };
+        call.join(&mut rig);
+        // Neighbours are looked for.
+        talk(&call, 0..5);
+        TwoWires { rig, call }
+    }
+}
+
+#[test]
+fn a_call_between_two_interfaces_goes_by_xdp_on_both() {
+    if !has_wire() {
+        return;
+    }
+    let TwoWires { mut rig, call } = TwoWires::start(&[]);
+    let programs = ["near", "near2"].map(|name| program_of(name).unwrap());
+    assert_ne!(programs[0], programs[1]);
+    assert_eq!(passed_by(&rig, 1000, || talk(&call, 5..505)), 0);
+    // Off one of them, only what comes by it goes by sockets, until it is back.
+    bpf::detach(programs[1]);
+    let mut seq = 505;
+    let passed = passed_by(&rig, 40, || talk(&call, seq..seq + 20));
+    assert!(passed <= 20, "{passed}: what comes by the other interface does not");
+    await_that("the program is attached again", || program_of("near2") == Some(programs[1]));
+    assert_eq!(program_of("near"), Some(programs[0]));
+    seq += 20;
+    assert_eq!(passed_by(&rig, 100, || talk(&call, seq..seq + 50)), 0);
+    // One that goes down takes the other's calls not along.
+    on_wire(|wire| wire.stage.near("link set near2 down"));
+    let other = Call::place(&mut rig, 2, 1);
+    other.join(&mut rig);
+    talk(&other, 0..50);
+    assert_eq!(rig.counter(Counter::BuffersMissing), 0);
+}
+
+#[test]
+fn an_interface_that_is_not_named_is_served_as_the_backend_packet_does() {
+    if !has_wire() {
+        return;
+    }
+    let TwoWires { rig, call } = TwoWires::start(&["near"]);
+    assert!(program_of("near").is_some());
+    assert_eq!(program_of("near2"), None);
+    assert_eq!(passed_by(&rig, 200, || talk(&call, 5..105)), 100, "what comes by near2");
     assert_eq!(rig.counter(Counter::BuffersMissing), 0);
 }
 
@@ -146,6 +318,19 @@ struct Process {
 
 impl Process {
     fn start(addresses: &[IpAddr], flows: u32, files: u64) -> Process {
+        Process::start_as("usual", addresses, flows, files)
+    }
+
+    fn start_hardened(addresses: &[IpAddr], flows: u32, files: u64) -> Process {
+        Process::start_as("hardened", addresses, flows, files)
+    }
+
+    /// Hardened, and the kernel relays where it can.
+    fn start_relaying(addresses: &[IpAddr], flows: u32, files: u64) -> Process {
+        Process::start_as("relaying", addresses, flows, files)
+    }
+
+    fn start_as(how: &str, addresses: &[IpAddr], flows: u32, files: u64) -> Process {
         let list: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
         let mut config = configuration(addresses, flows);
         config.networks = vec![addresses.to_vec()];
@@ -155,7 +340,7 @@ impl Process {
                 door.enter();
                 Command::new(std::env::current_exe().unwrap())
                     .args(["--exact", "child", "--ignored", "--nocapture"])
-                    .env(PART, format!("{} {flows} {files}", list.join(",")))
+                    .env(PART, format!("{} {flows} {files} {how}", list.join(",")))
                     .stdin(Stdio::null())
                     .stdout(Stdio::null())
                     .spawn()
@@ -164,6 +349,18 @@ impl Process {
             started.join().unwrap()
         });
         Process { child, config }
+    }
+
+    /// The process that it split off.
+    fn warden(&self) -> Pid {
+        let parent = format!("PPid:\t{}\n", self.child.id());
+        let processes = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name());
+        let mut pids = processes.filter_map(|name| name.to_str()?.parse::<i32>().ok());
+        let is_child = |pid: &i32| {
+            std::fs::read_to_string(format!("/proc/{pid}/status"))
+                .is_ok_and(|status| status.contains(&parent))
+        };
+        Pid::from_raw(pids.find(is_child).expect("a warden")).unwrap()
     }
 
     fn kill(&mut self) {
@@ -198,8 +395,15 @@ fn child() {
     let addresses: Vec<IpAddr> = words[0].split(',').map(|ip| ip.parse().unwrap()).collect();
     let files = words[2].parse().unwrap();
     setrlimit(Resource::Nofile, Rlimit { current: Some(files), maximum: Some(files) }).unwrap();
-    let config = configuration(&addresses, words[1].parse().unwrap());
-    dataplane::run(config, Stop::new().unwrap()).unwrap();
+    let mut config = configuration(&addresses, words[1].parse().unwrap());
+    config.xdp_tx = vec![words[3] == "relaying"];
+    let stop = Stop::new().unwrap();
+    if words[3] != "usual" {
+        let hardening = Hardening::begin(&config, None).unwrap();
+        dataplane::run_hardened(config, stop, hardening, Pulse::none()).unwrap();
+    } else {
+        dataplane::run(config, stop).unwrap();
+    }
 }
 
 #[test]
@@ -267,6 +471,44 @@ mod bpf {
     const GET_NEXT_ID: i32 = 31;
     const GET_INFO: i32 = 15;
     const DETACH: i32 = 34;
+
+    /// What processes have of this kind, by the kernel's numbers, as `/proc` tells it.
+    pub fn held_by(processes: &[u32]) -> Vec<(&'static str, u32)> {
+        let mut held = Vec::new();
+        for process in processes {
+            for entry in std::fs::read_dir(format!("/proc/{process}/fdinfo")).unwrap() {
+                // Those that are closed meanwhile are not meant.
+                let Ok(text) = std::fs::read_to_string(entry.unwrap().path()) else { continue };
+                held.extend(text.lines().filter_map(|line| {
+                    let (name, number) = line.split_once(":\t")?;
+                    let (kind, _) = KINDS.iter().find(|(kind, _)| name == format!("{kind}_id"))?;
+                    Some((*kind, number.trim().parse().ok()?))
+                }));
+            }
+        }
+        held.sort_unstable();
+        held.dedup();
+        held
+    }
+
+    pub fn exists((kind, number): (&str, u32)) -> bool {
+        let (_, command) = KINDS.iter().find(|(known, _)| *known == kind).unwrap();
+        match call(*command, &mut [number, 0, 0]) {
+            -1 => {
+                let error = std::io::Error::last_os_error();
+                assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{kind} {number}: {error}");
+                false
+            }
+            fd => {
+                // SAFETY: the kernel made it for us just now.
+                drop(unsafe { OwnedFd::from_raw_fd(fd) });
+                true
+            }
+        }
+    }
+
+    /// Each kind, and what opens one by its number.
+    const KINDS: [(&str, i32); 3] = [("prog", 13), ("map", 14), ("link", GET_FD_BY_ID)];
 
     /// Detaches the link that holds a program.
     pub fn detach(program: u32) {

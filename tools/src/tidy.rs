@@ -32,6 +32,7 @@ const UNSAFE_FILES: &[&str] = &[
     "dataplane/src/io/uring.rs",
     "dataplane/src/io/watch.rs",
     "dataplane/src/io/xdp/rings.rs",
+    "dataplane/src/io/xdp/warden.rs",
     "dataplane/src/large_pages.rs",
     "dataplane/src/prefetch.rs",
 ];

@@ -15,6 +15,9 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 pub const NEAR: [&str; 2] = ["10.99.0.1", "fd99::1"];
 pub const FAR: [&str; 2] = ["10.99.0.2", "fd99::2"];
+/// The ends of a second wire.
+pub const NEAR2: &str = "10.98.0.1";
+pub const FAR2: &str = "10.98.0.2";
 
 pub struct Stage {
     near: String,
@@ -46,6 +49,16 @@ impl Stage {
         Some(stage)
     }
 
+    /// A second wire between the same hosts: "near2", which has [`NEAR2`], and "far2".
+    pub fn add_wire(&self) {
+        let (near, far) = (&self.near, &self.far);
+        ip(&format!("link add near2 netns {near} type veth peer name far2 netns {far}"));
+        for (namespace, link, address) in [(near, "near2", NEAR2), (far, "far2", FAR2)] {
+            ip(&format!("-n {namespace} address add {address}/24 dev {link}"));
+            ip(&format!("-n {namespace} link set {link} up"));
+        }
+    }
+
     /// `ip` on the near or far side.
     pub fn near(&self, arguments: &str) {
         ip(&format!("-n {} {arguments}", self.near));
@@ -65,6 +78,17 @@ impl Stage {
     /// A way to the near side for a thread that is to live there.
     pub fn near_door(&self) -> Door {
         Door(self.near.clone())
+    }
+
+    /// Runs `work` on the near side.
+    pub fn at_near<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let there = scope.spawn(|| {
+                self.enter_near();
+                work()
+            });
+            there.join().unwrap()
+        })
     }
 
     /// Moves the calling thread, and those it starts, to the near side.

@@ -2,9 +2,11 @@
 //! own, with addresses of their own. Without it they are on loopback.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use abi::Counter;
+use dataplane::io::bpf::{Assembler, Link, Program, ProgramKind, Reg, XdpMode};
 
 use super::packet::rtp;
 use super::stage::{FAR, NEAR, Stage};
@@ -51,6 +53,28 @@ pub fn passed_by(rig: &Rig, relayed: u64, work: impl FnOnce()) -> u64 {
     rig.check_books();
     count().1 - before.1
 }
+
+/// Makes the far end take what the near driver sends back (`XDP_TX`), as long as the value lives; to be
+/// called there. The other end of a veth pair polls for such frames only while it has a program
+/// itself, and its own packets must not leave their checksums to a device.
+pub fn take_what_is_sent_back() -> Link {
+    let said = |program: &str, arguments: &[&str]| {
+        let done = Command::new(program).args(arguments).output().expect(program);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    };
+    said("ethtool", &["-K", "far", "tx", "off"]);
+    let shown = said("ip", &["-o", "link", "show", "far"]);
+    let ifindex = shown.split(':').next().unwrap().parse().unwrap();
+    let mut pass = Assembler::new();
+    pass.mov_imm(Reg::R0, XDP_PASS);
+    pass.exit();
+    let program = Program::load(ProgramKind::Xdp, &pass.finish().unwrap(), "tl_pass").unwrap();
+    Link::xdp(&program, ifindex, XdpMode::Native).unwrap()
+}
+
+/// `enum xdp_action`
+const XDP_PASS: i32 = 2;
 
 /// What the data plane has instead of a far end's address that a test took for its own.
 pub fn home(far: IpAddr) -> IpAddr {

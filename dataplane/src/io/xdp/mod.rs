@@ -24,6 +24,8 @@ mod program;
 mod rings;
 mod sentry;
 mod shortcut;
+#[expect(unsafe_code, reason = "fork(2), close_range(2) and _exit(2) have no safe form")]
+mod warden;
 mod way_back;
 mod xsk;
 

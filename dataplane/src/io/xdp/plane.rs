@@ -6,9 +6,12 @@ use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use tracing::warn;
+
 use super::program::{self, Decision, Ours};
 use super::sentry::Sentry;
 use super::shortcut::Table;
+use super::warden::{Charge, Warden};
 use super::way_back::{Deaf, WayBack, deafness};
 use super::xsk::{self, Queue, Xsk};
 use crate::io::bpf::{Link as Attachment, Map, MapKind, MapSpec, Program, ProgramKind, XdpMode};
@@ -38,6 +41,7 @@ pub struct Wire {
     /// Whether the kernel may relay by itself; `None` when it is not asked to.
     pub way_back: Option<Arc<WayBack>>,
     sockets: Map,
+    code: Program,
     /// Detaches the program when it goes.
     _attachment: Attachment,
 }
@@ -80,10 +84,9 @@ impl Plane {
             .into_iter()
             .map(|site| Wire::raise(site, ports, table.as_deref()))
             .collect::<Result<Vec<Wire>, _>>()?;
-        let sentry = Sentry::start(&wires, table.as_ref()).map_err(|cause| XdpError::Refused {
-            name: "xdp-sentry".to_owned(),
-            what: "its thread",
-            cause,
+        let warden = split_off(&wires);
+        let sentry = Sentry::start(&wires, table.as_ref(), warden).map_err(|cause| {
+            XdpError::Refused { name: "xdp-sentry".to_owned(), what: "its thread", cause }
         })?;
         Ok(Plane { wires, workers, table, _sentry: sentry })
     }
@@ -130,6 +133,18 @@ impl Plane {
         let Some(wire) = wire else { return Err(io::ErrorKind::NotFound.into()) };
         wire.sockets.put_socket(program::place(worker, index), socket.as_fd())
     }
+}
+
+/// Who attaches the programs again when someone detaches them; without, a restart does.
+fn split_off(wires: &[Wire]) -> Option<Warden> {
+    let charges: Vec<Charge<'_>> = wires.iter().map(|wire| (&wire.code, wire.ifindex)).collect();
+    Warden::split_off(&charges).unwrap_or_else(|cause| {
+        warn!(
+            "no process can be split off that would attach XDP programs again ({cause}); one that \
+             someone detaches stays away until the next start"
+        );
+        None
+    })
 }
 
 /// The interfaces of [`Plane::lay`] on which the kernel must not relay by itself, each with the reason.
@@ -203,9 +218,9 @@ impl Wire {
         let decision = Decision { mac, addresses: &addresses, ports, sockets: &sockets, shortcuts };
         let code = program::assemble(&decision)
             .map_err(|error| refused("its program")(io::Error::other(error)))?;
-        let program = Program::load(ProgramKind::Xdp, &code, "tl_media")
+        let code = Program::load(ProgramKind::Xdp, &code, "tl_media")
             .map_err(|error| refused("its program")(error.into()))?;
-        let attachment = Attachment::xdp(&program, ifindex, XdpMode::Native)
+        let attachment = Attachment::xdp(&code, ifindex, XdpMode::Native)
             .map_err(|cause| not_native(&name, cause))?;
         let mut kernel = Kernel::open().map_err(refused("rtnetlink"))?;
         let program = kernel.link(ifindex).and_then(|link| link.xdp);
@@ -222,6 +237,7 @@ impl Wire {
             program,
             way_back,
             sockets,
+            code,
             _attachment: attachment,
         })
     }

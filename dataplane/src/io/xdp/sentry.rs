@@ -1,20 +1,21 @@
 //! Watches the interfaces under XDP and says what happened to them: a thread that asks the kernel
 //! twice a second, since it tells nobody when a program is detached.
 //!
-//! It repairs nothing. Media goes on by the sockets when a program or an interface is gone, and by
-//! XDP again when the interface is back; to attach a program again takes the privileges that the
-//! process has given up.
+//! Media goes on by the sockets when a program or an interface is gone, and by XDP again when the
+//! interface is back. A program that was detached is attached again by the [`Warden`], a few times a
+//! minute: who detaches it again and again wants it to be off.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle, Thread, park_timeout};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
 use super::plane::Wire;
 use super::shortcut::Table;
+use super::warden::Warden;
 use super::way_back::Judge;
 use crate::io::frame::Mac;
 use crate::io::neighbour::{Kernel, Link};
@@ -34,6 +35,8 @@ struct Post {
     state: State,
     /// Whether what the kernel relays arrives, where it may.
     judge: Option<Judge>,
+    /// When the program was attached again.
+    again: Vec<Instant>,
 }
 
 /// How an interface is.
@@ -53,7 +56,11 @@ enum State {
 impl Sentry {
     /// # Errors
     /// No descriptor or thread left.
-    pub fn start(wires: &[Wire], table: Option<&Arc<Table>>) -> io::Result<Sentry> {
+    pub fn start(
+        wires: &[Wire],
+        table: Option<&Arc<Table>>,
+        mut warden: Option<Warden>,
+    ) -> io::Result<Sentry> {
         let mut kernel = Kernel::open()?;
         let mut posts: Vec<Post> = wires.iter().map(|wire| Post::of(wire, table)).collect();
         let over = Arc::new(AtomicBool::new(false));
@@ -62,9 +69,9 @@ impl Sentry {
         let period = if relays { PERIOD_RELAYING } else { PERIOD };
         let watch = move || {
             while !theirs.load(Ordering::Acquire) {
-                for post in &mut posts {
+                for (post, charge) in posts.iter_mut().zip(0..) {
                     let link = kernel.link(post.ifindex);
-                    post.look(link);
+                    post.look(link, Instant::now(), || Some(warden.as_mut()?.attach(charge)));
                 }
                 park_timeout(period);
             }
@@ -94,6 +101,7 @@ impl Post {
             program: wire.program,
             state: State::Well,
             judge: judged.map(|(table, way)| Judge::of(Arc::clone(table), Arc::clone(way))),
+            again: Vec::new(),
         }
     }
 
@@ -109,8 +117,13 @@ impl Post {
         }
     }
 
-    /// Says what has changed since the last look.
-    fn look(&mut self, link: Option<Link>) {
+    /// Says what has changed since the last look, and puts a program back by `attach`, if anybody can.
+    fn look(
+        &mut self,
+        link: Option<Link>,
+        now: Instant,
+        attach: impl FnOnce() -> Option<io::Result<()>>,
+    ) {
         let loss = self.judge.as_mut().and_then(|judge| judge.look(link.as_ref()));
         if let Some(relayed) = loss {
             warn!(
@@ -121,15 +134,57 @@ impl Post {
             );
         }
         let state = self.state_of(link);
+        if state == State::Detached(None) && self.attach_again(now, attach) {
+            self.state = State::Well;
+            return;
+        }
         if std::mem::replace(&mut self.state, state) == state {
             return;
         }
+        self.tell(state);
+    }
+
+    /// Whether the program is where it was.
+    fn attach_again(
+        &mut self,
+        now: Instant,
+        attach: impl FnOnce() -> Option<io::Result<()>>,
+    ) -> bool {
+        self.again.retain(|at| now.saturating_duration_since(*at) < MINUTE);
+        if self.again.len() >= AGAIN_MAX {
+            return false;
+        }
+        let name = self.name.as_str();
+        match attach() {
+            None => false,
+            Some(Ok(())) => {
+                self.again.push(now);
+                warn!(
+                    "the XDP program on {name} was detached by someone else and is attached again; \
+                     media went by sockets meanwhile"
+                );
+                true
+            }
+            Some(Err(cause)) => {
+                if self.state == State::Well {
+                    warn!("the XDP program on {name} cannot be attached again: {cause}");
+                }
+                false
+            }
+        }
+    }
+
+    fn tell(&self, state: State) {
         let name = self.name.as_str();
         match state {
             State::Well => info!("{name} is well again; media goes by XDP"),
             State::Down => warn!("{name} is down; media waits for it or goes another way"),
             State::Gone => warn!(
                 "{name} is gone; media goes by sockets; restart the data plane when it is back"
+            ),
+            State::Detached(None) if self.again.len() >= AGAIN_MAX => warn!(
+                "the XDP program on {name} was detached {AGAIN_MAX} times in a minute; media goes on \
+                 by sockets, for more CPU time, until it is attached again in a minute at most"
             ),
             State::Detached(None) => warn!(
                 "the XDP program on {name} was detached by someone else; media goes on by \
@@ -149,6 +204,9 @@ impl Post {
 
 /// The same where the kernel relays: after two looks at packets that do not arrive, no more is lost.
 const PERIOD_RELAYING: Duration = Duration::from_millis(200);
+/// How often in a minute a program is attached again.
+const AGAIN_MAX: usize = 3;
+const MINUTE: Duration = Duration::from_secs(60);
 /// Media recovers by itself; this is how late the operator is told.
 const PERIOD: Duration = Duration::from_millis(500);
 
@@ -174,6 +232,7 @@ mod tests {
             program: Some(7),
             state: State::Well,
             judge: None,
+            again: Vec::new(),
         };
         let down = Link { up: false, ..well };
         let table = [
@@ -187,5 +246,43 @@ mod tests {
         for (link, state) in table {
             assert_eq!(post.state_of(link), state, "{link:?}");
         }
+    }
+
+    #[test]
+    fn a_program_is_attached_again_three_times_a_minute_and_not_more() {
+        let mac = Mac([2, 0, 0, 0, 0, 1]);
+        let well = Link { ifindex: 3, up: true, address: mac, xdp: Some(7), ..Link::default() };
+        let detached = Some(Link { xdp: None, ..well });
+        let mut post = Post {
+            name: "eth0".to_owned(),
+            ifindex: 3,
+            mac,
+            program: Some(7),
+            state: State::Well,
+            judge: None,
+            again: Vec::new(),
+        };
+        let begun = Instant::now();
+        let mut attached = 0;
+        let mut detach = |post: &mut Post, at| {
+            post.look(detached, at, || {
+                attached += 1;
+                Some(Ok(()))
+            });
+            post.look(Some(well), at, || None);
+            attached
+        };
+        assert_eq!([0; 5].map(|_| detach(&mut post, begun)), [1, 2, 3, 3, 3]);
+        assert_eq!(detach(&mut post, begun + MINUTE), 4);
+        // Who cannot is asked again with each look, and media goes by sockets.
+        let mut asked = 0;
+        for _ in 0..3 {
+            post.look(detached, begun + MINUTE, || {
+                asked += 1;
+                Some(Err(io::ErrorKind::BrokenPipe.into()))
+            });
+            assert_eq!(post.state, State::Detached(None));
+        }
+        assert_eq!(asked, 3);
     }
 }
