@@ -70,6 +70,8 @@ pub struct Prepared {
     pub prompts: Arc<Prompts>,
     /// What is not as it should be, and prevents nothing.
     pub warnings: Vec<Finding>,
+    /// What is as it should be, and worth to be known.
+    pub notes: Vec<Finding>,
 }
 
 /// Plans the workers and checks the host for them.
@@ -89,8 +91,9 @@ pub fn prepare(config: &Config) -> Result<Prepared, StartError> {
     let reserved = backends::reserved_ports(backend, &topology);
     let warnings = chosen.second_best.into_iter().chain(port_headroom(&topology)).chain(reserved);
     let warnings = warnings.chain(backends::deaf_ends(backend, &topology)).collect();
+    let notes = backends::drivers(backend, &topology)?;
     let because = chosen.because;
-    Ok(Prepared { topology, backend, because, prompts: Arc::new(prompts), warnings })
+    Ok(Prepared { topology, backend, because, prompts: Arc::new(prompts), warnings, notes })
 }
 
 fn backend_findings() -> Vec<Finding> {

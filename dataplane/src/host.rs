@@ -91,12 +91,13 @@ fn run_as(
 }
 
 /// Whether a data plane with this configuration could start now: addresses, ports, cores, limits.
-/// Holds nothing afterwards. The findings are warnings.
+/// Holds nothing afterwards.
 ///
 /// # Errors
 /// What [`run`] would say.
 pub fn check(config: &Config) -> Result<Vec<Finding>, StartError> {
-    environment::prepare(config).map(|prepared| prepared.warnings)
+    let Prepared { notes, warnings, .. } = environment::prepare(config)?;
+    Ok(notes.into_iter().chain(warnings).collect())
 }
 
 /// All workers, seen from the main thread.

@@ -29,9 +29,14 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 /// A rig whose kernel relays, and what its far side needs for that; `None` without root, where the rig
 /// says so.
 fn rig() -> Option<(Rig, Link)> {
-    let pass = wire::with(|wire| wire.stage.at_far(wire::take_what_is_sent_back))?;
+    let pass = wire::with(|_| prepare("far"))?;
     let config = config(own_address(), 64, 20_000..=20_999);
     Some((Rig::launch(Config { xdp_tx: vec![true], ..config }, dataplane::run), pass))
+}
+
+/// Makes a far end take what the near driver sends it.
+fn prepare(far: &str) -> Link {
+    wire::on_wire(|wire| wire.stage.at_far(|| wire::take_what_the_driver_sends(far)))
 }
 
 /// A call with packets from A to B, numbered from 1.
@@ -177,8 +182,12 @@ fn try_to_say(talk: &mut Talk) -> bool {
 #[test]
 fn when_the_far_end_takes_frames_no_more_the_worker_relays() {
     let Some((mut rig, pass)) = rig() else { return };
-    let mut talk = Talk::begin(&mut rig);
-    talk.until_relayed(&rig);
+    let talk = Talk::begin(&mut rig);
+    the_worker_takes_over(&rig, talk, pass);
+}
+
+fn the_worker_takes_over(rig: &Rig, mut talk: Talk, pass: Link) {
+    talk.until_relayed(rig);
     drop(pass);
     let begun = Instant::now();
     let (mut row, mut lost) = (0, 0);
@@ -195,6 +204,39 @@ fn when_the_far_end_takes_frames_no_more_the_worker_relays() {
         assert!(try_to_say(&mut talk));
     }
     assert_eq!(rig.counter(Counter::KernelPackets), relayed, "not by the kernel");
+}
+
+/// From one interface to another, where both networks ask for it.
+#[test]
+fn between_two_interfaces_the_kernel_relays_both_ways() {
+    if !wire::has_wire() {
+        return;
+    }
+    let mut config = config(own_address(), 64, 20_000..=20_999);
+    wire::add_network(&mut config);
+    let (_pass, pass2) = (prepare("far"), prepare("far2"));
+    let one = Config { xdp_tx: vec![true, false], ..config.clone() };
+    let mut rig = Rig::launch(one, dataplane::run);
+    let mut talk = Talk { call: wire::call_across(&mut rig), seq: 0 };
+    let begun = Instant::now();
+    while begun.elapsed().as_nanos() < 10 * u128::from(dataplane::limits::SWEEP_NS) {
+        talk.say();
+    }
+    assert_eq!(rig.counter(Counter::KernelPackets), 0, "one network does not ask for it");
+    drop(rig);
+    let both = Config { xdp_tx: vec![true, true], ..config };
+    let mut rig = Rig::launch(both, dataplane::run);
+    let mut talk = Talk { call: wire::call_across(&mut rig), seq: 0 };
+    talk.until_relayed(&rig);
+    let Talk { call: Call { a, b, far_a, far_b, at_a, at_b }, seq } = talk;
+    let back = Call { a: b, b: a, far_a: far_b, far_b: far_a, at_a: at_b, at_b: at_a };
+    let mut talk = Talk { call: back, seq: 0 };
+    talk.until_relayed(&rig);
+    rig.await_counter(Counter::RelayedRtp, u64::from(seq) + u64::from(talk.seq));
+    rig.check_books();
+    let Call { a: b, b: a, far_a: far_b, far_b: far_a, at_a: at_b, at_b: at_a } = talk.call;
+    let talk = Talk { call: Call { a, b, far_a, far_b, at_a, at_b }, seq };
+    the_worker_takes_over(&rig, talk, pass2);
 }
 
 #[test]

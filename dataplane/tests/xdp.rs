@@ -15,12 +15,11 @@ mod rig;
 use std::net::IpAddr;
 use std::process::{Child, Command, Stdio};
 
-use abi::{Counter, Family, Notice, Suite};
+use abi::{Counter, Notice, Suite};
 use dataplane::{BackendChoice, Config, Hardening, Pulse, Stop};
 use rig::packet::{Peer, rtp, sized_rtp};
-use rig::stage::{FAR2, NEAR2};
 use rig::wire::{self, has_wire, on_wire, passed_by, talk};
-use rig::{Call, Far, Rig, await_that, config, home, id, own_address, receive};
+use rig::{Call, Rig, await_that, config, home, id, own_address, receive};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
 
 fn program() -> Option<u32> {
@@ -190,7 +189,7 @@ fn killed_while_the_kernel_relays_it_leaves_nothing_on_the_host() {
     if !has_wire() {
         return;
     }
-    let _pass = on_wire(|wire| wire.stage.at_far(wire::take_what_is_sent_back));
+    let _pass = on_wire(|wire| wire.stage.at_far(|| wire::take_what_the_driver_sends("far")));
     let before = host_settings();
     let mut process = Process::start_relaying(&[home(own_address())], 64, 256);
     let mut rig = Rig::attached(process.config.clone());
@@ -204,7 +203,7 @@ fn killed_while_the_kernel_relays_it_leaves_nothing_on_the_host() {
     });
     let warden = process.warden().as_raw_nonzero();
     let held = bpf::held_by(&[process.child.id(), warden.get().unsigned_abs()]);
-    for (kind, least) in [("prog", 2), ("link", 2), ("map", 4)] {
+    for (kind, least) in [("prog", 2), ("link", 2), ("map", 3)] {
         let of_kind = held.iter().filter(|(held, _)| *held == kind).count();
         assert!(of_kind >= least, "{kind}: {held:?}");
     }
@@ -246,30 +245,17 @@ fn host_settings() -> String {
     on_wire(|wire| wire.stage.at_near(ask))
 }
 
-/// Two networks, each behind an interface of its own.
-struct TwoWires {
-    rig: Rig,
-    /// A is behind "near", B behind "near2".
-    call: Call,
-}
-
-impl TwoWires {
-    fn start(interfaces: &[&str]) -> TwoWires {
-        on_wire(|wire| wire.stage.add_wire());
-        let mut config = config(own_address(), 64, 20_000..=20_999);
-        config.networks.push(vec![NEAR2.parse().unwrap()]);
-        config.interfaces = interfaces.iter().map(|name| (*name).to_owned()).collect();
-        let mut rig = Rig::launch(config, dataplane::run);
-        let (a, b) = (id(0, 1), id(1, 1));
-        let at_a = rig.open_on(a, 0, Family::V4);
-        let at_b = rig.open_on(b, 1, Family::V4);
-        let (far_a, far_b) = (Far::new(own_address()), Far::new(FAR2.parse().unwrap()));
-        let call = Call { a, b, far_a, far_b, at_a, at_b };
-        call.join(&mut rig);
-        // Neighbours are looked for.
-        talk(&call, 0..5);
-        TwoWires { rig, call }
-    }
+/// Two networks, each behind an interface of its own, "near" and "near2", and a call between them.
+fn across(interfaces: &[&str]) -> (Rig, Call) {
+    let mut config = config(own_address(), 64, 20_000..=20_999);
+    wire::add_network(&mut config);
+    config.interfaces = interfaces.iter().map(|name| (*name).to_owned()).collect();
+    let mut rig = Rig::launch(config, dataplane::run);
+    let call = wire::call_across(&mut rig);
+    // Neighbours are looked for.
+    talk(&call, 0..5);
+    rig.await_counter(Counter::RelayedRtp, 10);
+    (rig, call)
 }
 
 #[test]
@@ -277,7 +263,7 @@ fn a_call_between_two_interfaces_goes_by_xdp_on_both() {
     if !has_wire() {
         return;
     }
-    let TwoWires { mut rig, call } = TwoWires::start(&[]);
+    let (mut rig, call) = across(&[]);
     let programs = ["near", "near2"].map(|name| program_of(name).unwrap());
     assert_ne!(programs[0], programs[1]);
     assert_eq!(passed_by(&rig, 1000, || talk(&call, 5..505)), 0);
@@ -303,7 +289,7 @@ fn an_interface_that_is_not_named_is_served_as_the_backend_packet_does() {
     if !has_wire() {
         return;
     }
-    let TwoWires { rig, call } = TwoWires::start(&["near"]);
+    let (rig, call) = across(&["near"]);
     assert!(program_of("near").is_some());
     assert_eq!(program_of("near2"), None);
     assert_eq!(passed_by(&rig, 200, || talk(&call, 5..105)), 100, "what comes by near2");

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use super::{Finding, diagnose};
 use crate::config::BackendChoice;
 use crate::error::StartError;
+use crate::io::neighbour::Driver;
 use crate::io::xdp::XdpError;
 use crate::io::{BackendKind, packet, uring, xdp};
 use crate::topology::{Topology, WorkerId};
@@ -163,6 +164,28 @@ pub fn reserved_ports(kind: BackendKind, topology: &Topology) -> Option<Finding>
         ),
         &format!("sysctl -w net.ipv4.ip_local_reserved_ports={first}-{last}, and in sysctl.d"),
     ))
+}
+
+/// The interfaces that `xdp` would take frames from, with what their drivers can do.
+///
+/// # Errors
+/// That one of them cannot.
+pub fn drivers(kind: BackendKind, topology: &Topology) -> Result<Vec<Finding>, StartError> {
+    if kind != BackendKind::Xdp {
+        return Ok(Vec::new());
+    }
+    let addresses: Vec<IpAddr> = topology.networks.iter().flatten().copied().collect();
+    let drivers = xdp::drivers(&addresses, &topology.interfaces)
+        .map_err(|error| refused(kind, io::Error::other(error)))?;
+    let finding = |(name, driver): (String, Option<Driver>)| {
+        let what = match driver {
+            None => "what its driver can do is seen at the start (Linux 6.3 would tell)",
+            Some(driver) if driver.has_zero_copy() => "its driver has XDP, without a copy",
+            Some(_) => "its driver has XDP, with a copy of each frame",
+        };
+        Finding::ok("xdp", format!("{name}: {what}"))
+    };
+    Ok(drivers.into_iter().map(finding).collect())
 }
 
 /// Interfaces on which the kernel is asked to relay by itself, and would lose what it relays.

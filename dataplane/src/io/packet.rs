@@ -222,7 +222,7 @@ impl Packet {
         let plane = lanes.plane()?;
         let table = plane.table()?;
         let hop = share.hops.peek(Pair { from: passage.from.ip, to: passage.to.ip })?;
-        let way = plane.way_back(number, hop.ifindex)?;
+        let way = plane.way_out(number, hop.ifindex)?;
         table.plan(number, passage, (&hop, way), dscp)
     }
 

@@ -5,12 +5,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use abi::Counter;
+use abi::{Counter, Family};
+use dataplane::Config;
 use dataplane::io::bpf::{Assembler, Link, Program, ProgramKind, Reg, XdpMode};
 
 use super::packet::rtp;
-use super::stage::{FAR, NEAR, Stage};
-use super::{Call, Rig, receive};
+use super::stage::{FAR, FAR2, NEAR, NEAR2, Stage};
+use super::{Call, Far, Rig, id, own_address, receive};
 
 /// The wire of one test's thread.
 pub struct Wire {
@@ -31,6 +32,22 @@ pub fn has_wire() -> bool {
 
 pub fn on_wire<T>(work: impl FnOnce(&Wire) -> T) -> T {
     with(work).unwrap()
+}
+
+/// A second wire and a network of its own behind it, beside what `config` has.
+pub fn add_network(config: &mut Config) {
+    on_wire(|wire| wire.stage.add_wire());
+    config.networks.push(vec![NEAR2.parse().unwrap()]);
+}
+
+/// A call whose B is behind the second wire.
+pub fn call_across(rig: &mut Rig) -> Call {
+    let (a, b) = (id(0, 1), id(1, 1));
+    let (at_a, at_b) = (rig.open_on(a, 0, Family::V4), rig.open_on(b, 1, Family::V4));
+    let (far_a, far_b) = (Far::new(own_address()), Far::new(FAR2.parse().unwrap()));
+    let call = Call { a, b, far_a, far_b, at_a, at_b };
+    call.join(rig);
+    call
 }
 
 /// Plain both ways, one packet at a time.
@@ -54,17 +71,17 @@ pub fn passed_by(rig: &Rig, relayed: u64, work: impl FnOnce()) -> u64 {
     count().1 - before.1
 }
 
-/// Makes the far end take what the near driver sends back (`XDP_TX`), as long as the value lives; to be
-/// called there. The other end of a veth pair polls for such frames only while it has a program
+/// Makes the far end `link` of a wire take what the near driver sends it by itself, as long as the value
+/// lives; to be called there. The other end of a veth pair polls for such frames only while it has a program
 /// itself, and its own packets must not leave their checksums to a device.
-pub fn take_what_is_sent_back() -> Link {
+pub fn take_what_the_driver_sends(link: &str) -> Link {
     let said = |program: &str, arguments: &[&str]| {
         let done = Command::new(program).args(arguments).output().expect(program);
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8(done.stdout).unwrap()
     };
-    said("ethtool", &["-K", "far", "tx", "off"]);
-    let shown = said("ip", &["-o", "link", "show", "far"]);
+    said("ethtool", &["-K", link, "tx", "off"]);
+    let shown = said("ip", &["-o", "link", "show", link]);
     let ifindex = shown.split(':').next().unwrap().parse().unwrap();
     let mut pass = Assembler::new();
     pass.mov_imm(Reg::R0, XDP_PASS);

@@ -299,7 +299,7 @@ fn neighbour(body: &[u8]) -> Option<Neighbour> {
     Some(Neighbour { ifindex: u32::from_ne_bytes([i0, i1, i2, i3]), ip: ip?, mac })
 }
 
-fn begin(kind: u16, serial: u32) -> Vec<u8> {
+pub(super) fn begin(kind: u16, serial: u32) -> Vec<u8> {
     let mut message = vec![0; 4];
     message.extend(kind.to_ne_bytes());
     message.extend(REQUEST.to_ne_bytes());
@@ -316,14 +316,14 @@ fn attribute(message: &mut Vec<u8>, kind: u16, ip: IpAddr) {
     put_attribute(message, kind, &octets);
 }
 
-fn put_attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub(super) fn put_attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
     message.extend((value.len() as u16 + 4).to_ne_bytes());
     message.extend(kind.to_ne_bytes());
     message.extend(value);
     message.resize(message.len().next_multiple_of(4), 0);
 }
 
-fn finish(mut message: Vec<u8>) -> Vec<u8> {
+pub(super) fn finish(mut message: Vec<u8>) -> Vec<u8> {
     let length = (message.len() as u32).to_ne_bytes();
     for (place, octet) in message.iter_mut().zip(length) {
         *place = octet;
@@ -332,7 +332,7 @@ fn finish(mut message: Vec<u8>) -> Vec<u8> {
 }
 
 /// Attributes in their order; the upper bits of the type are flags.
-fn attributes(octets: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(super) fn attributes(octets: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let mut rest = octets;
     std::iter::from_fn(move || {
         let [l0, l1, k0, k1] = *rest.first_chunk::<4>()?;
@@ -362,7 +362,8 @@ fn address(family: u8, value: &[u8]) -> Option<IpAddr> {
     }
 }
 
-const HEADER: usize = 16;
+/// Octets in front of each message.
+pub(super) const HEADER: usize = 16;
 /// IFNAMSIZ.
 const NAME_ROOM: usize = 16;
 const REQUEST: u16 = 1;

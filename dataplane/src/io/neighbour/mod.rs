@@ -27,12 +27,14 @@ use rustix::fd::OwnedFd;
 
 use super::frame::Hop;
 use crate::limits::{HOP_FORGET_STEPS, HOP_USE_NS, HOPS_MAX};
+pub use driver::Driver;
 pub use keeper::Keeper;
 pub(super) use kernel::Kernel;
 pub(super) use message::Link;
 #[cfg(test)]
 pub(super) use message::Peer;
 
+mod driver;
 mod keeper;
 mod kernel;
 mod message;

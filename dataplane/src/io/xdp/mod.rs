@@ -30,7 +30,7 @@ mod way_back;
 mod xsk;
 
 pub use lanes::{Lane, Lanes, Taken};
-pub use plane::{Plane, XdpError, deaf_ends};
+pub use plane::{Plane, XdpError, deaf_ends, drivers};
 pub use shortcut::{Passage, Plan, Position, Progress, Shortcut, Table};
 pub use xsk::probe;
 

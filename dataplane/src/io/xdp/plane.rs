@@ -16,7 +16,7 @@ use super::way_back::{Deaf, WayBack, deafness};
 use super::xsk::{self, Queue, Xsk};
 use crate::io::bpf::{Link as Attachment, Map, MapKind, MapSpec, Program, ProgramKind, XdpMode};
 use crate::io::frame::Mac;
-use crate::io::neighbour::{Kernel, Link};
+use crate::io::neighbour::{Driver, Kernel, Link};
 use crate::limits::{QUEUES_MAX, WORKERS_MAX};
 
 /// The interfaces under XDP.
@@ -40,6 +40,8 @@ pub struct Wire {
     pub program: Option<u32>,
     /// Whether the kernel may relay by itself; `None` when it is not asked to.
     pub way_back: Option<Arc<WayBack>>,
+    /// Whether it takes what the program of another interface sends its way.
+    takes_redirected: bool,
     sockets: Map,
     code: Program,
     /// Detaches the program when it goes.
@@ -96,12 +98,14 @@ impl Plane {
         self.table.as_ref()
     }
 
-    /// The way back out by interface `ifindex` for untagged packets for our address of that number,
-    /// when they come by it and the kernel may send them so.
-    pub fn way_back(&self, number: usize, ifindex: u32) -> Option<&Arc<WayBack>> {
+    /// The way out by interface `ifindex` for untagged packets for our address of that number, when the
+    /// kernel may send them so.
+    pub fn way_out(&self, number: usize, ifindex: u32) -> Option<&Arc<WayBack>> {
         let is = |ours: &Ours| ours.number as usize == number && ours.vlan.is_none();
-        let wire = self.wires.iter().find(|wire| wire.addresses.iter().any(is))?;
-        wire.way_back.as_ref().filter(|way| wire.ifindex == ifindex && way.is_open())
+        let inward = self.wires.iter().find(|wire| wire.addresses.iter().any(is))?;
+        let outward = self.wires.iter().find(|wire| wire.ifindex == ifindex)?;
+        let passes = inward.ifindex == ifindex || outward.takes_redirected;
+        outward.way_back.as_ref().filter(|way| passes && way.is_open())
     }
 
     pub fn wires(&self) -> &[Wire] {
@@ -153,6 +157,25 @@ pub fn deaf_ends(addresses: &[IpAddr], named: &[String]) -> Vec<(String, Deaf)> 
     let sites = sites(addresses, named).unwrap_or_default();
     let deaf = |site: Site| Some((site.link.name().to_owned(), deafness(&mut kernel, &site.link)?));
     sites.into_iter().filter_map(deaf).collect()
+}
+
+/// The interfaces of [`Plane::lay`], each with what its driver can do where the kernel tells.
+///
+/// # Errors
+/// That a driver has no XDP, or none of the interfaces exists.
+pub fn drivers(
+    addresses: &[IpAddr],
+    named: &[String],
+) -> Result<Vec<(String, Option<Driver>)>, XdpError> {
+    let drivers = sites(addresses, named)?.into_iter().map(|Site { link, .. }| {
+        let (name, driver) = (link.name().to_owned(), Driver::of(link.ifindex));
+        if driver.is_some_and(|driver| !driver.runs_programs()) {
+            let cause = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
+            return Err(not_native(&name, cause));
+        }
+        Ok((name, driver))
+    });
+    drivers.collect()
 }
 
 /// An interface that is to be under XDP, and our addresses behind it, each with its VLAN.
@@ -236,6 +259,7 @@ impl Wire {
             addresses,
             program,
             way_back,
+            takes_redirected: Driver::of(ifindex).is_some_and(Driver::takes_redirected),
             sockets,
             code,
             _attachment: attachment,

@@ -22,6 +22,7 @@ use crate::io::{Dscp, Endpoint};
 /// Where fields are in an entry, in octets. Addresses, ports and SSRC as in packets, sums in the
 /// processor's order, everything else as numbers.
 pub mod at {
+    /// 0 when the entry is off, else the interface that packets leave by.
     pub const STATE: i16 = 0;
     pub const SOURCE_IP: i16 = 8;
     pub const SOURCE_PORT: i16 = 12;
@@ -109,6 +110,8 @@ pub struct Plan {
     way: Arc<WayBack>,
     /// The entry's first word.
     place: usize,
+    /// The interface that packets leave by.
+    out: u32,
     line: [u64; LINE_WORDS],
 }
 
@@ -171,7 +174,7 @@ impl Table {
         let entry = number * self.pairs as usize + usize::from(pair);
         let line = line(passage, hop, dscp);
         let (table, way) = (Arc::clone(self), Arc::clone(way));
-        Some(Plan { table, way, place: entry * ENTRY / 8, line })
+        Some(Plan { table, way, place: entry * ENTRY / 8, out: hop.ifindex, line })
     }
 
     /// How many entries there are.
@@ -221,7 +224,7 @@ impl Plan {
         let entry = self.entry();
         self.way.join(entry);
         if let Some(state) = self.table.word(self.place, at::STATE) {
-            state.store(1, Ordering::Release);
+            state.store(self.out.into(), Ordering::Release);
         }
         // Who closes the way sees this entry, or this sees the way closed.
         fence(Ordering::SeqCst);
@@ -235,7 +238,8 @@ impl Plan {
 impl Shortcut {
     /// Whether the entry says what `plan` would.
     pub fn agrees(&self, plan: &Plan) -> bool {
-        self.plan.place == plan.place && self.plan.line == plan.line
+        let Plan { place, out, line, .. } = &self.plan;
+        (*place, *out, *line) == (plan.place, plan.out, plan.line)
     }
 
     /// Nothing is relayed any more.

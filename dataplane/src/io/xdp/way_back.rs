@@ -1,5 +1,5 @@
-//! Whether frames that a driver sends back (`XDP_TX`) arrive: nobody says so, and where they do not, the
-//! kernel must not relay.
+//! Whether frames that a driver sends back (`XDP_TX`), or out of another interface (`XDP_REDIRECT`), arrive:
+//! nobody says so, and where they do not, the kernel must not relay.
 //!
 //! The other end of a veth pair looks for such frames only while it has an XDP program itself (Linux
 //! 6.18 drops them otherwise, or leaves them in a ring that nobody empties). So it is asked at the start,
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use super::shortcut::Table;
 use crate::io::neighbour::{Kernel, Link};
 
-/// Back out by the interface that packets came by.
+/// Out by an interface, past the kernel.
 #[derive(Debug)]
 pub struct WayBack {
     closed: AtomicBool,

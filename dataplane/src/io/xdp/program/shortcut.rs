@@ -1,6 +1,6 @@
-//! RTP that needs nothing but other addresses is relayed where it came in (`XDP_TX`): the worker
-//! writes into the [`Table`](crate::io::xdp::shortcut::Table) what it would do with such a packet, and
-//! the program does it.
+//! RTP that needs nothing but other addresses is relayed in the driver, back to where it came from
+//! (`XDP_TX`) or out of another interface (`XDP_REDIRECT`): the worker writes into the
+//! [`Table`](crate::io::xdp::shortcut::Table) what it would do with such a packet, and the program does it.
 //!
 //! ```text
 //! IPv4, for port p of address a -> entry of [a][p]: on? -> source, SSRC, payload type as written?
@@ -41,7 +41,20 @@ pub fn relay(a: &mut Assembler, shortcuts: Shortcuts<'_>, steer: Label) {
     time(a);
     count(a);
     rewrite(a);
+    send(a);
+}
+
+/// Out by the interface that it came by, or by another.
+fn send(a: &mut Assembler) {
+    let elsewhere = a.label();
+    a.load(Size::Dw, Reg::R1, Reg::R10, OUT);
+    a.load(Size::W, SCRATCH, CONTEXT, INGRESS_IFINDEX);
+    a.jump_reg(Jump::Ne, Reg::R1, SCRATCH, elsewhere);
     a.mov_imm(Reg::R0, XDP_TX);
+    a.exit();
+    a.place(elsewhere);
+    a.mov_imm(Reg::R2, 0);
+    a.call(REDIRECT);
     a.exit();
 }
 
@@ -67,6 +80,7 @@ fn find(a: &mut Assembler, shortcuts: Shortcuts<'_>, steer: Label) {
     a.mov(PLACE, Reg::R0);
     a.load(Size::Dw, Reg::R1, PLACE, at::STATE);
     a.jump(Jump::Eq, Reg::R1, 0, steer);
+    a.store(Size::Dw, Reg::R10, OUT, Reg::R1);
     reload(a, steer);
 }
 
@@ -264,6 +278,11 @@ const DONT_FRAGMENT: i32 = 0x4000_u16.to_be() as i32;
 /// On the stack.
 const KEY: i16 = -8;
 const STEP: i16 = -16;
+const OUT: i16 = -24;
+/// `struct xdp_md`
+const INGRESS_IFINDEX: i16 = 12;
+/// `enum bpf_func_id`
+const REDIRECT: i32 = 23;
 const XDP_TX: i32 = 3;
 
 #[cfg(test)]

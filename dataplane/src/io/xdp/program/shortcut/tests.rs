@@ -152,6 +152,21 @@ fn what_the_kernel_relays_is_what_the_worker_would_send() {
     assert!(shortcut.progress().is_none(), "nothing since");
 }
 
+/// The kernel says "elsewhere" to that as to what it steers; the frame tells.
+#[test]
+fn what_leaves_by_another_interface_is_the_same_frame() {
+    const ELSEWHERE: u32 = 4;
+    let Some(loaded) = load() else { return };
+    let hop = Hop { ifindex: 7, ..hop() };
+    let plan = loaded.table.plan(1, &passage(), (&hop, &loaded.way), Dscp::EF).unwrap();
+    let mut shortcut = plan.open(position(300));
+    let packet = packet(301, 160);
+    let expected = framed(&packet, &hop, passage().from, passage().to, Dscp::EF);
+    assert_eq!(loaded.run(&arriving(&packet)), (ELSEWHERE, expected));
+    assert_eq!(shortcut.progress().unwrap().packets, 1);
+    assert!(!shortcut.agrees(&loaded.plan(&passage()).unwrap()), "another way");
+}
+
 #[test]
 fn a_checksum_that_is_absent_stays_absent_and_a_bare_sum_is_the_workers() {
     let Some(loaded) = load() else { return };
