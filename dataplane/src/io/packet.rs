@@ -510,7 +510,7 @@ impl Packet {
 
     /// Queues the frames whose interface has a lane; leaves the others.
     fn send_by_lanes(&mut self, departures: &mut [Departure], failed: &mut Vec<Origin>) {
-        let Packet { lanes, frames, free, spare, .. } = self;
+        let Packet { lanes, frames, free, spare, bound, .. } = self;
         let mut kept = 0;
         for at in 0..frames.pieces.len() {
             let (Some(piece), Some(index)) = (frames.pieces.get(at), frames.departures.get(at))
@@ -518,9 +518,15 @@ impl Packet {
                 break;
             };
             let (piece, index) = (*piece, *index);
-            let Toward::Interface(ifindex) = piece.toward else { continue };
+            let ifindex = match piece.toward {
+                Toward::Interface(ifindex) => Some(ifindex),
+                Toward::Bound => *bound,
+                Toward::Address { .. } => None,
+            };
             let span = (piece.start, piece.end);
-            let taken = lanes.send(ifindex, piece.buffer, span, |id| give_back(id, free, spare));
+            let taken = ifindex.map_or(Taken::NoLane, |ifindex| {
+                lanes.send(ifindex, piece.buffer, span, |id| give_back(id, free, spare))
+            });
             let departure = departures.get_mut(index as usize);
             match (taken, departure) {
                 (Taken::Queued, Some(departure)) => departure.buffer = BufferId::AWAY,
