@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use abi::{Key, Suite, Update};
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use dataplane::Stop;
-use rig::{Call, Rig, config, own_address};
+use rig::{Call, Rig, config, home, own_address, wire};
 
 #[test]
 fn keys_are_gone_within_a_second_of_the_calls_end() {
@@ -81,14 +81,21 @@ struct Host(Child);
 
 impl Host {
     fn start(config: &dataplane::Config) -> Host {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child", "--ignored", "--nocapture"])
-            .env(ADDRESS, config.networks[0][0].to_string())
-            .env(SOCKET, &config.socket)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn();
-        Host(child.unwrap())
+        // Other backends have this file as a module.
+        let name = module_path!().split_once("::").map(|(_, module)| format!("{module}::child"));
+        let name = name.as_deref().unwrap_or("child");
+        let address = home(config.networks[0][0]).to_string();
+        let spawn = || {
+            Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", name, "--ignored", "--nocapture"])
+                .env(ADDRESS, &address)
+                .env(SOCKET, &config.socket)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap()
+        };
+        Host(wire::with(|wire| wire.stage.at_near(spawn)).unwrap_or_else(spawn))
     }
 
     /// How often each secret is in the process's memory.
