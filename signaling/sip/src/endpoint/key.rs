@@ -34,7 +34,7 @@ impl BuildHasher for Keyed {
 /// of its INVITE; CANCEL asks with `Method::Invite` for the INVITE that it cancels.
 pub(super) fn server(request: &Request, facts: &Facts, tag: u32, method: &Method) -> Key {
     let class = if *method == Method::Ack { &Method::Invite } else { method };
-    let mut key = KeyBuilder::default();
+    let mut key = KeyBuilder::new();
     key.part(&tag.to_be_bytes());
     if facts.via.has_cookie() {
         let branch = facts.via.params.get("branch").map_or(&[][..], |branch| branch);
@@ -56,7 +56,7 @@ pub(super) fn server(request: &Request, facts: &Facts, tag: u32, method: &Method
 
 /// The identity of a request whatever way it came from the trunk `tag` (RFC 3261 §8.2.2.2).
 pub(super) fn merged(facts: &Facts, tag: u32) -> Key {
-    let mut key = KeyBuilder::default();
+    let mut key = KeyBuilder::new();
     key.part(&tag.to_be_bytes());
     key.part(&facts.call_id);
     key.part(&facts.from_tag);
@@ -66,7 +66,7 @@ pub(super) fn merged(facts: &Facts, tag: u32) -> Key {
 }
 
 pub(super) fn dialog(call_id: &[u8], local_tag: &[u8], remote_tag: &[u8]) -> Key {
-    let mut key = KeyBuilder::default();
+    let mut key = KeyBuilder::new();
     key.part(call_id);
     key.part(local_tag);
     key.part(remote_tag);
@@ -78,10 +78,13 @@ fn sent_by(key: &mut KeyBuilder, via: &Via) {
     key.part(&via.port.unwrap_or(0).to_be_bytes());
 }
 
-#[derive(Default)]
 struct KeyBuilder(Vec<u8>);
 
 impl KeyBuilder {
+    fn new() -> Self {
+        Self(Vec::with_capacity(KEY_BYTES_USUAL))
+    }
+
     /// The length goes first: no two lists of parts give the same key.
     fn part(&mut self, part: &[u8]) {
         self.0.extend_from_slice(&(part.len() as u32).to_be_bytes());
@@ -92,3 +95,6 @@ impl KeyBuilder {
         self.0.into_boxed_slice()
     }
 }
+
+/// Room for the parts of a usual key.
+const KEY_BYTES_USUAL: usize = 160;

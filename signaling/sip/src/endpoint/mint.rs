@@ -1,8 +1,6 @@
 //! Identifiers: SHA-256 over the seed, a label and a counter. Unguessable to who does not know the
 //! seed, never equal, and the same in every run with the same seed.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
@@ -97,9 +95,10 @@ impl Mint {
 const DRAWS_MAX: usize = 1_024;
 
 fn hex(digest: &[u8; 32], bytes: usize, text: &mut String) {
+    text.reserve_exact(2 * bytes);
     for byte in digest.iter().take(bytes) {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
+        let halves = [byte >> 4, byte & 15];
+        text.extend(halves.into_iter().filter_map(|half| char::from_digit(half.into(), 16)));
     }
 }
 

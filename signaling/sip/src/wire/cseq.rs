@@ -22,7 +22,7 @@ impl CSeq {
     }
 
     /// Reads a number and a method to the end of the value.
-    pub(super) fn read(mut cursor: Cursor) -> Result<Self, ParseError> {
+    pub(super) fn read(mut cursor: Cursor<'_>) -> Result<Self, ParseError> {
         cursor.blanks();
         let number = cursor.number(u64::from(CSEQ_MAX), "a number and a method")?;
         if !cursor.blanks() {

@@ -30,16 +30,17 @@ impl Host {
 
     /// Reads one host that fills `text`.
     pub fn parse(text: &[u8]) -> Result<Self, ParseError> {
-        let mut cursor = Cursor::new("host", &Bytes::copy_from_slice(text));
+        let text = Bytes::copy_from_slice(text);
+        let mut cursor = Cursor::new("host", &text);
         let host = Self::read(&mut cursor)?;
         if cursor.at_end() { Ok(host) } else { Err(cursor.fault("nothing after the host")) }
     }
 
-    pub(super) fn read(cursor: &mut Cursor) -> Result<Self, ParseError> {
+    pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Self, ParseError> {
         if cursor.eat(b'[') {
-            let inside = cursor.take_while(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.');
+            let inside = cursor.look_while(|b| b.is_ascii_hexdigit() || b == b':' || b == b'.');
             cursor.expect(b']', "']' after an IPv6 address")?;
-            let text = String::from_utf8_lossy(&inside);
+            let text = String::from_utf8_lossy(inside);
             // The grammar of RFC 3261 allows a third colon before an embedded IPv4 address, and
             // RFC 5118 §4.10 asks for tolerance.
             let address = match text.parse() {
@@ -48,26 +49,30 @@ impl Host {
             };
             return address.map(Self::V6).map_err(|_| cursor.fault("an IPv6 address in '[]'"));
         }
-        let name = cursor.take_while(is_host);
-        if let Some(address) = std::str::from_utf8(&name).ok().and_then(|text| text.parse().ok()) {
+        let start = *cursor;
+        let name = cursor.look_while(chars::is_host);
+        if let Some(address) = std::str::from_utf8(name).ok().and_then(|text| text.parse().ok()) {
             return Ok(Self::V4(address));
         }
         // A last label of digits alone is no name (RFC 3261 §25.1 `toplabel`); some resolvers read
         // it as an address in another notation.
         let last = name.rsplit(|b| *b == b'.').find(|label| !label.is_empty());
         match last {
-            Some(label) if !label.iter().all(u8::is_ascii_digit) => Ok(Self::Name(name)),
+            Some(label) if !label.iter().all(u8::is_ascii_digit) => {
+                *cursor = start;
+                Ok(Self::Name(cursor.take_while(chars::is_host)))
+            }
             _ => Err(cursor.fault("a host name or an IP address")),
         }
     }
 
     /// `host [":" port]`; with `blanks`, blanks around the colon (RFC 3261 §25.1 COLON in a Via).
     pub(super) fn read_with_port(
-        cursor: &mut Cursor,
+        cursor: &mut Cursor<'_>,
         blanks: bool,
     ) -> Result<(Self, Option<u16>), ParseError> {
         let host = Self::read(cursor)?;
-        let mut ahead = cursor.clone();
+        let mut ahead = *cursor;
         if blanks {
             ahead.blanks();
         }
@@ -84,7 +89,7 @@ impl Host {
 
     pub(super) fn write_with_port(&self, port: Option<u16>, out: &mut Vec<u8>) {
         match self {
-            Self::Name(name) => chars::write_kept(out, name, is_host),
+            Self::Name(name) => chars::write_kept(out, name, chars::is_host),
             Self::V4(address) => out.extend_from_slice(address.to_string().as_bytes()),
             Self::V6(address) => out.extend_from_slice(format!("[{address}]").as_bytes()),
         }
@@ -115,9 +120,4 @@ impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         chars::display(|out| self.write_with_port(None, out), f)
     }
-}
-
-/// Letters, digits, `-`, `.`, and the `_` that names in the field hold.
-fn is_host(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._".contains(&byte)
 }

@@ -9,16 +9,19 @@ use super::error::{Fault, ParseError};
 use super::limits::LIST_MAX;
 
 /// A position in one value. `field` is the name that errors carry.
-#[derive(Clone)]
-pub struct Cursor {
+///
+/// What is only looked at is given out as bytes that are borrowed, what is kept as a slice: each slice
+/// counts a reference to the message.
+#[derive(Clone, Copy)]
+pub struct Cursor<'a> {
     field: &'static str,
-    text: Bytes,
+    text: &'a Bytes,
     at: usize,
 }
 
-impl Cursor {
-    pub fn new(field: &'static str, text: &Bytes) -> Self {
-        Self { field, text: text.clone(), at: 0 }
+impl<'a> Cursor<'a> {
+    pub const fn new(field: &'static str, text: &'a Bytes) -> Self {
+        Self { field, text, at: 0 }
     }
 
     pub fn fault(&self, expected: &'static str) -> ParseError {
@@ -55,16 +58,37 @@ impl Cursor {
 
     /// Steps over blanks; true when there was one.
     pub fn blanks(&mut self) -> bool {
-        !self.take_while(chars::is_blank).is_empty()
+        !self.look_while(chars::is_blank).is_empty()
     }
 
     /// The longest run of bytes that `keep` accepts.
-    pub fn take_while(&mut self, mut keep: impl FnMut(u8) -> bool) -> Bytes {
+    pub fn take_while(&mut self, keep: impl FnMut(u8) -> bool) -> Bytes {
+        let start = self.at;
+        self.look_while(keep);
+        self.text.slice(start..self.at)
+    }
+
+    /// `take_while` for what is not kept.
+    pub fn look_while(&mut self, mut keep: impl FnMut(u8) -> bool) -> &'a [u8] {
         let rest = self.text.get(self.at..).unwrap_or_default();
-        let run = rest.iter().take_while(|b| keep(**b)).count();
+        let run = rest.iter().position(|b| !keep(*b)).unwrap_or(rest.len());
+        self.at += run;
+        rest.get(..run).unwrap_or_default()
+    }
+
+    /// What stands before the next `byte`, which must come.
+    pub fn take_until(&mut self, byte: u8, expected: &'static str) -> Result<Bytes, ParseError> {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let run = memchr::memchr(byte, rest).ok_or_else(|| self.fault(expected))?;
         let start = self.at;
         self.at += run;
-        self.text.slice(start..self.at)
+        Ok(self.text.slice(start..self.at))
+    }
+
+    /// Whether `byte` comes, and what stands before it.
+    pub fn ahead_of(&self, byte: u8) -> Option<&'a [u8]> {
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        rest.get(..memchr::memchr(byte, rest)?)
     }
 
     /// A non-empty token.
@@ -73,13 +97,19 @@ impl Cursor {
         if token.is_empty() { Err(self.fault(expected)) } else { Ok(token) }
     }
 
+    /// `token` for what is not kept.
+    pub fn look_token(&mut self, expected: &'static str) -> Result<&'a [u8], ParseError> {
+        let token = self.look_while(chars::is_token);
+        if token.is_empty() { Err(self.fault(expected)) } else { Ok(token) }
+    }
+
     /// A decimal number in digits.
     pub fn number(&mut self, max: u64, expected: &'static str) -> Result<u64, ParseError> {
-        let digits = self.take_while(|b| b.is_ascii_digit());
+        let digits = self.look_while(|b| b.is_ascii_digit());
         if digits.is_empty() {
             return Err(self.fault(expected));
         }
-        match chars::decimal(&digits) {
+        match chars::decimal(digits) {
             Some(number) if number <= max => Ok(number),
             _ => Err(self.error(Fault::OutOfRange)),
         }
@@ -132,13 +162,13 @@ fn unescape(text: &Bytes) -> Bytes {
 /// a quoted string or `<>` does not separate.
 pub fn elements(field: &'static str, value: &Bytes) -> Result<Vec<Bytes>, ParseError> {
     let mut found = Vec::with_capacity(1);
-    let mut rest = value.clone();
+    let mut rest = &value[..];
     loop {
         if found.len() >= LIST_MAX {
             return Err(ParseError::new(field, Fault::TooMany(LIST_MAX)));
         }
-        let (element, tail) = split_first(field, &rest)?;
-        found.push(element);
+        let (element, tail) = split(field, rest)?;
+        found.push(value.slice_ref(element));
         match tail {
             Some(tail) => rest = tail,
             None => return Ok(found),
@@ -151,40 +181,52 @@ pub fn split_first(
     field: &'static str,
     value: &Bytes,
 ) -> Result<(Bytes, Option<Bytes>), ParseError> {
-    let comma = comma(field, value)?;
-    let (head, tail) = match comma {
-        Some(at) => (value.slice(..at), Some(value.slice(at + 1..))),
-        None => (value.clone(), None),
+    let (element, tail) = split(field, value)?;
+    Ok((value.slice_ref(element), tail.map(|tail| value.slice_ref(tail))))
+}
+
+fn split<'a>(
+    field: &'static str,
+    value: &'a [u8],
+) -> Result<(&'a [u8], Option<&'a [u8]>), ParseError> {
+    let (head, tail) = match comma(field, value)? {
+        Some(at) => (value.get(..at).unwrap_or_default(), value.get(at + 1..)),
+        None => (value, None),
     };
-    Ok((chars::trim(&head), tail))
+    Ok((chars::trimmed(head), tail))
 }
 
 /// Where the first separating comma stands.
 fn comma(field: &'static str, value: &[u8]) -> Result<Option<usize>, ParseError> {
     let syntax = |expected| ParseError::new(field, Fault::Syntax(expected));
-    let mut place = Place::Plain;
-    for (at, byte) in value.iter().copied().enumerate() {
-        place = match (place, byte) {
-            (Place::Plain, b',') => return Ok(Some(at)),
-            (Place::Plain, b'"') => Place::Quotes,
-            (Place::Plain, b'<') => Place::Brackets,
-            (Place::Quotes, b'\\') => Place::Escape,
-            (Place::Quotes, b'"') | (Place::Brackets, b'>') => Place::Plain,
-            (Place::Escape, _) => Place::Quotes,
-            (place, _) => place,
-        };
-    }
-    match place {
-        Place::Plain => Ok(None),
-        Place::Quotes | Place::Escape => Err(syntax("a quoted string with its closing quote")),
-        Place::Brackets => Err(syntax("'>' after '<'")),
+    let rest = |at: usize| value.get(at..).unwrap_or_default();
+    let mut at = 0;
+    loop {
+        let Some(found) = memchr::memchr3(b',', b'"', b'<', rest(at)) else { return Ok(None) };
+        at += found;
+        match value.get(at) {
+            Some(b'<') => {
+                let end = memchr::memchr(b'>', rest(at)).ok_or(syntax("'>' after '<'"))?;
+                at += end + 1;
+            }
+            Some(b'"') => {
+                let length = quoted_length(rest(at));
+                at += length.ok_or(syntax("a quoted string with its closing quote"))?;
+            }
+            _ => return Ok(Some(at)),
+        }
     }
 }
 
-#[derive(Clone, Copy)]
-enum Place {
-    Plain,
-    Quotes,
-    Escape,
-    Brackets,
+/// Bytes of the quoted string that `text` begins with, quotes included.
+fn quoted_length(text: &[u8]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        let rest = text.get(at..)?;
+        let found = memchr::memchr2(b'"', b'\\', rest)?;
+        if rest.get(found) == Some(&b'"') {
+            return Some(at + found + 1);
+        }
+        at += found + 2;
+    }
 }

@@ -91,16 +91,16 @@ fn bare(text: &[u8]) -> bool {
     first == Some(b';')
 }
 
-fn read_bracketed(cursor: &mut Cursor) -> Result<Uri, ParseError> {
+fn read_bracketed(cursor: &mut Cursor<'_>) -> Result<Uri, ParseError> {
     cursor.expect(b'<', "a display name of tokens or in quotes, then '<'")?;
-    let uri = cursor.take_while(|b| b != b'>');
-    cursor.expect(b'>', "'>' after the URI")?;
+    let uri = cursor.take_until(b'>', "'>' after the URI")?;
+    cursor.eat(b'>');
     Uri::read(cursor.field(), &uri)
 }
 
 /// Outside brackets, `;` begins the header's own parameters, and a URI with `,` or `?` must be
 /// bracketed (RFC 3261 §20.10).
-fn read_bare(cursor: &mut Cursor) -> Result<Uri, ParseError> {
+fn read_bare(cursor: &mut Cursor<'_>) -> Result<Uri, ParseError> {
     let uri = cursor.take_while(|b| b != b';' && !chars::is_blank(b));
     if uri.iter().any(|b| b"?,".contains(b)) {
         return Err(cursor.fault("a URI with ',' or '?' in '<>'"));

@@ -72,7 +72,7 @@ impl Params {
     }
 
     /// Reads `*(SEMI generic-param)` to the end of the value (RFC 3261 §25.1).
-    pub(super) fn read(cursor: &mut Cursor) -> Result<Self, ParseError> {
+    pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<Self, ParseError> {
         let mut params = Self::new();
         cursor.blanks();
         while !cursor.at_end() {
@@ -94,7 +94,7 @@ impl Params {
     }
 
     /// Reads `*(";" uri-parameter)` up to the `?` or the end of a URI (RFC 3261 §19.1.1).
-    pub(super) fn read_uri(cursor: &mut Cursor) -> Result<Self, ParseError> {
+    pub(super) fn read_uri(cursor: &mut Cursor<'_>) -> Result<Self, ParseError> {
         let mut params = Self::new();
         while cursor.eat(b';') {
             let name = cursor.take_while(chars::is_uri_param);
@@ -137,7 +137,7 @@ impl Params {
         }
     }
 
-    fn add(&mut self, cursor: &Cursor, param: Param) -> Result<(), ParseError> {
+    fn add(&mut self, cursor: &Cursor<'_>, param: Param) -> Result<(), ParseError> {
         if self.0.len() >= PARAMS_MAX {
             return Err(cursor.error(Fault::TooMany(PARAMS_MAX)));
         }
@@ -166,7 +166,7 @@ impl Params {
     }
 }
 
-fn read_value(cursor: &mut Cursor) -> Result<(Bytes, bool), ParseError> {
+fn read_value(cursor: &mut Cursor<'_>) -> Result<(Bytes, bool), ParseError> {
     if cursor.peek() == Some(b'"') {
         return Ok((cursor.quoted()?, true));
     }

@@ -64,7 +64,7 @@ impl Uri {
         if !chars::escapes_are_valid(text) {
             return Err(cursor.fault("two hexadecimal digits after each '%' of a URI"));
         }
-        let scheme = cursor.take_while(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+        let scheme = cursor.look_while(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
         if !scheme.first().is_some_and(u8::is_ascii_alphabetic) {
             return Err(cursor.fault("a URI that begins with its scheme"));
         }
@@ -149,18 +149,19 @@ impl SipUri {
             && self.sorted_headers() == other.sorted_headers()
     }
 
-    fn read(mut cursor: Cursor, secure: bool) -> Result<Self, ParseError> {
-        let mut ahead = cursor.clone();
-        let user = ahead.take_while(|b| b != b'@');
-        let user = if ahead.eat(b'@') {
-            let valid = user.iter().copied().all(chars::is_user);
-            if !valid || user.is_empty() || user.first() == Some(&b':') {
-                return Err(cursor.fault("a user of unreserved or escaped characters before '@'"));
+    fn read(mut cursor: Cursor<'_>, secure: bool) -> Result<Self, ParseError> {
+        let user = match cursor.ahead_of(b'@') {
+            Some(user) => {
+                const USER: &str = "a user of unreserved or escaped characters before '@'";
+                let valid = user.iter().copied().all(chars::is_user);
+                if !valid || user.is_empty() || user.first() == Some(&b':') {
+                    return Err(cursor.fault(USER));
+                }
+                let user = cursor.take_until(b'@', USER)?;
+                cursor.eat(b'@');
+                Some(user)
             }
-            cursor = ahead;
-            Some(user)
-        } else {
-            None
+            None => None,
         };
         let (host, port) = Host::read_with_port(&mut cursor, false)?;
         let params = Params::read_uri(&mut cursor)?;
@@ -236,7 +237,7 @@ impl TelUri {
     }
 
     /// RFC 3966 §3: after `+` decimal digits, else those of the longer set, with separators.
-    fn read(mut cursor: Cursor) -> Result<Self, ParseError> {
+    fn read(mut cursor: Cursor<'_>) -> Result<Self, ParseError> {
         let number = cursor.take_while(|b| b == b'+' || is_phone_digit(b));
         let (digits, global) = match number.split_first() {
             Some((b'+', digits)) => (digits, true),

@@ -25,10 +25,10 @@ impl Via {
     pub fn parse(text: &Bytes) -> Result<Self, ParseError> {
         let mut cursor = Cursor::new("Via", text);
         cursor.blanks();
-        let name = cursor.token("SIP/2.0/transport")?;
+        let name = cursor.look_token("SIP/2.0/transport")?;
         slash(&mut cursor)?;
-        let version = cursor.token("SIP/2.0/transport")?;
-        if !name.eq_ignore_ascii_case(b"SIP") || version != "2.0" {
+        let version = cursor.look_token("SIP/2.0/transport")?;
+        if !name.eq_ignore_ascii_case(b"SIP") || version != b"2.0" {
             return Err(cursor.error(Fault::Version));
         }
         slash(&mut cursor)?;
@@ -93,7 +93,7 @@ impl fmt::Display for Via {
     }
 }
 
-fn slash(cursor: &mut Cursor) -> Result<(), ParseError> {
+fn slash(cursor: &mut Cursor<'_>) -> Result<(), ParseError> {
     cursor.blanks();
     cursor.expect(b'/', "'/' in SIP/2.0/transport")?;
     cursor.blanks();

@@ -57,7 +57,7 @@ impl Identity {
 }
 
 /// The value of a parameter: here a URI in brackets as well.
-fn value(cursor: &mut Cursor) -> Result<Bytes, ParseError> {
+fn value(cursor: &mut Cursor<'_>) -> Result<Bytes, ParseError> {
     match cursor.peek() {
         Some(b'"') => cursor.quoted(),
         Some(b'<') => {

@@ -34,7 +34,7 @@ impl RetryAfter {
 
 /// Parentheses may nest, and a backslash takes the next byte as it is (RFC 3261 §25.1). What stands
 /// inside is kept as it was written.
-fn comment(cursor: &mut Cursor) -> Result<Bytes, ParseError> {
+fn comment(cursor: &mut Cursor<'_>) -> Result<Bytes, ParseError> {
     let (mut depth, mut quoted) = (0_u32, false);
     let text = cursor.take_while(|byte| {
         let opens = byte == b'(' && !quoted;
