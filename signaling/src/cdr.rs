@@ -113,7 +113,7 @@ impl Record {
         let mut key = [0; 16];
         entropy(&mut key);
         Self {
-            id: key.iter().map(|byte| format!("{byte:02x}")).collect(),
+            id: format!("{:032x}", u128::from_be_bytes(key)),
             start: milliseconds(now),
             ring: None,
             answer: None,
@@ -170,6 +170,8 @@ impl Record {
 
     /// An INVITE goes to a callee's trunk.
     pub fn attempt(&mut self, now: Timestamp, trunk: &str, target: SocketAddr) {
+        // Most calls have one.
+        self.attempts.reserve_exact(1);
         self.attempts.push(Attempt {
             trunk: trunk.to_owned(),
             target,

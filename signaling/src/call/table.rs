@@ -39,12 +39,19 @@ pub struct Index {
     pub hunts: crate::group::Memory,
 }
 
-/// The live calls.
+/// The live calls, each on the heap by itself: in the table they would be copied whenever something
+/// happens to them, and the table's spare places would be as large as calls.
 #[derive(Default)]
 pub struct Calls {
-    live: HashMap<Token, (Common, State)>,
+    live: HashMap<Token, Box<Call>>,
     challenges: Challenges,
     last: Token,
+}
+
+/// One live call.
+struct Call {
+    common: Common,
+    state: State,
 }
 
 /// Whom an INVITE is to reach; its offer, and the policy under which that was read.
@@ -166,14 +173,13 @@ impl Calls {
         desk.cdrs.note(&common.cdr);
         let verdict = Verdict { why, status: refused.status, reason: refused.reason };
         let state = Announcing::lease(asked, caller.audio_tones, verdict);
-        self.live.insert(self.last, (common, state));
+        self.live.insert(self.last, Box::new(Call { common, state }));
     }
 
     /// Whether another refused caller may be spoken to: voices hold ports, and who is refused costs
     /// little.
     fn has_voice(&self) -> bool {
-        let speaks = |(common, _): &&(Common, State)| common.is_alone;
-        self.live.values().filter(speaks).count() < VOICES_MAX
+        self.live.values().filter(|call| call.common.is_alone).count() < VOICES_MAX
     }
 
     /// What the trunk's `incoming_call_policy = challenge` demands, where it is set.
@@ -358,7 +364,7 @@ impl Calls {
         desk.cdrs.note(&common.cdr);
         let state = Leasing::start(asked, hunt, target);
         desk.tell(state.name(), common.trunks(), &common.cdr);
-        self.live.insert(token, (common, state));
+        self.live.insert(token, Box::new(Call { common, state }));
     }
 
     /// What the endpoint tells of transactions and dialogs of calls.
@@ -426,7 +432,7 @@ impl Calls {
     }
 
     fn takes_update(&self, token: Token, party: Party) -> bool {
-        self.live.get(&token).is_none_or(|(common, _)| common.leg(party).takes_update)
+        self.live.get(&token).is_none_or(|call| call.common.leg(party).takes_update)
     }
 
     /// Answers a challenge inside of a call's dialog; `false` when it is not answered, or is none.
@@ -440,10 +446,10 @@ impl Calls {
     ) -> bool {
         let Some(dialog) = dialog else { return false };
         let found = desk.index.dialogs.get(&dialog).map(|(token, _)| *token);
-        let Some((common, _)) = found.and_then(|token| self.live.get_mut(&token)) else {
+        let Some(call) = found.and_then(|token| self.live.get_mut(&token)) else {
             return false;
         };
-        desk.prove_inside(common, dialog, client, hop, response)
+        desk.prove_inside(&mut call.common, dialog, client, hop, response)
     }
 
     /// What the data plane tells of flows.
@@ -479,12 +485,13 @@ impl Calls {
     /// How many calls the trunk has, those that are ending included.
     pub fn on_trunk(&self, trunk: TrunkId) -> usize {
         let on = |common: &Common| common.trunks().contains(&Some(trunk));
-        self.live.values().filter(|(common, _)| on(common)).count()
+        self.live.values().filter(|call| on(&call.common)).count()
     }
 
     /// Every live call as it stands.
     pub fn list(&self, media: &Media) -> Vec<LiveCall> {
-        let live = self.live.values().map(|(common, state)| {
+        let live = self.live.values().map(|call| {
+            let Call { common, state } = &**call;
             let [from_trunk_id, to_trunk_id] = common.trunks();
             let record = common.cdr.clone();
             let pair = common.pair();
@@ -501,7 +508,7 @@ impl Calls {
 
     /// Ends the call with this id, as an operator asks; `false` when there is none.
     pub fn hang_up(&mut self, desk: &mut Desk<'_>, id: &str) -> bool {
-        let found = self.live.iter().find(|(_, (common, _))| common.id() == id);
+        let found = self.live.iter().find(|(_, call)| call.common.id() == id);
         let Some(token) = found.map(|(token, _)| *token) else { return false };
         self.happen(desk, token, Happening::Stop { reason: "ended by the operator" });
         true
@@ -523,7 +530,7 @@ impl Calls {
         is_meant: impl Fn(TrunkId) -> bool,
     ) {
         let meant = |common: &Common| common.trunks().into_iter().flatten().any(&is_meant);
-        let live = self.live.iter().filter(|(_, (common, _))| meant(common));
+        let live = self.live.iter().filter(|(_, call)| meant(&call.common));
         let tokens: BTreeSet<Token> = live.map(|(token, _)| *token).collect();
         for token in tokens {
             self.happen(desk, token, Happening::Stop { reason });
@@ -532,7 +539,8 @@ impl Calls {
 
     /// Nobody will see the calls to their end: each leaves its CDR as it stands.
     pub fn close_records(&mut self, desk: &mut Desk<'_>, reason: &str) {
-        for (_, (mut common, _)) in self.live.drain() {
+        for (_, mut call) in self.live.drain() {
+            let common = &mut call.common;
             common.cdr.fail(StatusCode::SERVICE_UNAVAILABLE.code(), reason);
             common.forget_flows();
             common.finish(desk);
@@ -541,15 +549,15 @@ impl Calls {
 
     /// The data plane lost its memory: no flow of a live call will ever report.
     pub fn forget_flows(&mut self) {
-        for (common, _) in self.live.values_mut() {
-            common.forget_flows();
+        for call in self.live.values_mut() {
+            call.common.forget_flows();
         }
     }
 
     /// Whether the party talks in another dialog: `dialog` is a fork that lost.
     fn is_other_fork(&self, token: Token, party: Party, dialog: DialogId) -> bool {
         let call = self.live.get(&token);
-        call.and_then(|(common, _)| common.leg(party).dialog).is_some_and(|own| own != dialog)
+        call.and_then(|call| call.common.leg(party).dialog).is_some_and(|own| own != dialog)
     }
 
     fn happen(&mut self, desk: &mut Desk<'_>, token: Token, happening: Happening) {
@@ -560,27 +568,28 @@ impl Calls {
     }
 
     fn step(&mut self, desk: &mut Desk<'_>, token: Token, happening: Happening) {
-        let Some((mut common, state)) = self.live.remove(&token) else { return };
-        if take_stray(&mut common, desk, &happening) {
-            self.live.insert(token, (common, state));
+        let Some(mut call) = self.live.remove(&token) else { return };
+        let Call { common, state } = &mut *call;
+        if take_stray(common, desk, &happening) {
+            self.live.insert(token, call);
             return;
         }
         let before = common.cdr.step();
-        if is_unanswered(&state, &happening) {
+        if is_unanswered(state, &happening) {
             desk.health.unanswered(desk.now, common.callee.trunk);
         }
-        let state = state.on(&mut common, desk, happening);
+        *state = std::mem::replace(state, State::Over).on(common, desk, happening);
         let step = common.cdr.step();
         if step == Step::Ended {
             common.give_slots_back();
         }
         if step != before {
-            desk.reached(step, state.name(), &common);
+            desk.reached(step, state.name(), common);
         }
         match state {
-            State::Over => self.forget(desk, &mut common),
-            state => {
-                self.live.insert(token, (common, state));
+            State::Over => self.forget(desk, common),
+            _ => {
+                self.live.insert(token, call);
             }
         }
     }

@@ -7,6 +7,7 @@ use sip::endpoint::ServerId;
 use sip::wire::{Method, Request, StatusCode};
 
 use super::changing::{Change, Glare, Outcome, pause};
+use super::identity::Caller;
 use super::timers::{Due, Running};
 use super::{Common, Desk, Happening, Party, State, dtmf, headers};
 
@@ -24,6 +25,9 @@ impl Talking {
     /// Silence while the callee rang is no reason to end a call that has just been answered; if it
     /// lasts, the data plane does not tell it again.
     pub fn start(common: &mut Common, desk: &mut Desk<'_>) -> State {
+        // Nobody will be told any more who calls, and what the caller's INVITE said of it holds all of
+        // that message.
+        common.who = Caller::default();
         let patience = common.patience().filter(|_| common.is_silent(desk));
         let silence = patience.and_then(|patience| desk.now.checked_add(patience));
         let start = |party| common.leg(party).timer.and_then(|t| Running::start(t, desk.now));

@@ -1,6 +1,7 @@
 //! Calls between two real endpoints and a data plane in shared memory, in virtual time. Whatever
 //! happens: one CDR for each attempt, and afterwards nothing is left anywhere (`Rig::finish`).
 
+pub mod counting;
 pub mod peer;
 pub mod plane;
 pub mod rig;

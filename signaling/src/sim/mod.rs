@@ -13,6 +13,7 @@
 mod agents;
 mod canary;
 mod faults;
+mod footprint;
 mod verdict;
 mod wire;
 mod world;

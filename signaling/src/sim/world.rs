@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -135,7 +136,7 @@ pub fn plan(route: &str) -> (config::Config, Plan) {
 }
 
 /// The shard with this number on the wire, beside its worker.
-fn shard(
+pub fn shard(
     (seed, number, homes): (u64, usize, Homes),
     (wire, media, ties): (Wire, Media, Ties),
     (config, plan, cdrs): (&config::Config, &LivePlan, &Writer),
@@ -201,10 +202,7 @@ impl World {
             plan,
             cdrs,
             homes,
-            peers: [
-                Peer::new(11, Transport::Udp, "192.0.2.10:5060", "192.0.2.1:5060"),
-                Peer::new(12, Transport::Tls, "192.0.2.20:5061", "192.0.2.1:5061"),
-            ],
+            peers: both_peers(),
             deeds: BTreeMap::new(),
             planned: 0,
             seen: BTreeSet::new(),
@@ -518,22 +516,9 @@ impl World {
         Hop { transport: origin.transport, remote: origin.source, connection, tag }
     }
 
-    /// What the edge knows of a peer.
     fn origin(&self, peer: usize) -> Origin {
         let Peer { transport, address, .. } = self.peers[peer];
-        let identity = PeerIdentity {
-            names: vec![address.ip().to_string()],
-            fingerprint: [0xab; 32],
-            trusted_by: vec![TrunkId(2)],
-        };
-        let is_secure = transport == Transport::Tls;
-        Origin {
-            transport,
-            local: if is_secure { "192.0.2.1:5061" } else { "192.0.2.1:5060" }.parse().unwrap(),
-            source: address,
-            peer: is_secure.then(|| Arc::new(identity)),
-            opened_for: None,
-        }
+        origin_of(transport, address)
     }
 
     /// The data plane dies, and the shard is told by the end of the link.
@@ -557,6 +542,31 @@ impl World {
     }
 }
 
+/// The carrier and the PBX.
+pub fn both_peers() -> [Peer; 2] {
+    [
+        Peer::new(11, Transport::Udp, "192.0.2.10:5060", "192.0.2.1:5060"),
+        Peer::new(12, Transport::Tls, "192.0.2.20:5061", "192.0.2.1:5061"),
+    ]
+}
+
+/// What the edge knows of a peer.
+pub fn origin_of(transport: Transport, address: SocketAddr) -> Origin {
+    let identity = PeerIdentity {
+        names: vec![address.ip().to_string()],
+        fingerprint: [0xab; 32],
+        trusted_by: vec![TrunkId(2)],
+    };
+    let is_secure = transport == Transport::Tls;
+    Origin {
+        transport,
+        local: if is_secure { "192.0.2.1:5061" } else { "192.0.2.1:5060" }.parse().unwrap(),
+        source: address,
+        peer: is_secure.then(|| Arc::new(identity)),
+        opened_for: None,
+    }
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         let _left_behind = std::fs::remove_dir_all(&self.directory);
@@ -564,7 +574,7 @@ impl Drop for World {
 }
 
 /// A fresh directory of a seed's own.
-fn place(seed: u64) -> PathBuf {
+pub fn place(seed: u64) -> PathBuf {
     let thread = format!("{:?}", std::thread::current().id());
     let thread: String = thread.chars().filter(char::is_ascii_digit).collect();
     let name = format!("trunkline-sim-{}-{thread}-{seed}", std::process::id());

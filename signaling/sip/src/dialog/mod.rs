@@ -197,7 +197,7 @@ fn request_uri(mut uri: Uri) -> Uri {
         sip.headers = None;
         sip.params.remove("method");
     }
-    Uri::from_bytes(Bytes::from(uri.to_string())).unwrap_or(uri)
+    Uri::from_bytes(Bytes::from(uri.to_string().into_boxed_str().into_boxed_bytes())).unwrap_or(uri)
 }
 
 fn detached(routes: Vec<NameAddr>) -> Vec<NameAddr> {
@@ -205,7 +205,7 @@ fn detached(routes: Vec<NameAddr>) -> Vec<NameAddr> {
 }
 
 fn text(address: &NameAddr) -> Bytes {
-    Bytes::from(address.to_string())
+    Bytes::from(address.to_string().into_boxed_str().into_boxed_bytes())
 }
 
 fn own(value: &Bytes) -> Bytes {

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use crate::dialog::MAX_FORWARDS;
-use crate::wire::{CSeq, HeaderName, Headers, Method, ParseError, Request, Response, StatusCode};
+use crate::wire::{
+    CSeq, HeaderName, Headers, Method, ParseError, Request, Response, StatusCode, Uri,
+};
 
 /// A body with its Content-Type.
 pub(super) type Body<'a> = Option<(&'a str, Bytes)>;
@@ -33,6 +35,14 @@ pub(super) fn response(request: &Request, status: StatusCode, tag: Option<&Bytes
         copy(&request.headers, headers, &HeaderName::Timestamp);
     }
     response
+}
+
+/// The part of a request that its responses and its dialog are made of.
+pub(super) fn answerable(request: &Request) -> Request {
+    let mut part = Request::new(request.method.clone(), Uri::Other(Bytes::new()));
+    part.headers = request.headers.only(&ANSWERED);
+    part.body = request.body.clone();
+    part
 }
 
 /// A response that forms or confirms a dialog: Record-Route is copied and Contact is due.
@@ -89,6 +99,13 @@ pub(super) fn credentials(headers: &Headers) -> Extra {
         .collect()
 }
 
+/// Fields of an INVITE that are still wanted when it was answered with a 2xx: what further dialogs are
+/// made from (RFC 3261 §12.1.2), and what each ACK repeats.
+pub(super) fn names_call(name: &HeaderName) -> bool {
+    let names = [HeaderName::From, HeaderName::CallId, HeaderName::CSeq];
+    names.contains(name) || name.is_secret()
+}
+
 /// What ACK and CANCEL share: everything that identifies the INVITE, its one Via, its Route.
 fn follow_up(invite: &Request, method: Method) -> Result<Request, ParseError> {
     let number = invite.headers.cseq()?.number;
@@ -109,6 +126,17 @@ fn copy(from: &Headers, to: &mut Headers, name: &HeaderName) {
         to.push(name.clone(), value.clone());
     }
 }
+
+const ANSWERED: [HeaderName; 8] = [
+    HeaderName::Via,
+    HeaderName::RecordRoute,
+    HeaderName::From,
+    HeaderName::To,
+    HeaderName::CallId,
+    HeaderName::CSeq,
+    HeaderName::Timestamp,
+    HeaderName::Contact,
+];
 
 const OWN_FIELDS: [HeaderName; 7] = [
     HeaderName::Via,

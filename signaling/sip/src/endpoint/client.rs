@@ -19,7 +19,8 @@ use crate::wire::{Headers, Method, Request, Response, StatusCode};
 
 pub(super) struct Client {
     pub(super) machine: Machine,
-    /// As it was sent; its body is dropped after a 2xx, which nothing but the ACK follows.
+    /// As it was sent; after a 2xx, which nothing but the ACK and dialogs of other forks follow, what
+    /// names the call is left.
     pub(super) request: Request,
     pub(super) bytes: Bytes,
     pub(super) branch: Bytes,
@@ -182,7 +183,7 @@ impl Endpoint {
         };
         self.client_keys.insert(client.key(), id);
         self.lanes.add(hop, Owner::Client(id.0));
-        self.clients.insert(id, client);
+        self.clients.insert(id, Box::new(client));
         self.expect_notify(id);
         self.run_client(now, id, &mut actions, &mut None);
         self.actions = actions;
@@ -358,7 +359,7 @@ impl Endpoint {
             self.dialogs.get_mut(dialog)?.dialog.learn(&heard.response).ok()?;
             return Some(Told::Of(dialog));
         }
-        self.open_fork(id, tag.clone(), heard).map(Told::Of)
+        self.open_fork(id, tag, heard).map(Told::Of)
     }
 
     /// A 2xx to an INVITE: tells it once for each fork and repeats the ACK for its repetitions.
@@ -369,6 +370,7 @@ impl Endpoint {
         let tag = heard.response.headers.to().ok()?.tag().cloned().unwrap_or_default();
         client.bytes = Bytes::new();
         client.request.body = Bytes::new();
+        client.request.headers.keep(build::names_call);
         self.schedule.disarm(&mut client.armed, Alarm::CancelUnanswered);
         if let Some(fork) = client.forks.iter().find(|fork| fork.accepted && fork.tag == tag) {
             if let Some((hop, bytes)) = fork.ack.clone() {
@@ -406,20 +408,20 @@ impl Endpoint {
             // Another To-tag cannot answer a request inside of a dialog.
             let first = client.forks.is_empty();
             if first {
-                client.forks.push(Fork { tag: tag.clone(), dialog, accepted: false, ack: None });
+                client.add_fork(tag, dialog);
             }
             return first.then_some(dialog);
         }
         // A user who closed the early dialog meets the call again: it wants ACK and BYE.
         match client.fork(tag).filter(|dialog| self.dialogs.get(*dialog).is_some()) {
             Some(dialog) => Some(dialog),
-            None => self.open_fork(id, tag.clone(), heard),
+            None => self.open_fork(id, tag, heard),
         }
     }
 
     /// A new dialog of an INVITE. None when neither the INVITE nor the endpoint has room for it; a
     /// 2xx then takes the room of an early dialog of the same INVITE.
-    fn open_fork(&mut self, id: ClientId, tag: Bytes, heard: &Heard) -> Option<DialogId> {
+    fn open_fork(&mut self, id: ClientId, tag: &[u8], heard: &Heard) -> Option<DialogId> {
         let client = self.clients.get_mut(&id)?;
         let dialog = Dialog::uac(&client.request, &heard.response).ok()?;
         let way = client.narrow.unwrap_or(client.hop);
@@ -435,8 +437,7 @@ impl Endpoint {
         }
         let dialog_id = DialogId(self.next_id());
         self.dialogs.insert(dialog_id, Entry::new(dialog, hop, Invite::Ours(id)));
-        let fork = Fork { tag, dialog: dialog_id, accepted: false, ack: None };
-        self.clients.get_mut(&id)?.forks.push(fork);
+        self.clients.get_mut(&id)?.add_fork(tag, dialog_id);
         Some(dialog_id)
     }
 
@@ -529,6 +530,13 @@ impl Endpoint {
 impl Client {
     fn fork(&self, tag: &Bytes) -> Option<DialogId> {
         self.forks.iter().find(|fork| fork.tag == tag).map(|fork| fork.dialog)
+    }
+
+    /// The tag is copied: a slice would keep its message. Nearly all INVITEs have one fork.
+    fn add_fork(&mut self, tag: &[u8], dialog: DialogId) {
+        let tag = Bytes::copy_from_slice(tag);
+        self.forks.reserve_exact(1);
+        self.forks.push(Fork { tag, dialog, accepted: false, ack: None });
     }
 }
 

@@ -94,7 +94,7 @@ impl Entry {
 }
 
 pub(super) struct Dialogs {
-    table: Table<DialogId, Entry>,
+    table: Table<DialogId, Box<Entry>>,
     index: Table<Key, DialogId>,
     reserved: usize,
     limit: usize,
@@ -131,10 +131,10 @@ impl Dialogs {
 
     pub(super) fn insert(&mut self, id: DialogId, entry: Entry) {
         self.index.insert(key_of(&entry.dialog), id);
-        self.table.insert(id, entry);
+        self.table.insert(id, Box::new(entry));
     }
 
-    pub(super) fn remove(&mut self, id: DialogId) -> Option<Entry> {
+    pub(super) fn remove(&mut self, id: DialogId) -> Option<Box<Entry>> {
         let entry = self.table.remove(&id)?;
         let key = key_of(&entry.dialog);
         // A peer may reuse Call-ID and tags; then the entry belongs to the younger dialog.
@@ -145,11 +145,11 @@ impl Dialogs {
     }
 
     pub(super) fn get(&self, id: DialogId) -> Option<&Entry> {
-        self.table.get(&id)
+        self.table.get(&id).map(|entry| &**entry)
     }
 
     pub(super) fn get_mut(&mut self, id: DialogId) -> Option<&mut Entry> {
-        self.table.get_mut(&id)
+        self.table.get_mut(&id).map(|entry| &mut **entry)
     }
 
     pub(super) fn find(&self, call_id: &[u8], local: &[u8], remote: &[u8]) -> Option<DialogId> {

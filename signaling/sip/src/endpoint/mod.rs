@@ -71,10 +71,11 @@ pub struct Endpoint {
     config: Config,
     mint: Mint,
     last_id: u64,
-    clients: Table<ClientId, Client>,
+    /// Each on the heap by itself: a table has up to half of its places to spare.
+    clients: Table<ClientId, Box<Client>>,
     /// By branch; true for the CANCEL, which has the branch of its INVITE (RFC 3261 §17.1.3).
     client_keys: Table<(Bytes, bool), ClientId>,
-    servers: Table<ServerId, Server>,
+    servers: Table<ServerId, Box<Server>>,
     server_keys: Table<Key, ServerId>,
     /// Requests outside of dialogs whatever way they came from their trunk (RFC 3261 §8.2.2.2).
     merged: Table<Key, ServerId>,

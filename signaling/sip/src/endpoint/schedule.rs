@@ -39,10 +39,10 @@ pub(super) enum Alarm {
 /// Moment and order of setting: timers of one moment fire in the order in which they were set.
 type Deadline = (Instant, u64);
 
-/// The running timers of one owner. Four is more than any owner runs at a time: an INVITE client
-/// may have a retransmission, a timeout and the guard of a CANCEL.
+/// The running timers of one owner: three at most (an INVITE client may have a retransmission, a
+/// timeout and the guard of a CANCEL), and for nearly all of its life one or none.
 #[derive(Default, Debug)]
-pub(super) struct Armed([Option<(Alarm, Deadline)>; 4]);
+pub(super) struct Armed(Vec<(Alarm, Deadline)>);
 
 #[derive(Default, Debug)]
 pub(super) struct Schedule {
@@ -54,22 +54,20 @@ impl Schedule {
     /// Sets `alarm`, replacing the same alarm of this owner.
     pub(super) fn arm(&mut self, armed: &mut Armed, owner: Owner, alarm: Alarm, at: Instant) {
         self.disarm(armed, alarm);
-        if let Some(free) = armed.0.iter_mut().find(|slot| slot.is_none()) {
-            self.order += 1;
-            *free = Some((alarm, (at, self.order)));
-            self.queue.insert((at, self.order), (owner, alarm));
-        }
+        self.order += 1;
+        armed.0.reserve_exact(1);
+        armed.0.push((alarm, (at, self.order)));
+        self.queue.insert((at, self.order), (owner, alarm));
     }
 
     pub(super) fn disarm(&mut self, armed: &mut Armed, alarm: Alarm) {
-        let slot = armed.0.iter_mut().find(|slot| slot.is_some_and(|(a, _)| a == alarm));
-        if let Some((_, deadline)) = slot.and_then(Option::take) {
+        if let Some(deadline) = armed.fired(alarm) {
             self.queue.remove(&deadline);
         }
     }
 
     pub(super) fn disarm_all(&mut self, armed: &mut Armed) {
-        for (_, deadline) in armed.0.iter_mut().filter_map(Option::take) {
+        for (_, deadline) in std::mem::take(&mut armed.0) {
             self.queue.remove(&deadline);
         }
     }
@@ -91,13 +89,14 @@ impl Schedule {
 }
 
 impl Armed {
-    /// Forgets an alarm that `Schedule::due` handed out.
-    pub(super) fn fired(&mut self, alarm: Alarm) {
-        for slot in &mut self.0 {
-            if slot.is_some_and(|(a, _)| a == alarm) {
-                *slot = None;
-            }
+    /// Forgets an alarm that `Schedule::due` handed out, or one that is stopped.
+    pub(super) fn fired(&mut self, alarm: Alarm) -> Option<Deadline> {
+        let at = self.0.iter().position(|(one, _)| *one == alarm)?;
+        let (_, deadline) = self.0.swap_remove(at);
+        if self.0.is_empty() {
+            self.0 = Vec::new();
         }
+        Some(deadline)
     }
 }
 

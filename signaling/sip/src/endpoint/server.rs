@@ -20,8 +20,9 @@ use crate::wire::{
 
 pub(super) struct Server {
     machine: Machine,
-    /// The request until its final response.
-    pub(super) request: Option<Request>,
+    /// What there is to answer until the final response ([`build::answerable`]); on the heap, because
+    /// the transaction goes on for long after it.
+    pub(super) request: Option<Box<Request>>,
     /// The last response sent.
     pub(super) last: Bytes,
     /// Where the request came from; the response goes to `reply`.
@@ -177,9 +178,9 @@ impl Endpoint {
         }
         let id = ServerId(self.next_id());
         self.merged.insert(merged.clone(), id);
-        let event = Event::Request { transaction: id, hop, request: request.clone() };
-        let server = self.server(key, hop, facts, request, None);
+        let server = self.server(key, hop, facts, &request, None);
         let server = Server { merged: Some(merged), reserved: invite, ..server };
+        let event = Event::Request { transaction: id, hop, request };
         self.admit(now, id, server, event);
     }
 
@@ -210,8 +211,8 @@ impl Endpoint {
             let status = StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST;
             return self.refuse(hop, &request, status, None);
         }
-        let event = Event::InDialog { transaction: id, dialog, hop, request: request.clone() };
-        let server = self.server(key, hop, facts, request, Some(dialog));
+        let server = self.server(key, hop, facts, &request, Some(dialog));
+        let event = Event::InDialog { transaction: id, dialog, hop, request };
         self.admit(now, id, server, event);
     }
 
@@ -226,7 +227,7 @@ impl Endpoint {
         key: Key,
         hop: Hop,
         facts: &Facts,
-        request: Request,
+        request: &Request,
         dialog: Option<DialogId>,
     ) -> Server {
         let (timers, reliable) = (self.config.timers, hop.transport.is_reliable());
@@ -239,7 +240,7 @@ impl Endpoint {
         };
         Server {
             machine,
-            request: Some(request),
+            request: Some(Box::new(build::answerable(request))),
             last: Bytes::new(),
             hop,
             reply: hop.reply(&facts.via),
@@ -259,7 +260,7 @@ impl Endpoint {
     fn admit(&mut self, now: Instant, id: ServerId, server: Server, event: Event) {
         self.server_keys.insert(server.key.clone(), id);
         self.lanes.add(server.reply, Owner::Server(id.0));
-        self.servers.insert(id, server);
+        self.servers.insert(id, Box::new(server));
         let mut actions = std::mem::take(&mut self.actions);
         self.run_server(now, id, &mut actions, Some(event));
         self.actions = actions;

@@ -47,8 +47,8 @@ impl Endpoint {
         let tag = facts.to_tag.as_ref().map_or(&[][..], |tag| tag);
         let id = self.subscribing.get(&key::dialog(&facts.call_id, tag, &[]));
         let client = id.and_then(|id| self.clients.get_mut(id));
-        let ours = |client: &&mut super::client::Client| client.hop.tag == hop.tag;
-        let Some(client) = client.filter(ours).filter(|_| request.method == Method::Notify) else {
+        let is_notify = request.method == Method::Notify;
+        let Some(client) = client.filter(|client| is_notify && client.hop.tag == hop.tag) else {
             return false;
         };
         client.subscribing.early.get_or_insert_with(|| Box::new((hop, request.clone())));

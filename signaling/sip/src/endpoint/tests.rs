@@ -134,3 +134,12 @@ fn the_ack_stops_both_timers_of_the_2xx() {
     assert!(matches!(events.as_slice(), [Event::Ack { .. }]), "{events:?}");
     assert_eq!(endpoint.schedule.len(), 1, "timer L");
 }
+
+/// Each live call has two transactions for half a minute and two dialogs for its length: what is added
+/// to one of them is added to a hundred thousand.
+#[test]
+fn what_is_kept_of_transactions_and_dialogs_stays_small() {
+    assert!(size_of::<super::client::Client>() <= 640);
+    assert!(size_of::<super::server::Server>() <= 352);
+    assert!(size_of::<super::dialogs::Entry>() <= 600);
+}

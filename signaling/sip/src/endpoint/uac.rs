@@ -131,7 +131,7 @@ impl Endpoint {
     /// Whether the peer has answered an INVITE provisionally, 100 included, and not finally. No
     /// event tells of 100: who waits asks when its time is up.
     pub fn is_proceeding(&self, client: ClientId) -> bool {
-        self.clients.get(&client).is_some_and(super::client::Client::is_proceeding)
+        self.clients.get(&client).is_some_and(|client| client.is_proceeding())
     }
 
     /// Sends a CANCEL that was asked for, once a provisional response allows it (RFC 3261 §9.1).

@@ -63,11 +63,18 @@ impl Endpoint {
         headers: Vec<(HeaderName, Bytes)>,
         body: Option<(&str, Bytes)>,
     ) -> Result<Option<DialogId>, Misuse> {
-        let server = self.servers.get(&transaction).ok_or(Misuse::UnknownTransaction)?;
-        let request = server.request.clone().ok_or(Misuse::AlreadyAnswered)?;
+        let server = self.servers.get_mut(&transaction).ok_or(Misuse::UnknownTransaction)?;
+        let request = server.request.take().ok_or(Misuse::AlreadyAnswered)?;
         let (hop, tag) = (server.hop, server.tag.clone());
         let class = Class::from(status);
-        let dialog = self.dialog_of_answer(transaction, &request, status)?;
+        let accepts = request.method == Method::Invite && class == Class::Success;
+        let dialog = match self.dialog_of_answer(transaction, &request, status) {
+            Ok(dialog) => dialog,
+            Err(misuse) => {
+                self.put_back(transaction, request);
+                return Err(misuse);
+            }
+        };
 
         let mut response = build::response(&request, status, Some(&tag));
         build::add(&mut response.headers, headers);
@@ -79,13 +86,14 @@ impl Endpoint {
         build::set_body(&mut response.headers, &mut response.body, body);
         let bytes = response.to_bytes();
 
-        if class != Class::Provisional {
+        if class == Class::Provisional {
+            self.put_back(transaction, request);
+        } else {
             self.settle(now, transaction, &request, class, &bytes);
         }
         if let Some(server) = self.servers.get_mut(&transaction) {
             server.last = bytes;
             if class != Class::Provisional {
-                server.request = None;
                 server.reliable = None;
                 self.schedule.disarm(&mut server.armed, Alarm::RepeatReliable);
                 self.schedule.disarm(&mut server.armed, Alarm::PrackMissing);
@@ -95,11 +103,18 @@ impl Endpoint {
             }
         }
         self.step_server(now, transaction, Step::Respond(class), None);
-        if request.method == Method::Invite && class == Class::Success {
+        if accepts {
             // From here on the dialog repeats it.
             self.servers.get_mut(&transaction).into_iter().for_each(|s| s.last = Bytes::new());
         }
         Ok(dialog)
+    }
+
+    /// The request is not answered finally.
+    fn put_back(&mut self, transaction: ServerId, request: Box<Request>) {
+        if let Some(server) = self.servers.get_mut(&transaction) {
+            server.request = Some(request);
+        }
     }
 
     /// The dialog that this answer belongs to, made if it is the first tagged one to an INVITE.
@@ -142,10 +157,8 @@ impl Endpoint {
         class: Class,
         sent: &Bytes,
     ) {
-        let Some(Server { dialog: Some(dialog), inside, reply, .. }) = self.servers.get(&id) else {
-            return;
-        };
-        let (dialog, inside, hop) = (*dialog, *inside, *reply);
+        let Some(server) = self.servers.get(&id) else { return };
+        let Server { dialog: Some(dialog), inside, reply: hop, .. } = **server else { return };
         let Some(entry) = self.dialogs.get_mut(dialog) else { return };
         let invite = request.method == Method::Invite;
         let accepted = class == Class::Success;

@@ -266,6 +266,26 @@ impl Headers {
         }
     }
 
+    /// Octets of all fields as they are written.
+    pub(super) fn written_len(&self) -> usize {
+        let len = |(name, value): &(HeaderName, Bytes)| name.as_str().len() + value.len() + 4;
+        self.0.iter().map(len).sum()
+    }
+
+    /// A copy of the fields with these names, in their order.
+    pub(crate) fn only(&self, names: &[HeaderName]) -> Self {
+        let wanted = self.0.iter().filter(|(name, _)| names.contains(name));
+        let mut only = Self::with_capacity(names.len());
+        only.0.extend(wanted.cloned());
+        only
+    }
+
+    /// Leaves the fields that are wanted alone, without room to spare: for what outlives its message.
+    pub(crate) fn keep(&mut self, wanted: impl Fn(&HeaderName) -> bool) {
+        self.0.retain(|(name, _)| wanted(name));
+        self.0.shrink_to_fit();
+    }
+
     /// Adds a parsed field, whose value is trimmed.
     pub(super) fn push_parsed(&mut self, name: HeaderName, value: Bytes) {
         self.0.push((name, chars::one_line(value)));
@@ -337,7 +357,7 @@ impl fmt::Debug for Headers {
     }
 }
 
-fn read_u32(cursor: &mut Cursor) -> Result<u32, ParseError> {
+fn read_u32(cursor: &mut Cursor<'_>) -> Result<u32, ParseError> {
     cursor.blanks();
     let number = cursor.number(u64::from(u32::MAX), "a number in digits")?;
     u32::try_from(number).map_err(|_| cursor.error(Fault::OutOfRange))

@@ -81,7 +81,7 @@ impl Request {
 
     /// The bytes to send: full header names, the Content-Length of the body.
     pub fn to_bytes(&self) -> Bytes {
-        let mut out = Vec::with_capacity(HEAD_BYTES_USUAL + self.body.len());
+        let mut out = room(&self.headers, &self.body);
         out.extend_from_slice(self.method.as_str().as_bytes());
         out.push(b' ');
         self.uri.write(&mut out);
@@ -99,7 +99,7 @@ impl Response {
 
     /// The bytes to send: full header names, the Content-Length of the body.
     pub fn to_bytes(&self) -> Bytes {
-        let mut out = Vec::with_capacity(HEAD_BYTES_USUAL + self.body.len());
+        let mut out = room(&self.headers, &self.body);
         out.extend_from_slice(format!("SIP/2.0 {} ", self.status).as_bytes());
         out.extend_from_slice(&chars::one_line(self.reason.clone()));
         out.extend_from_slice(b"\r\n");
@@ -129,13 +129,19 @@ impl fmt::Debug for Response {
     }
 }
 
-/// Appends the fields, the Content-Length and the body.
+/// Room for a message, so that writing it allocates once.
+fn room(headers: &Headers, body: &Bytes) -> Vec<u8> {
+    Vec::with_capacity(START_LINE_BYTES_USUAL + headers.written_len() + body.len())
+}
+
+/// Appends the fields, the Content-Length and the body. What is kept for repetitions is kept for long:
+/// no octet more than the message.
 fn finish(mut out: Vec<u8>, headers: &Headers, body: &Bytes) -> Bytes {
     headers.write(&mut out);
     out.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
     out.extend_from_slice(body);
-    out.into()
+    out.into_boxed_slice().into()
 }
 
-/// Room for the head of a usual INVITE, so that writing it allocates once.
-const HEAD_BYTES_USUAL: usize = 1_500;
+/// Room for start line and Content-Length of a usual message.
+const START_LINE_BYTES_USUAL: usize = 128;
