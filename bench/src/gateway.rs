@@ -60,9 +60,21 @@ pub struct Launch {
     pub core: usize,
     pub media_core: usize,
     pub backend: String,
+    /// The data plane runs at once whenever it has something to do, as on a core of its own: it shares
+    /// one with the peers, whose turns last milliseconds.
+    pub comes_first: bool,
     /// `max_cps` of the caller's trunk.
     pub max_cps: Option<u32>,
 }
+
+/// Whether processes may be started so that they [`Launch::comes_first`].
+pub fn may_come_first() -> bool {
+    let tried = Command::new("chrt").args(FIRST).arg("true").stderr(Stdio::null()).status();
+    tried.is_ok_and(|status| status.success())
+}
+
+/// Before all that is not real-time (sched(7)).
+const FIRST: [&str; 2] = ["--rr", "1"];
 
 /// A gateway that runs. Dropping it ends it.
 pub struct Gateway {
@@ -180,7 +192,13 @@ fn process(launch: &Launch, what: &str, file: &Path, directory: &Path) -> Result
     let log = directory.join(what);
     let log = fs::File::create(&log).map_err(Fault::io(log.display()))?;
     let core = if what == "signaling" { launch.core } else { launch.media_core };
-    let mut command = Command::new(&launch.trunkline);
+    let mut command = if what == "dataplane" && launch.comes_first {
+        let mut first = Command::new("chrt");
+        first.args(FIRST).arg(&launch.trunkline);
+        first
+    } else {
+        Command::new(&launch.trunkline)
+    };
     command.args([what, "--config"]).arg(file);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     let started = std::thread::scope(|scope| {
@@ -283,6 +301,7 @@ mod tests {
             core: 1,
             media_core: 0,
             backend: "auto".into(),
+            comes_first: false,
             max_cps: Some(900),
         };
         let text = configuration(&launch, &sides(Legs::UdpToTls), 50_000, Path::new("/run/x"));

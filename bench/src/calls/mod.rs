@@ -11,9 +11,12 @@
 //! caller call the callee straight.
 //!
 //! Calls are placed by the clock, whether earlier ones were answered or not: a gateway that falls
-//! behind gets no fewer of them. [`Outcome::late_max_us`] says when the load itself fell behind.
+//! behind gets no fewer of them. [`Outcome::late_max_us`] says when the load itself fell behind; it
+//! catches up at twice the rate then ([`Pace`]), because a burst of its own would be measured as delay
+//! of the gateway.
 
 mod ledger;
+mod pace;
 mod party;
 
 use std::collections::BTreeMap;
@@ -29,6 +32,7 @@ use tokio::time::sleep_until;
 
 pub use self::ledger::Percentiles;
 use self::ledger::{Ledger, Record};
+use self::pace::Pace;
 use self::party::{Callee, Caller};
 use crate::peer::Dialog;
 use crate::run::BenchError;
@@ -183,15 +187,16 @@ async fn place_all(
     stop: &AtomicBool,
 ) -> (Vec<Dialog>, f64) {
     let (start, mut calls) = (Instant::now(), JoinSet::new());
-    let mut seconds = 0.0;
+    let (mut seconds, mut pace) = (0.0, Pace::new(start, step.rate));
     for n in 0..step.calls {
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let due = start + Duration::from_secs_f64(f64::from(n) / step.rate);
-        if due > Instant::now() {
-            sleep_until(due.into()).await;
+        let (due, at) = pace.next();
+        if at > Instant::now() {
+            sleep_until(at.into()).await;
         }
+        pace.placed(Instant::now());
         let index = first.wrapping_add(n);
         ledger.note(index, |record: &mut Record| record.late = due.elapsed());
         calls.spawn_local(caller.clone().call(index, step, ledger.clone()));

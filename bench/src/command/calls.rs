@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::fault::Fault;
-use crate::gateway::{Launch, Legs};
+use crate::gateway::{Launch, Legs, may_come_first};
 use crate::options::beside_us;
 use crate::publish::{self, Bar, Report};
 use crate::screen;
@@ -127,11 +127,13 @@ pub fn run(arguments: &Arguments, stop: &AtomicBool) -> Result<ExitCode, Fault> 
 impl Arguments {
     fn launch(&self, host: &Host) -> Launch {
         let free = if host.cores > 2 { 2 } else { self.load_core };
+        let media_core = self.media_core.unwrap_or(free);
         Launch {
             trunkline: self.trunkline.clone().unwrap_or_else(beside_us),
             core: self.core,
-            media_core: self.media_core.unwrap_or(free),
+            media_core,
             backend: self.backend.clone(),
+            comes_first: media_core == self.load_core && may_come_first(),
             max_cps: self.max_cps,
         }
     }
@@ -169,7 +171,7 @@ impl Arguments {
         let launch = self.launch(host);
         format!(
             "{} | {} x {} | Linux {} | commit {} | {}\n\
-             peers on core {}, signaling on core {}, data plane ({}) on core {}; loopback; calls of \
+             peers on core {}, signaling on core {}, data plane ({}) on core {}{}; loopback; calls of \
              {} ms without media packets\n\
              delay = a peer hands the message to its transport, until the other peer receives it: by \
              the kernel's clock (UDP), when it is read (TCP, TLS)\n\
@@ -186,6 +188,7 @@ impl Arguments {
             launch.core,
             launch.backend,
             launch.media_core,
+            if launch.comes_first { ", before the peers" } else { "" },
             self.hold,
             page::SUCCESS_PERCENT,
             page::DELAY_MS,
