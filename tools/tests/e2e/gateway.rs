@@ -26,8 +26,12 @@ pub struct Place {
     pub pbx: Ipv4Addr,
     pub stranger: Ipv4Addr,
     pub six: Six,
+    /// Addresses that nobody signalled.
+    pub strangers: [Ipv4Addr; 3],
     /// Where the gateway runs when that is not where the test does.
     door: Option<Door>,
+    /// The media backend of [`Place::config`], where the place decides it.
+    backend: Option<&'static str>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -55,12 +59,13 @@ impl Place {
         let at = |last| Ipv4Addr::new(127, 0, n, last);
         let one = Ipv6Addr::LOCALHOST;
         let six = Six { gateway: one, provider: one, pbx: one };
-        Self::of([at(1), at(2), pbx(n), at(9)], six, n, turn, None)
+        let strangers = [1, 2, 3].map(|last| Ipv4Addr::new(127, 1, n, last));
+        Self::of([at(1), at(2), pbx(n), at(9)], six, strangers, n, turn)
     }
 
-    /// The gateway at the near end of a wire; the test, and whoever it starts, is to be at the far
-    /// end.
-    pub fn on_wire(stage: &Stage) -> Self {
+    /// The gateway at the near end of a wire, over that backend; the test, and whoever it starts, is to
+    /// be at the far end.
+    pub fn on_wire(stage: &Stage, backend: &'static str) -> Self {
         let turn = turn();
         let n = NEXT.fetch_add(1, Ordering::Relaxed);
         let ([gateway, _], [provider, _]) = (stage::NEAR, stage::FAR);
@@ -74,35 +79,50 @@ impl Place {
         };
         stage.far(&format!("address add {}/24 dev far", at(3)));
         stage.far(&format!("address add {}/64 dev far nodad", six.pbx));
+        let strangers = [21, 22, 23].map(at);
+        for stranger in strangers {
+            stage.far(&format!("address add {stranger}/24 dev far"));
+        }
         let four = [gateway, provider.parse().unwrap(), at(3), at(9)];
-        Self::of(four, six, n, turn, Some(stage.near_door()))
+        let mut place = Self::of(four, six, strangers, n, turn);
+        place.door = Some(stage.near_door());
+        place.backend = Some(backend);
+        place
     }
 
     fn of(
         [gateway, provider, pbx, stranger]: [Ipv4Addr; 4],
         six: Six,
+        strangers: [Ipv4Addr; 3],
         n: u8,
         turn: MutexGuard<'static, ()>,
-        door: Option<Door>,
     ) -> Self {
         let directory =
             std::env::temp_dir().join(format!("trunkline-e2e-{}-{n}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let names = [gateway.into(), six.gateway.into()];
         bench::certs::write(&directory, &names, &[pbx.into(), six.pbx.into()]).unwrap();
-        Self { directory, gateway, provider, pbx, stranger, six, door, _turn: turn }
+        Self {
+            directory,
+            gateway,
+            provider,
+            pbx,
+            stranger,
+            six,
+            strangers,
+            door: None,
+            backend: None,
+            _turn: turn,
+        }
     }
 
     /// The configuration that most tests use: an insecure provider, a secure PBX, routes both ways;
-    /// over the media backend that `TRUNKLINE_TEST_BACKEND` names, else the gateway's own choice, on
-    /// as many shards as `TRUNKLINE_TEST_SHARDS` says.
+    /// over the place's media backend, or the one that `TRUNKLINE_TEST_BACKEND` names, else the
+    /// gateway's own choice, on as many shards as `TRUNKLINE_TEST_SHARDS` says.
     pub fn config(&self) -> String {
-        self.config_over(&std::env::var(BACKEND).unwrap_or_else(|_| "auto".to_owned()))
-    }
-
-    /// The same over a certain media backend.
-    pub fn config_over(&self, backend: &str) -> String {
         let Self { gateway, provider, pbx, directory, .. } = self;
+        let backend = self.backend.map(str::to_owned).or_else(|| std::env::var(BACKEND).ok());
+        let backend = backend.unwrap_or_else(|| "auto".to_owned());
         let shards = std::env::var(SHARDS).unwrap_or_else(|_| "1".to_owned());
         format!(
             r#"

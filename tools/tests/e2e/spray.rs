@@ -2,7 +2,6 @@
 //! every media port with RTP, RTCP and what looks like SRTP, before, during and after a call.
 
 use std::io::Write;
-use std::net::Ipv4Addr;
 use std::process::Child;
 
 use abi::Counter;
@@ -83,10 +82,8 @@ impl Sprayed {
 
 impl Attacker {
     fn start(place: &Place, captured: &[&Far]) -> Self {
-        let [_, _, n, _] = place.gateway.octets();
-        let strangers = [1, 2, 3].map(|last| Ipv4Addr::new(127, 1, n, last));
         let mut command = peer("spray.py");
-        for source in strangers.into_iter().chain([place.provider]) {
+        for source in place.strangers.into_iter().chain([place.provider]) {
             command.args(["--from", &source.to_string()]);
         }
         command.args(["--to", &place.gateway.to_string()]);
@@ -148,23 +145,27 @@ fn assert_nothing_foreign(tally: Tally, talks: u32) {
 #[test]
 fn what_attackers_spray_is_not_relayed_and_attracts_nothing() {
     for mode in MODES {
-        under_attack(&mode);
+        under_attack(&Place::new(), &mode);
     }
 }
 
-fn under_attack(mode: &Mode) {
-    let place = Place::new();
+/// The attack on a gateway that learns where it is told to, as an insecure provider behind a NAT needs.
+pub fn what_strangers_spray_is_not_relayed(place: &Place) {
+    under_attack(place, &mode("COMEDIA", "COMEDIA", false, true));
+}
+
+fn under_attack(place: &Place, mode: &Mode) {
     let mut config = place.config();
     for (trunk, nat) in [("provider", mode.nat[0]), ("pbx", mode.nat[1])] {
         let name = format!("name = \"{trunk}\"\n");
         config = config.replace(&name, &format!("{name}nat = \"{nat}\"\n"));
     }
-    let mut gateway = Gateway::start(&place, &config);
+    let mut gateway = Gateway::start(place, &config);
     let counters = Counters::of(&gateway);
-    let mut provider = Far::start(&place, Role::Provider, &[]);
-    let mut pbx = Far::start(&place, Role::SecurePbx(SUITE), &["--hesitate"]);
+    let mut provider = Far::start(place, Role::Provider, &[]);
+    let mut pbx = Far::start(place, Role::SecurePbx(SUITE), &["--hesitate"]);
     let captured = if mode.from_ringing { &[&provider, &pbx][..] } else { &[&pbx] };
-    let mut attacker = Attacker::start(&place, captured);
+    let mut attacker = Attacker::start(place, captured);
 
     let before = attacker.spray(1);
     assert!(before.sent > 1000, "{before:?}");

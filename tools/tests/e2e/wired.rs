@@ -11,8 +11,10 @@ use rustix::process::{Signal, kill_process};
 use crate::calls::assert_cdr;
 use crate::counters::Counters;
 use crate::far::{Far, Role};
+use crate::fields::tones;
 use crate::foreign::{REPORTS, SUITES_MIN, TALK, both_talk_and_hear};
 use crate::gateway::{Gateway, MEDIA_PORTS, Place};
+use crate::spray;
 use crate::stage::Stage;
 
 /// Runs a test at the far end of a wire of its own.
@@ -25,10 +27,10 @@ fn at_far(test: impl FnOnce(&Stage) + Send) {
 }
 
 /// An insecure provider and a secure PBX of each family, and every call between them.
-fn config(place: &Place, backend: &str) -> String {
+fn config(place: &Place) -> String {
     let Place { gateway, provider, pbx, six, .. } = place;
     let config = place
-        .config_over(backend)
+        .config()
         .replace(
             &format!("udp = [\"{gateway}:5060\"]"),
             &format!("udp = [\"{gateway}:5060\", \"[{}]:5060\"]", six.gateway),
@@ -84,8 +86,8 @@ struct Expected {
 
 fn calls_of_both_families(expected: Expected) {
     at_far(|stage| {
-        let place = Place::on_wire(stage);
-        let mut gateway = Gateway::start(&place, &config(&place, expected.backend));
+        let place = Place::on_wire(stage, expected.backend);
+        let mut gateway = Gateway::start(&place, &config(&place));
         assert_has_no_rights(&gateway);
         let program = program(stage);
         assert_eq!(program.is_some(), expected.program, "{program:?}");
@@ -201,4 +203,21 @@ fn calls_of_both_families_cross_a_hardened_gateway_over_packet() {
 #[test]
 fn calls_of_both_families_cross_a_hardened_gateway_over_xdp() {
     calls_of_both_families(Expected { backend: "xdp", sockets: false, program: true });
+}
+
+/// What the same test shows on loopback, where frames are not, on a wire over each backend of frames.
+fn over_frames(test: fn(&Place)) {
+    for backend in ["packet", "xdp"] {
+        at_far(|stage| test(&Place::on_wire(stage, backend)));
+    }
+}
+
+#[test]
+fn what_strangers_spray_on_a_wire_is_not_relayed_and_attracts_nothing() {
+    over_frames(spray::what_strangers_spray_is_not_relayed);
+}
+
+#[test]
+fn a_prompt_on_a_wire_is_heard() {
+    over_frames(tones::an_unknown_number_is_told_by_early_media);
 }

@@ -9,7 +9,7 @@ mod identity;
 mod reach;
 mod subscriptions;
 mod timers;
-mod tones;
+pub mod tones;
 
 use crate::capture::Datagram;
 use crate::gateway::Place;

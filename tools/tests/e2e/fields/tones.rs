@@ -60,11 +60,14 @@ fn hear(ear: &UdpSocket) {
 
 #[test]
 fn an_unknown_number_is_told_by_early_media_before_its_404() {
-    let place = Place::new();
-    let mut gateway = Gateway::start(&place, &config(&place, "ON EARLY MEDIA"));
-    let ear = ear(&place);
-    let mut caller = ByHand::new(&place, "99");
-    caller.ask("INVITE", &audio(&place, 1));
+    an_unknown_number_is_told_by_early_media(&Place::new());
+}
+
+pub fn an_unknown_number_is_told_by_early_media(place: &Place) {
+    let mut gateway = Gateway::start(place, &config(place, "ON EARLY MEDIA"));
+    let ear = ear(place);
+    let mut caller = ByHand::new(place, "99");
+    caller.ask("INVITE", &audio(place, 1));
     let progress = caller.receive("SIP/2.0 183");
     assert!(progress.contains("m=audio"), "{progress}");
     hear(&ear);
