@@ -46,4 +46,4 @@ pub use policy::{Events, Policy, Security};
 pub use read::{read_answer, read_offer};
 pub use reject::Reject;
 pub use suite::Suite;
-pub use write::{Local, write_answer, write_offer};
+pub use write::{Local, succeed, write_answer, write_offer};

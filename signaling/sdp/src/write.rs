@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use sdp_types::{Attribute, Connection, Media, Origin, Session};
 use zeroize::Zeroize;
 
+use crate::description::MediaLine;
 use crate::policy::{Events, names};
 use crate::{Audio, Crypto, Description, Direction, Format, Key, Policy, Reject, Security};
 
@@ -56,6 +57,32 @@ pub fn write_offer(
     };
     Ok(render(local, vec![line.media(local)]))
 }
+
+/// Makes an offer of ours (`body`, with one media line) the successor of our `last` description: its line
+/// stands where the live one stood, and all others are still there, refused (RFC 3264 §8: lines never
+/// go away).
+pub fn succeed(last: &Description, mut body: Vec<u8>) -> Vec<u8> {
+    let lines = last.media();
+    let live = lines.iter().position(|line| line.port != 0).unwrap_or_default();
+    let start = body.windows(MEDIA.len()).position(|part| part == MEDIA).map(|at| at + 2);
+    let (Some(start), true) = (start, lines.len() > 1) else { return body };
+    let refused = |lines: &[MediaLine]| -> String {
+        let line = |l: &MediaLine| format!("m={} 0 {} {}\r\n", l.kind, l.proto, l.formats_text);
+        lines.iter().map(line).collect()
+    };
+    let (before, rest) = lines.split_at_checked(live).unwrap_or_default();
+    let (before, after) = (refused(before), refused(rest.get(1..).unwrap_or_default()));
+    let (head, line) = body.split_at_checked(start).unwrap_or_default();
+    let parts = [head, before.as_bytes(), line, after.as_bytes()];
+    let mut whole = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
+    parts.into_iter().for_each(|part| whole.extend_from_slice(part));
+    // It holds keys.
+    body.zeroize();
+    whole
+}
+
+/// Where the media line of a description of ours begins, behind the line before it.
+const MEDIA: &[u8] = b"\r\nm=";
 
 /// Writes the answer to a peer's `offer`, of which `chosen` was read, from what the other leg
 /// accepted (`far`).

@@ -77,7 +77,7 @@ pub fn offer(common: &Common, party: Party, said: &Fax) -> Result<Offered, Unusa
     let ports = told(common, said).unwrap_or(standing.said.ports);
     let write = |version| {
         let ours = Said { version, ports, ..standing.said.clone() };
-        negotiate::offer_fax(&leg.policy, said, origin, ours)
+        negotiate::offer_fax(&leg.policy, said, origin, ours, &standing.body)
     };
     let offered = write(standing.said.version)?;
     match offered.body == standing.body {

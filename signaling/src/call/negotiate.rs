@@ -151,16 +151,18 @@ pub fn offer(
     let suites = policy.security.suites().iter();
     let keys: Vec<Key> = suites.map(|s| fresh(*s, entropy)).collect::<Result<_, _>>()?;
     let said = Said { keys, formats: Vec::new(), ports, version: origin };
-    write_offer(policy, far, origin, said)
+    write_offer(policy, far, origin, said, None)
 }
 
+/// The same for a dialog in which we described our side (`last`) before.
 pub(super) fn write_offer(
     policy: &Policy,
     far: Option<&Audio>,
     origin: u64,
     said: Said,
+    last: Option<&[u8]>,
 ) -> Result<Offered, Unusable> {
-    let body = sdp::write_offer(far, policy, &local(&said, origin))?;
+    let body = succeed(last, sdp::write_offer(far, policy, &local(&said, origin))?)?;
     let description = Description::parse(&body)?;
     let formats = sdp::read_offer(&description, policy)?.formats;
     let said = Said { formats, ..said };
@@ -176,10 +178,19 @@ pub(super) fn offer_fax(
     far: &Fax,
     origin: u64,
     said: Said,
+    last: &[u8],
 ) -> Result<Offered, Unusable> {
     let body = sdp::write_fax_offer(far, policy, &local(&said, origin))?;
+    let body = succeed(Some(last), body)?;
     let description = Description::parse(&body)?;
     Ok(Offered { body: Bytes::from(body), description, said, is_fax: true })
+}
+
+fn succeed(last: Option<&[u8]>, body: Vec<u8>) -> Result<Vec<u8>, Unusable> {
+    match last {
+        Some(last) => Ok(sdp::succeed(&Description::parse(last)?, body)),
+        None => Ok(body),
+    }
 }
 
 /// Reads the answer to an offer of ours.

@@ -75,7 +75,8 @@ pub fn offer(
     let direction = leg.hold_style.writes(direction);
     let source = Audio { formats, direction, ..standing.audio.clone() };
     let policy = pinned(leg);
-    let write = |said: Said| negotiate::write_offer(&policy, Some(&source), origin, said);
+    let last = Some(&standing.body[..]);
+    let write = |said: Said| negotiate::write_offer(&policy, Some(&source), origin, said, last);
     let ports = told.unwrap_or(standing.said.ports);
     let said = Said { ports, ..standing.said.clone() };
     let offered = write(said.clone())?;

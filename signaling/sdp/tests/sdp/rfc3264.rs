@@ -1,7 +1,10 @@
 //! Offer/answer rules of RFC 3264, one table for each.
 
 use crate::common::*;
-use sdp::{Audio, Direction, Policy, Reject, read_answer, read_offer, write_answer, write_offer};
+use sdp::{
+    Audio, Direction, Policy, Reject, Suite, read_answer, read_offer, succeed, write_answer,
+    write_offer,
+};
 
 /// Offer of A, answer of B, both as said, through the gateway: our offer to B and our answer to A.
 fn through(a: &str, b: &str, pa: &Policy, pb: &Policy) -> Result<(String, String), Reject> {
@@ -17,6 +20,31 @@ fn through(a: &str, b: &str, pa: &Policy, pb: &Policy) -> Result<(String, String
 
 fn direction_of(body: &str) -> Direction {
     read_offer(&parse(body), &plain()).unwrap().direction
+}
+
+/// RFC 3264 §8: a new offer has the lines of the last description, those that are refused too.
+#[test]
+fn lines_never_go_away() {
+    let media = |body: &[u8]| -> Vec<String> {
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        text.lines().filter(|line| line.starts_with("m=")).map(str::to_owned).collect()
+    };
+    let last = ["m=video 0 RTP/AVP 99 100", "m=audio 40000 RTP/SAVP 8", "m=image 0 udptl t38"];
+    for lines in [&last[..], &last[1..], &last[..2], &last[1..2]] {
+        let keys = our_keys();
+        let policy = allowing(secure(), &[sdp::Codec::Pcmu]);
+        let ours = write_offer(None, &policy, &local(&keys)).unwrap();
+        let whole = succeed(&parse(&with(lines)), ours.clone());
+        let mut expected: Vec<_> = lines.iter().map(|line| (*line).to_owned()).collect();
+        let live = expected.iter_mut().find(|line| line.starts_with("m=audio")).unwrap();
+        *live = media(&ours).remove(0);
+        assert_eq!(media(&whole), expected);
+        let whole = parse(&text(whole));
+        let read = read_offer(&whole, &policy).unwrap();
+        let alone = read_offer(&parse(&text(ours)), &policy).unwrap();
+        assert_eq!(read.cryptos, alone.cryptos, "the keys stay with their line");
+        assert_eq!(read.cryptos.len(), Suite::ALL.len());
+    }
 }
 
 #[test]

@@ -83,6 +83,34 @@ fn hold_and_resume_reach_the_other_side_and_the_data_plane() {
     }
 }
 
+/// Lines that a side offered and we refused are in each offer of ours to it (RFC 3264 §8).
+#[test]
+fn a_side_with_video_is_offered_as_many_lines_as_it_has() {
+    for who in BOTH {
+        let mut rig = Rig::new("lines");
+        let profile = if who == Pbx { "RTP/SAVP" } else { "RTP/AVP" };
+        let refused = format!("m=video 0 {profile} 99\r\n");
+        let video = refused.replace(" 0 ", " 7400 ") + "a=rtpmap:99 H264/90000\r\n";
+        let offer = rig.peer(who).offer() + &video;
+        rig.call_with(who, "+4930222", Some(offer));
+        let (id, invite) = rig.invited(who.other());
+        rig.accept(who.other(), id, &invite);
+        rig.peer(who).hesitates = true;
+        let held = self::offer(&mut rig, who.other(), "sendonly");
+        rig.ask(who.other(), Method::Invite, Some(held));
+        let (id, asked) = rig.asked_inside(who);
+        let body = text(&asked.body);
+        assert!(body.ends_with(&refused) && body.contains("a=sendonly"), "{body}");
+        let answer = rig.peer(who).accept(&asked.body).replace("sendrecv", "recvonly") + &refused;
+        rig.answer(who, id, 200, Some(answer));
+        assert_eq!(rig.last_status(who.other()), 200);
+        let [from, to] = ways(&rig, who.other());
+        assert!(from.relay && !to.relay);
+        rig.hang_up(who);
+        rig.finish_one(200);
+    }
+}
+
 #[test]
 fn a_hold_is_written_as_the_other_sides_trunk_wants_it() {
     for (style, said, written) in [
