@@ -14,10 +14,11 @@ type Test = (&'static str, &'static str);
 const CONFIG: &str = "signaling/src/config/tests.rs";
 const PATHS: &str = "signaling/src/config/tests/paths.rs";
 const WAYS: &str = "tools/tests/e2e/fields/reach.rs";
-const IDENTITY: &str = "signaling/src/call/identity/tests.rs";
 const HEALTH: &str = "signaling/src/trunk/health/tests.rs";
 const HUNTING: &str = "signaling/src/call/tests/hunting.rs";
 const KAMAILIO: &str = "tools/tests/e2e/registrar.rs";
+const TRAFFIC_OF: &str = "tools/tests/e2e/fields/traffic.rs";
+const WHO: &str = "tools/tests/e2e/fields/identity.rs";
 const STORED: &str = "tools/tests/e2e/stored.rs";
 const PLANNER: &str = "signaling/src/planner/tests.rs";
 const TLS: &str = "signaling/src/net/tls/tests.rs";
@@ -44,6 +45,12 @@ const MD5: Test =
     ("signaling/src/call/tests/identity.rs", "md5_proves_a_call_only_where_the_trunk_allows_it");
 const ALG: Test = (WAYS, "a_trunk_with_sip_alg_is_told_our_outer_address_and_found_behind_its_own");
 const KEPT: Test = (WAYS, "a_silent_way_to_pjsip_is_kept_open_and_marked_as_its_trunk_says");
+const ACCOUNT_SHOWN: Test = (WHO, "caller_id_policy_and_account_shape_what_sipp_sees");
+const TRUSTED: Test = (WHO, "trust_and_diversion_styles_decide_what_sipp_is_told");
+const HUNTED: Test = ("tools/tests/e2e/hunting.rs", "a_call_goes_on_until_a_carrier_answers");
+const PRIVATE: Test = (WHO, "a_caller_who_asks_for_privacy_is_unknown_to_pjsip");
+const DIALLED: Test =
+    (TRAFFIC_OF, "numbers_are_dialled_nationally_and_leave_as_the_carrier_writes_them");
 const CODECS: Test = (CONFIG, "codecs_are_known_and_something_is_left");
 const SILENCE: Test =
     ("signaling/src/call/tests/silence.rs", "the_shorter_timeouts_of_both_trunks_are_told");
@@ -97,13 +104,7 @@ const TRUNK: &[(&str, Test)] = &[
             "an_unknown_number_is_told_by_early_media_before_its_404",
         ),
     ),
-    (
-        "greeting",
-        (
-            "signaling/src/call/tests/greetings.rs",
-            "the_greeting_is_early_media_and_the_callee_is_asked_after_it",
-        ),
-    ),
+    ("greeting", ("tools/tests/e2e/fields/tones.rs", "a_greeting_is_heard_before_pjsip_is_called")),
     (
         "send_media",
         (
@@ -115,11 +116,8 @@ const TRUNK: &[(&str, Test)] = &[
         "dtmf_mode",
         ("tools/tests/e2e/fields/digits.rs", "digits_reach_a_trunk_without_events_as_tones"),
     ),
-    (
-        "direct_media",
-        ("signaling/src/call/tests/bypass.rs", "each_side_is_told_the_other_ones_address"),
-    ),
-    ("send_rpid", ("tools/tests/e2e/fields/identity.rs", "send_rpid_tells_sipp_who_calls")),
+    ("direct_media", (TRAFFIC_OF, "with_direct_media_each_side_is_told_of_the_other")),
+    ("send_rpid", (WHO, "send_rpid_tells_sipp_who_calls")),
     (
         "allow",
         ("tools/tests/e2e/fields/fax.rs", "a_fax_passes_to_sipp_in_a_call_that_began_as_audio"),
@@ -132,7 +130,7 @@ const TRUNK: &[(&str, Test)] = &[
             "a_trunk_that_is_switched_off_keeps_its_dialogs_and_starts_none",
         ),
     ),
-    ("direction", (REFUSED, "a_trunk_that_takes_no_calls_is_not_asked")),
+    ("direction", (TRAFFIC_OF, "a_trunk_whose_direction_is_outbound_is_called_and_does_not_call")),
     ("allow_mixed", (CONFIG, "encryption_that_is_only_preferred")),
     (
         "source_acl",
@@ -152,27 +150,27 @@ const TRUNK: &[(&str, Test)] = &[
     ("tls_client_cert", CERTIFICATE),
     ("tls_client_key", (CONFIG, "tls_needs_something_to_trust_and_whole_pairs")),
     ("tls_pin", (TLS, "a_pinned_certificate_needs_no_authority_and_nothing_else_will_do")),
-    ("from_user", (IDENTITY, "from_user_and_from_domain_are_the_account_not_the_caller")),
-    ("from_domain", (IDENTITY, "from_user_and_from_domain_are_the_account_not_the_caller")),
+    ("from_user", ACCOUNT_SHOWN),
+    ("from_domain", ACCOUNT_SHOWN),
     ("learn_from", ("signaling/src/trunk/nat/tests.rs", "learning_may_be_limited_to_a_network")),
     ("keepalive_interval", (WAYS, "a_datagram_keeps_the_way_to_a_trunk_open")),
     ("rtp_keepalive_interval", KEPT),
     ("signalling_dscp", KEPT),
     ("media_dscp", KEPT),
     ("external_address", ALG),
-    ("rtp_timeout", SILENCE),
+    ("rtp_timeout", (TRAFFIC_OF, "a_call_without_media_ends_after_the_rtp_timeout")),
     ("hold_timeout", SILENCE),
     ("keep_alive_interval", (HEALTH, "two_failures_are_no_end")),
     ("keep_alive_2xx_only", GOOD),
     ("keep_alive_failing_codes", GOOD),
     ("max_inbound_calls", (ADMISSION, "each_direction_has_its_own_cap")),
     ("max_outbound_calls", (ADMISSION, "each_direction_has_its_own_cap")),
-    ("max_cps", (ADMISSION, "the_pace_allows_a_burst_of_twice_and_then_the_rate")),
-    ("trust_inbound_identity", (IDENTITY, "trust_inbound_identity_decides_who_is_believed")),
-    ("trust_identity", (IDENTITY, "privacy_is_kept_from_all_but_trusted_trunks")),
-    ("caller_id_policy", (IDENTITY, "caller_id_policy_chooses_the_number")),
-    ("user_phone", (IDENTITY, "user_phone_marks_telephone_numbers_alone")),
-    ("diversion", (IDENTITY, "diversions_are_told_in_the_trunks_style")),
+    ("max_cps", (TRAFFIC_OF, "max_cps_lets_a_burst_of_sipp_pass_and_refuses_the_flood")),
+    ("trust_inbound_identity", PRIVATE),
+    ("trust_identity", TRUSTED),
+    ("caller_id_policy", ACCOUNT_SHOWN),
+    ("user_phone", (WHO, "send_rpid_tells_sipp_who_calls")),
+    ("diversion", TRUSTED),
     ("inbound_username", CHALLENGED),
     ("inbound_password", CHALLENGED),
     (
@@ -182,13 +180,7 @@ const TRUNK: &[(&str, Test)] = &[
             "a_trunk_that_wants_an_early_offer_gets_one_of_ours",
         ),
     ),
-    (
-        "hold_style",
-        (
-            "signaling/src/call/tests/changes.rs",
-            "a_hold_is_written_as_the_other_sides_trunk_wants_it",
-        ),
-    ),
+    ("hold_style", (TRAFFIC_OF, "a_hold_of_pjsip_is_inactive_where_the_carrier_wants_it")),
     ("update", (TIMERS, "a_trunk_without_update_is_sent_none_and_told_that_none_is_taken")),
     ("session_timer", (TIMERS, "a_trunk_that_refuses_timers_has_none")),
     (
@@ -203,25 +195,19 @@ const TRUNK: &[(&str, Test)] = &[
             "a_realm_that_is_not_the_trunks_gets_no_credentials",
         ),
     ),
-    (
-        "100rel",
-        (
-            "signaling/src/call/tests/prack.rs",
-            "a_trunk_that_requires_it_refuses_who_does_not_know_it_and_demands_it",
-        ),
-    ),
+    ("100rel", ("tools/tests/e2e/races.rs", "early_media_is_acknowledged_by_prack_on_each_leg")),
     ("inbound_md5", MD5),
-    ("priority", (HUNTING, "strategies_choose_who_is_asked_first")),
+    ("priority", HUNTED),
     ("weight", (HUNTING, "strategies_choose_who_is_asked_first")),
     ("reach_timer", EDITED),
     ("progress_timer", EDITED),
     ("failover_codes", CODES),
-    ("number_format_in", (NUMBERS, "what_comes_in_from_one_country_goes_out_to_another")),
-    ("number_format_out", WRITTEN),
-    ("country_code", WRITTEN),
+    ("number_format_in", DIALLED),
+    ("number_format_out", DIALLED),
+    ("country_code", DIALLED),
     ("trunk_prefix", WRITTEN),
     ("international_prefix", WRITTEN),
-    ("tech_prefix", REWRITTEN),
+    ("tech_prefix", DIALLED),
     ("strip_in", REWRITTEN),
     ("prepend_in", REWRITTEN),
     ("strip_out", REWRITTEN),

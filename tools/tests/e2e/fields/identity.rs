@@ -6,7 +6,7 @@ use super::{config_with, header, told_provider};
 use crate::capture::Capture;
 use crate::gateway::{Gateway, Place};
 use crate::pbx::Pbx;
-use crate::sipp::Sipp;
+use crate::sipp::{Run, Sipp};
 
 /// The INVITE that SIPp gets when PJSIP calls it through a provider with these fields.
 fn asked_of_sipp(fields: &str) -> String {
@@ -60,6 +60,51 @@ fn seen_by_pjsip(fields: &str, headers: &str) -> String {
     assert!(gateway.stop());
     let event: serde_json::Value = serde_json::from_str(&event).unwrap();
     event["remote"].as_str().unwrap().replace(&place.gateway.to_string(), "GATEWAY")
+}
+
+/// What SIPp in the PBX's place is asked when the provider, which is believed, calls with privacy after
+/// a diversion.
+fn asked_privately(fields: &str) -> String {
+    let place = Place::new();
+    let quiet = "send_keep_alive = false\n";
+    let believed = format!("{quiet}trust_inbound_identity = true\n{fields}\n");
+    let mut gateway = Gateway::start(&place, &place.plain_config().replace(quiet, &believed));
+    let arguments = vec!["-m".into(), "1".into()];
+    let run = Run { scenario: "silent_callee.xml", transport: "u1", arguments };
+    let mut callee = Sipp::run_at(&place, place.pbx, 5081, run);
+    let capture = Capture::start(&place);
+    let mut caller = ByHand::new(&place, "390612345").saying(
+        "P-Asserted-Identity: <sip:+390299999999@example.com>\r\nPrivacy: id\r\n\
+         Diversion: <sip:+390688888888@example.com>;reason=user-busy\r\n",
+    );
+    caller.call();
+    caller.hang_up();
+    callee.succeed();
+    let wire = capture.finish();
+    assert!(gateway.stop());
+    let mut to_callee = wire.iter().filter(|d| d.destination.0 == place.pbx);
+    let asked = to_callee.find(|d| d.payload.starts_with(b"INVITE ")).expect("SIPp was asked");
+    String::from_utf8_lossy(&asked.payload).replace(&place.gateway.to_string(), "GATEWAY")
+}
+
+#[test]
+fn trust_and_diversion_styles_decide_what_sipp_is_told() {
+    let told = asked_privately("trust_identity = true\ndiversion = \"diversion\"");
+    assert!(header(&told, "From").unwrap().contains("anonymous.invalid"), "{told}");
+    let asserted = header(&told, "P-Asserted-Identity").unwrap();
+    assert!(asserted.contains("<sip:+390299999999@GATEWAY>"), "{told}");
+    assert_eq!(header(&told, "Privacy"), Some("id"));
+    let diversion = header(&told, "Diversion").unwrap();
+    assert!(
+        diversion.contains("+390688888888@GATEWAY") && diversion.contains("user-busy"),
+        "{told}"
+    );
+    let told = asked_privately("");
+    assert!(header(&told, "From").unwrap().contains("anonymous.invalid"), "{told}");
+    for hidden in ["P-Asserted-Identity", "Diversion", "History-Info"] {
+        assert_eq!(header(&told, hidden), None, "{told}");
+    }
+    assert!(!told.contains("390299999999"), "{told}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod reach;
 mod subscriptions;
 mod timers;
 pub mod tones;
+mod traffic;
 
 use crate::capture::Datagram;
 use crate::gateway::Place;

@@ -1,4 +1,4 @@
-//! `audio_tones`: what a caller hears before it is refused.
+//! `audio_tones`, `greeting`: what a caller hears before it is refused, or anybody is asked.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -10,6 +10,7 @@ use super::by_hand::{ByHand, MEDIA_PORT, audio};
 use super::{config_with, header};
 use crate::gateway::{Gateway, Place};
 use crate::lines::PATIENCE;
+use crate::pbx::Pbx;
 
 /// What the prompt sounds like, in hertz.
 const TONE_HZ: u32 = 600;
@@ -76,6 +77,32 @@ pub fn an_unknown_number_is_told_by_early_media(place: &Place) {
     let cdr = &gateway.cdrs_when(1)[0];
     assert_eq!(cdr["code"], 404, "{cdr:#}");
     assert!(cdr["answer"].is_null(), "nobody pays: {cdr:#}");
+    assert!(gateway.stop());
+}
+
+/// The caller hears it before PJSIP is called, and speaks with PJSIP afterwards.
+#[test]
+fn a_greeting_is_heard_before_pjsip_is_called() {
+    let place = Place::new();
+    let tones = "audio_tones = \"ON EARLY MEDIA\"";
+    let greets = config(&place, "ON EARLY MEDIA")
+        .replace(tones, &format!("{tones}\ngreeting = \"welcome\""));
+    let prompts = place.file("prompts");
+    fs::rename(prompts.join("unknown-number.wav"), prompts.join("welcome.wav")).unwrap();
+    let mut gateway = Gateway::start(&place, &greets);
+    let mut phones = Pbx::start(&place, &[]);
+    let ear = ear(&place);
+    let mut caller = ByHand::new(&place, "390612345");
+    caller.ask("INVITE", &audio(&place, 1));
+    let progress = caller.receive("SIP/2.0 183");
+    assert!(progress.contains("m=audio"), "{progress}");
+    hear(&ear);
+    caller.accepted();
+    phones.events.wait("\"media\"");
+    phones.hang_up();
+    caller.answer_bye();
+    let cdr = &gateway.cdrs_when(1)[0];
+    assert_eq!((&cdr["code"], &cdr["ended_by"]), (&200.into(), &"callee".into()));
     assert!(gateway.stop());
 }
 
