@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
 use jiff::{Timestamp, Unit};
@@ -450,26 +450,28 @@ fn write_all(
     mask: bool,
     tally: &Tally,
 ) {
+    let mut haste = Haste::default();
     while let Ok(first) = entries.recv() {
+        if haste.grows(Instant::now()) {
+            std::thread::sleep(GATHER);
+        }
         let mut written = Vec::new();
         let mut outcome = output.follow_rotation();
         let batch = entries.try_iter().take(BATCH_RECORDS);
         for entry in std::iter::once(first).chain(batch) {
             match entry {
-                Entry::Note(record) => {
-                    if let Err(cause) = record
-                        .line(mask)
-                        .map_err(io::Error::from)
-                        .and_then(|line| journal.note(&record.id, &line))
-                    {
-                        tracing::error!(%cause, "an attempt under way is not noted on disk");
-                    }
-                }
+                Entry::Note(record) => match record.line(mask) {
+                    Ok(line) => journal.note(&record.id, &line),
+                    Err(cause) => tracing::error!(%cause, "an attempt under way is not noted"),
+                },
                 Entry::Write(record) => {
                     outcome = outcome.and_then(|()| output.append(&record, mask));
                     written.push(record.id);
                 }
             }
+        }
+        if let Err(cause) = journal.commit() {
+            tracing::error!(%cause, "attempts under way are not noted on disk");
         }
         let count = u64::try_from(written.len()).unwrap_or(u64::MAX);
         match outcome.and_then(|()| output.writer.flush()) {
@@ -484,9 +486,34 @@ fn write_all(
             }
         }
         // Closed only after the flush: a CDR written twice can be told by its id, a lost one not.
-        if let Err(cause) = written.iter().try_for_each(|id| journal.close(id)) {
+        let closed = written.iter().try_for_each(|id| journal.close(id));
+        if let Err(cause) = closed.and_then(|()| journal.commit()) {
             tracing::error!(%cause, "ended attempts are not noted on disk");
         }
+        haste.done(Instant::now());
+    }
+}
+
+/// Whether records come so fast that it pays to wait for more of them: each wake-up of the thread
+/// costs the shard as much as the record.
+#[derive(Default)]
+struct Haste {
+    done: Option<Instant>,
+    in_a_row: u32,
+}
+
+impl Haste {
+    /// The next record came.
+    fn grows(&mut self, now: Instant) -> bool {
+        let pause = self.done.map(|done| now.saturating_duration_since(done));
+        let is_fast = pause.is_some_and(|pause| pause < HASTE_PAUSE);
+        self.in_a_row = if is_fast { self.in_a_row.saturating_add(1) } else { 0 };
+        self.in_a_row >= HASTE_BATCHES
+    }
+
+    /// All that had come is written.
+    fn done(&mut self, now: Instant) {
+        self.done = Some(now);
     }
 }
 
@@ -532,6 +559,11 @@ impl Output {
 
 /// Records that wait for the disk at most: some seconds of calls.
 pub const QUEUE_RECORDS_MAX: usize = 16_384;
+/// So many times in a row there was another record within so long: some hundred calls a second.
+const HASTE_BATCHES: u32 = 32;
+const HASTE_PAUSE: Duration = Duration::from_millis(2);
+/// How long is waited for more then: what a process that is killed loses of its attempts.
+const GATHER: Duration = Duration::from_millis(5);
 /// Records written before a flush.
 const BATCH_RECORDS: usize = 1_024;
 /// The file names people: owner and group only.

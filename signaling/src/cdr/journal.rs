@@ -29,6 +29,8 @@ const REASON: &str = "signaling died during this attempt; media went on until it
 pub struct Journal {
     file: File,
     bytes: u64,
+    /// Lines that are not in the file yet.
+    pending: Vec<u8>,
     under_way: HashSet<String>,
 }
 
@@ -46,22 +48,31 @@ impl Journal {
         };
         let file = OpenOptions::new().create(true).append(true).mode(FILE_MODE).open(&path)?;
         let bytes = file.metadata()?.len();
-        Ok((Self { file, bytes, under_way: HashSet::new() }, left))
+        let journal = Self { file, bytes, pending: Vec::new(), under_way: HashSet::new() };
+        Ok((journal, left))
     }
 
-    /// Notes an attempt as its CDR would be now; `record` is that CDR as JSON.
+    /// Notes an attempt as its CDR would be now; `record` is that CDR as JSON. It is on disk after the
+    /// next [`Journal::commit`].
+    pub fn note(&mut self, id: &str, record: &[u8]) {
+        self.under_way.insert(id.to_owned());
+        self.pending.extend_from_slice(b"{\"open\": ");
+        self.pending.extend_from_slice(record);
+        self.pending.extend_from_slice(b"}\n");
+    }
+
+    /// Writes what was noted.
     ///
     /// # Errors
-    /// The system's error.
-    pub fn note(&mut self, id: &str, record: &[u8]) -> io::Result<()> {
-        self.under_way.insert(id.to_owned());
-        let mut line = b"{\"open\": ".to_vec();
-        line.extend_from_slice(record);
-        line.extend_from_slice(b"}\n");
-        self.append(&line)
+    /// The system's error; what was noted is lost then.
+    pub fn commit(&mut self) -> io::Result<()> {
+        self.bytes += u64::try_from(self.pending.len()).unwrap_or(u64::MAX);
+        let written = self.file.write_all(&self.pending);
+        self.pending.clear();
+        written
     }
 
-    /// The attempt's CDR is in the file.
+    /// The attempt's CDR is in the file; that is on disk after the next [`Journal::commit`].
     ///
     /// # Errors
     /// The system's error.
@@ -72,7 +83,8 @@ impl Journal {
         if self.under_way.is_empty() && self.bytes > BYTES_IDLE_MAX {
             return self.clear();
         }
-        self.append(format!("{}\n", json!({ "closed": id })).as_bytes())
+        self.pending.extend_from_slice(format!("{}\n", json!({ "closed": id })).as_bytes());
+        Ok(())
     }
 
     /// Forgets everything: what was left is in the CDR file now.
@@ -81,12 +93,8 @@ impl Journal {
     /// The system's error.
     pub fn clear(&mut self) -> io::Result<()> {
         self.bytes = 0;
+        self.pending.clear();
         self.file.set_len(0)
-    }
-
-    fn append(&mut self, line: &[u8]) -> io::Result<()> {
-        self.bytes += u64::try_from(line.len()).unwrap_or(u64::MAX);
-        self.file.write_all(line)
     }
 }
 

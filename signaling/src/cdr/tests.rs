@@ -167,3 +167,37 @@ fn a_missing_directory_is_an_error_at_the_start() {
     let error = Writer::open(missing, false).err().unwrap();
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
 }
+
+#[test]
+fn records_are_gathered_only_while_they_come_fast() {
+    let (mut haste, mut now) = (Haste::default(), Instant::now());
+    let mut after = |pause: Duration| {
+        now += pause;
+        let grows = haste.grows(now);
+        haste.done(now);
+        grows
+    };
+    let fast = HASTE_PAUSE / 2;
+    assert!((0..HASTE_BATCHES).all(|_| !after(fast)), "a burst is written at once");
+    assert!(after(fast) && after(fast), "a flood is gathered");
+    assert!(!after(HASTE_PAUSE), "the first that comes late is written at once");
+    assert!(!after(fast));
+}
+
+#[test]
+fn what_is_gathered_is_written_when_the_writer_stops() {
+    let place = Place::new("gathered");
+    let mut writer = Writer::open(&place.file(), false).unwrap();
+    for number in 0..500 {
+        let mut record = Record { id: format!("call {number}"), ..record() };
+        writer.note(&record);
+        record.end(at(2_000));
+        writer.write(&record);
+    }
+    writer.stop();
+    assert_eq!(writer.counts(), Counts { written: 500, ..Counts::default() });
+    assert_eq!(place.records().len(), 500);
+    // None is left open: the next process would write its CDR again.
+    drop(Writer::open(&place.file(), false).unwrap());
+    assert_eq!(place.records().len(), 500);
+}
