@@ -55,6 +55,16 @@ pub struct Record {
     reason: Option<String>,
     /// `caller`, `callee` or `gateway`; nobody for an attempt that was not answered.
     ended_by: Option<String>,
+    /// The call whose side this one took the place of (RFC 3891), and the one that took a place here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaces: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replaced_by: Option<String>,
+    /// The call that one side transferred (RFC 3515), and the call that came of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transferred_from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transferred_to: Option<String>,
     caller_suite: Option<&'static str>,
     callee_suite: Option<&'static str>,
     /// Where media came from, where that was learned and not signalled.
@@ -107,6 +117,16 @@ pub struct Way {
     pub bytes: u64,
 }
 
+impl Way {
+    /// What passed after `before`.
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            packets: self.packets.saturating_sub(before.packets),
+            bytes: self.bytes.saturating_sub(before.bytes),
+        }
+    }
+}
+
 impl Record {
     /// Begins the record of an attempt; `entropy` fills a buffer with random bytes.
     pub fn start(now: Timestamp, entropy: &mut dyn FnMut(&mut [u8])) -> Self {
@@ -129,6 +149,10 @@ impl Record {
             code: None,
             reason: None,
             ended_by: None,
+            replaces: None,
+            replaced_by: None,
+            transferred_from: None,
+            transferred_to: None,
             caller_suite: None,
             callee_suite: None,
             caller_source: None,
@@ -267,6 +291,26 @@ impl Record {
     pub fn hang_up(&mut self, ended_by: &str, reason: &str) {
         self.ended_by.get_or_insert_with(|| ended_by.to_owned());
         self.reason.get_or_insert_with(|| reason.to_owned());
+    }
+
+    /// It wants the place of a side of the call with this id.
+    pub fn replaces(&mut self, id: &str) {
+        self.replaces = Some(id.to_owned());
+    }
+
+    /// The call with this id took the place of a side.
+    pub fn replaced_by(&mut self, id: &str) {
+        self.replaced_by = Some(id.to_owned());
+    }
+
+    /// It comes of a transfer that a side of the call with this id asked for.
+    pub fn transferred_from(&mut self, id: &str) {
+        self.transferred_from = Some(id.to_owned());
+    }
+
+    /// A side goes on in the call with this id.
+    pub fn transferred_to(&mut self, id: &str) {
+        self.transferred_to = Some(id.to_owned());
     }
 
     /// Whether somebody ended an answered call.

@@ -1,14 +1,25 @@
-//! Which shard a call lives on: the one that its Call-ID hashes to.
+//! Which shard a call lives on: the one that its Call-ID hashes to, unless it takes the place of a
+//! running one.
 //!
-//! Requests of one dialog and the answers to ours carry one Call-ID, so everything of a leg comes to
-//! one shard; the other leg's Call-ID is ours to choose, and is drawn until it is at home there too.
-//! The hash has a key, so that no peer can choose whom it loads.
+//! ```text
+//!   a request with our tag in To, an answer with our tag in From ─► where the tag is at home
+//!   an INVITE that names a dialog of ours (Replaces) ─────────────► where our tag of that is
+//!   any other request ────────────────────────────────────────────► where its Call-ID is
+//! ```
+//! Call-IDs and tags of ours are drawn until they are at home on the shard that uses them. So
+//! everything of a dialog comes to one shard, that of both legs of a call to the same, and who replaces
+//! a leg comes to where that lives, whatever Call-ID it has. The hash has a key, so that no peer can
+//! choose whom it loads.
+//!
+//! A CANCEL has neither: with several shards that of an INVITE with Replaces may find nothing (481).
+//! The INVITE is answered at once as a rule, and ends by BYE then.
 
 use std::hash::{DefaultHasher, Hasher};
 
-use sip::wire::Message;
+use bytes::Bytes;
+use sip::wire::{Headers, Message, Method, NameAddr, ParseError, Request};
 
-/// Knows every Call-ID's shard.
+/// Knows where every Call-ID and tag is at home.
 #[derive(Clone, Copy, Debug)]
 pub struct Homes {
     shards: usize,
@@ -33,26 +44,44 @@ impl Homes {
     }
 
     /// The number of the shard, from 0.
-    pub fn of(&self, call_id: &[u8]) -> usize {
+    pub fn of(&self, name: &[u8]) -> usize {
         if self.shards == 1 {
             return 0;
         }
         let mut hasher = DefaultHasher::new();
         hasher.write(&self.key);
-        hasher.write(call_id);
+        hasher.write(name);
         let shards = u64::try_from(self.shards).unwrap_or(1);
         usize::try_from(hasher.finish() % shards).unwrap_or_default()
     }
 
-    /// The same of a message; one without a Call-ID, which no shard will understand, goes to the
+    /// The same of a message; one without any name, which no shard will understand, goes to the
     /// first.
     pub fn of_message(&self, message: &Message) -> usize {
-        let headers = match message {
-            Message::Request(request) => &request.headers,
-            Message::Response(response) => &response.headers,
+        if self.shards == 1 {
+            return 0;
+        }
+        let (headers, ours) = match message {
+            Message::Request(request) => {
+                let tag = tag(request.headers.to()).or_else(|| replaced(request));
+                (&request.headers, tag)
+            }
+            Message::Response(response) => (&response.headers, tag(response.headers.from())),
         };
-        headers.call_id().map_or(0, |call_id| self.of(&call_id))
+        let call_id = |headers: &Headers| headers.call_id().ok();
+        ours.or_else(|| call_id(headers)).map_or(0, |name| self.of(&name))
     }
+}
+
+fn tag(address: Result<NameAddr, ParseError>) -> Option<Bytes> {
+    address.ok()?.tag().cloned()
+}
+
+/// Our tag of the dialog that a new INVITE is to replace.
+fn replaced(request: &Request) -> Option<Bytes> {
+    let invites = request.method == Method::Invite;
+    let named = invites.then(|| request.headers.replaces().ok().flatten()).flatten();
+    named.map(|named| named.to_tag)
 }
 
 #[cfg(test)]
@@ -70,6 +99,38 @@ mod tests {
             counts[home] += 1;
         }
         assert!(counts.iter().all(|count| (1_800..2_200).contains(count)), "{counts:?}");
+    }
+
+    fn message(text: &str) -> Message {
+        let head = "Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\nCSeq: 1 INVITE\r\n";
+        let text = text.replacen('\n', "\r\n", 9).replace("Call-ID", &format!("{head}Call-ID"));
+        sip::wire::parse(format!("{text}\r\nContent-Length: 0\r\n\r\n").into()).unwrap()
+    }
+
+    #[test]
+    fn a_message_goes_where_our_tag_is_at_home_and_else_where_its_call_id_is() {
+        let homes = Homes::new(2, [7; 16]);
+        let named = |home: usize| {
+            let mut names = (0..100).map(|number| format!("name{number}"));
+            names.find(|name| homes.of(name.as_bytes()) == home).unwrap()
+        };
+        for (here, there) in [(0, 1), (1, 0)] {
+            let (ours, theirs) = (named(here), named(there));
+            let request = "INVITE sip:a@b SIP/2.0\nFrom: <sip:a@b>;tag=THEIRS\nCall-ID: THEIRS\n";
+            let answer = "SIP/2.0 200 OK\nTo: <sip:a@b>;tag=THEIRS\nCall-ID: THEIRS\n";
+            let replaces = "To: <sip:a@b>\nReplaces: THEIRS;to-tag=OURS;from-tag=THEIRS";
+            for (text, home) in [
+                (format!("{request}To: <sip:a@b>"), there),
+                (format!("{request}To: <sip:a@b>;tag=OURS"), here),
+                (format!("{request}{replaces}"), here),
+                (format!("{request}{replaces}\nReplaces: x;to-tag=OURS;from-tag=1"), there),
+                (format!("{answer}From: <sip:a@b>;tag=OURS"), here),
+                (format!("{answer}From: <sip:a@b>"), there),
+            ] {
+                let text = text.replace("OURS", &ours).replace("THEIRS", &theirs);
+                assert_eq!(homes.of_message(&message(&text)), home, "{text}");
+            }
+        }
     }
 
     #[test]

@@ -258,7 +258,7 @@ impl Builder<'_> {
         let mut endpoint = Endpoint::new(endpoint_config(self.net, seed, shards));
         endpoint.widen_above(UDP_REQUEST_BYTES_MAX);
         let homes = self.homes;
-        endpoint.choose_call_ids(move |call_id| homes.of(call_id) == number);
+        endpoint.choose_names(move |name| homes.of(name) == number);
         let registrations = match ties.is_first() {
             true => {
                 let trunks = self.plan.table();

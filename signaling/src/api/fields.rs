@@ -123,6 +123,7 @@ pub const TRUNK: &[Field] = &[
     ),
     field("hold_style", Word(HOLDS), "as_is", "How it is told that the other side holds"),
     field("update", Flag, "true", "UPDATE is sent to it and taken from it (RFC 3311)"),
+    field("refer", Word(REFERS), "reject", "Transfers that it asks for (REFER, RFC 3515)"),
     field("session_timer", Word(TIMERS), "accept", "RFC 4028"),
     field("session_expires", Number(90, 86_400), "1800", "Seconds asked for and granted at most"),
     field("session_min_se", Number(90, 86_400), "90", "Seconds granted at least"),
@@ -182,6 +183,7 @@ const DIVERSIONS: &[&str] = &["none", "diversion", "history-info"];
 const RELIABILITIES: &[&str] = &["supported", "required", "off"];
 const OFFERS: &[&str] = &["as_is", "force_early"];
 const HOLDS: &[&str] = &["as_is", "sendonly", "inactive"];
+const REFERS: &[&str] = &["reject", "pass", "local"];
 const TIMERS: &[&str] = &["accept", "require", "refuse"];
 const FORMATS: &[&str] = &["as_is", "e164_plus", "e164_bare", "national"];
 const STRATEGIES: &[&str] = &["priority", "weighted", "round_robin", "least_loaded"];

@@ -8,6 +8,7 @@
 //!  re-INVITE without offer ──► 200 with ours ──► Offering ── ACK ──► other side concerned? Telling
 //!  a session timer ──► Refreshing
 //! ```
+//! Whoever takes a side's place (`newcomer.rs`) describes it anew in the same way.
 //! Whoever asked is answered when the data plane does what the answer says, as in the beginning of
 //! a call. One change runs at a time; others are told to wait (491, RFC 3261 §14.2).
 
@@ -20,6 +21,7 @@ use sip::wire::{Method, Request, Response, StatusCode};
 
 use super::asker::Asker;
 use super::negotiate::{self, Agreed, Offered, Unusable};
+use super::newcomer::Newcomer;
 use super::{Common, Desk, Party, bypass, fax, headers, renegotiate, timers};
 
 /// How far a change is.
@@ -28,8 +30,8 @@ pub enum Change {
     Asked { asker: Asker, offer: Description, chosen: Chosen, client: ClientId, ours: Offered },
     /// The data plane is being told; then whoever asked has its answer.
     Arming { asker: Asker, answer: Bytes, serial: u64, ack: Option<DialogId>, limit: Instant },
-    /// Our 200 offered; the ACK answers.
-    Offering { party: Party, ours: Offered },
+    /// Our 200 offered; the ACK answers. Who has just come must answer.
+    Offering { party: Party, ours: Offered, is_new: bool },
     /// The other side is told of what happened; nobody waits for it.
     Telling { party: Party, client: ClientId, ours: Offered, said: Direction },
     /// We refresh the dialog; by UPDATE nothing is offered.
@@ -53,10 +55,13 @@ pub enum Outcome {
     /// It collided with a request of the side that it was sent to (491): to be tried again once the
     /// side's pause is over.
     Glare(Party, Glare),
+    /// Whoever took this side's place has it, as the caller, with this session timer; it may have to
+    /// answer an offer of ours.
+    Arrived(Party, Option<timers::Agreed>, Option<Box<Change>>),
     /// The dialog is gone: the call ends.
     Lost(Party),
-    /// The data plane took no command: the call is being stopped.
-    Stopped,
+    /// Who has just come describes no usable media: the call ends.
+    Mute,
 }
 
 /// What collided.
@@ -87,11 +92,32 @@ impl Change {
         }
     }
 
+    /// The INVITE of who wants a place is cancelled. The other side, if it was asked, is not held to
+    /// what it was asked for. What the data plane is being told stands: the answer crossed the CANCEL.
+    pub fn cancelled(self, common: &Common, desk: &mut Desk<'_>) -> Self {
+        match self {
+            Self::Asked {
+                asker: Asker { party, newcomer: Some(who), .. },
+                chosen: Chosen::Audio(chosen),
+                client,
+                ours,
+                ..
+            } => {
+                let status = StatusCode::REQUEST_TERMINATED;
+                who.refuse(common, desk, status, Vec::new(), "cancelled by the caller");
+                let said = chosen.direction;
+                Self::Telling { party: party.other(), client, ours, said }
+            }
+            other => other,
+        }
+    }
+
     /// The call ends: whoever waits for an answer gets one, and nobody owes us one any more.
-    pub fn abandon(self, desk: &mut Desk<'_>) {
+    pub fn abandon(self, common: &mut Common, desk: &mut Desk<'_>) {
         if let Some(client) = self.client() {
             desk.cancel(client);
         }
+        let is_seated = matches!(self, Self::Arming { .. });
         let (asker, ack) = match self {
             Self::Asked { asker, .. } => (Some(asker), None),
             Self::Arming { asker, ack, .. } => (Some(asker), ack),
@@ -101,8 +127,7 @@ impl Change {
             desk.ack(dialog, None);
         }
         if let Some(asker) = asker {
-            let status = StatusCode::REQUEST_TERMINATED;
-            desk.answer(asker.transaction, status, Vec::new(), None);
+            asker.dismiss(common, desk, is_seated);
         }
     }
 
@@ -117,16 +142,29 @@ impl Change {
         let Some(asker) = Asker::of(common, desk, party, transaction, request) else {
             return Outcome::Done(None);
         };
-        let described = headers::sdp_of(&request.headers, &request.body);
-        let begun = match (described, &request.method) {
-            (Some(body), _) => described_anew(common, desk, asker, body),
+        let body = headers::sdp_of(&request.headers, &request.body);
+        match (body, &request.method) {
+            (Some(body), _) => described(common, desk, asker, body),
             (None, Method::Invite) => offer(common, desk, asker),
-            (None, _) => {
-                asker.accept(common, desk, None);
-                return Outcome::Done(Some((party, asker.timer)));
-            }
-        };
-        begun.unwrap_or_else(|reject| asker.reject(common, desk, &reject))
+            (None, _) => asker.accept(common, desk, None),
+        }
+    }
+
+    /// Somebody asks for the place of a side.
+    pub fn begin(common: &mut Common, desk: &mut Desk<'_>, mut newcomer: Box<Newcomer>) -> Outcome {
+        if common.is_bypassed || fax::stands(common, newcomer.party.other()).is_some() {
+            let reason = "media passes by us, or is fax";
+            let status = StatusCode::NOT_ACCEPTABLE_HERE;
+            newcomer.refuse(common, desk, status, Vec::new(), reason);
+            return Outcome::Done(None);
+        }
+        let (party, transaction) = (newcomer.party, newcomer.transaction);
+        let (timer, offered) = (newcomer.leg.timer, newcomer.offer.take());
+        let asker = Asker { party, transaction, timer, newcomer: Some(newcomer) };
+        match offered {
+            Some((offer, chosen)) => described_anew(common, desk, asker, offer, chosen),
+            None => offer(common, desk, asker),
+        }
     }
 
     /// A response to the request that [`Change::client`] names.
@@ -143,9 +181,9 @@ impl Change {
         let is_gone = matches!(response.status.code(), 408 | 481);
         match self {
             Self::Asked { asker, .. } if is_gone => {
-                let status = StatusCode::REQUEST_TERMINATED;
-                desk.answer(asker.transaction, status, Vec::new(), None);
-                Outcome::Lost(asker.party.other())
+                let other = asker.party.other();
+                asker.dismiss(common, desk, false);
+                Outcome::Lost(other)
             }
             Self::Asked { asker, offer, chosen, ours, .. } => {
                 other_answered(common, desk, asker, (&offer, &chosen), &ours, dialog, response)
@@ -177,15 +215,14 @@ impl Change {
     }
 
     /// The data plane carried out the connection `serial`.
-    pub fn connected(self, common: &Common, desk: &mut Desk<'_>, serial: u64) -> Outcome {
+    pub fn connected(self, common: &mut Common, desk: &mut Desk<'_>, serial: u64) -> Outcome {
         match self {
             Self::Arming { asker, answer, serial: wanted, ack, .. } if wanted == serial => {
                 if let Some(dialog) = ack {
                     desk.ack(dialog, None);
                 }
-                asker.accept(common, desk, Some(answer));
                 tracing::debug!(call = common.id(), "media of a running call changed");
-                Outcome::Done(Some((asker.party, asker.timer)))
+                asker.accept(common, desk, Some(answer))
             }
             other => Outcome::Goes(other),
         }
@@ -199,9 +236,9 @@ impl Change {
         from: Party,
         ack: &Request,
     ) -> Outcome {
-        let Self::Offering { party, ours } = self else { return Outcome::Goes(self) };
+        let Self::Offering { party, ours, is_new } = self else { return Outcome::Goes(self) };
         if party != from {
-            return Outcome::Goes(Self::Offering { party, ours });
+            return Outcome::Goes(Self::Offering { party, ours, is_new });
         }
         let before = direction(common, party);
         let answer = headers::sdp_of(&ack.headers, &ack.body).ok_or(Unusable::NoAnswer);
@@ -210,7 +247,7 @@ impl Change {
             Ok(agreed) => agreed,
             Err(reject) => {
                 tracing::warn!(call = common.id(), %reject, "an answer changes nothing");
-                return Outcome::Done(None);
+                return if is_new { Outcome::Mute } else { Outcome::Done(None) };
             }
         };
         let after = agreed.audio.direction;
@@ -235,7 +272,7 @@ impl Change {
         }
         let far = common.leg(party.other()).standing.as_ref();
         let told = far.and_then(|standing| bypass::told(common, &standing.audio));
-        let ours = renegotiate::offer(common.leg(party), None, said, told, common.origin());
+        let ours = renegotiate::offer(common.leg(party), None, said, told);
         let Ok(ours) = ours else { return Outcome::Done(None) };
         match desk.reinvite(common, party, Vec::new(), ours.body.clone()) {
             Some(client) => Outcome::Goes(Self::Telling { party, client, ours, said }),
@@ -262,10 +299,7 @@ impl Change {
         let direction = direction(common, party.other()).unwrap_or(Direction::SendRecv);
         let ours = match fax::stands(common, party.other()) {
             Some(said) => fax::offer(common, party, said),
-            None => {
-                let leg = common.leg(party);
-                renegotiate::offer(leg, None, direction, None, common.origin())
-            }
+            None => renegotiate::offer(common.leg(party), None, direction, None),
         };
         let Ok(ours) = ours else { return Outcome::Again(party) };
         let client = desk.reinvite(common, party, extra, ours.body.clone());
@@ -275,56 +309,84 @@ impl Change {
     }
 }
 
-/// A side described its media anew.
+/// A side described its media anew: audio, or fax.
+fn described(common: &mut Common, desk: &mut Desk<'_>, asker: Asker, body: &[u8]) -> Outcome {
+    let party = asker.party;
+    let offer = match Description::parse(body) {
+        Ok(offer) => offer,
+        Err(error) => return asker.reject(common, desk, &error.into()),
+    };
+    if fax::is_meant(&offer, common, party) {
+        return fax::described(common, desk, asker, offer);
+    }
+    match sdp::read_offer(&offer, &common.leg(party).policy) {
+        Ok(chosen) => described_anew(common, desk, asker, offer, chosen),
+        Err(reject) => asker.reject(common, desk, &reject.into()),
+    }
+}
+
+/// A side described its audio anew, or who wants its place did.
 fn described_anew(
     common: &mut Common,
     desk: &mut Desk<'_>,
     asker: Asker,
-    body: &[u8],
-) -> Result<Outcome, Unusable> {
+    offer: Description,
+    chosen: Audio,
+) -> Outcome {
     let (party, other) = (asker.party, asker.party.other());
-    let offer = Description::parse(body)?;
-    if fax::is_meant(&offer, common, party) {
-        return fax::described(common, desk, asker, offer);
-    }
-    let chosen = sdp::read_offer(&offer, &common.leg(party).policy).map_err(Unusable::from)?;
-    let far = common.leg(other).standing.as_ref().ok_or(Unusable::NoOffer)?.audio.clone();
-    let leg = common.leg(party);
-    let origin = common.origin();
-    let own = renegotiate::answer(&offer, &chosen, &far, leg, None, origin, desk.entropy);
+    let far = common.leg(other).standing.as_ref().ok_or(Unusable::NoOffer);
+    let own = far
+        .map(|far| far.audio.clone())
+        .and_then(|far| asker.answer(common, desk, (&offer, &chosen), &far));
     let turned = direction(common, party) != Some(chosen.direction)
-        || bypass::has_moved(common, leg, &chosen)
+        || bypass::has_moved(common, common.leg(party), &chosen)
         || fax::stands(common, other).is_some();
     match own {
-        Ok(agreed) if !turned => arm(common, desk, asker, agreed, None, None),
-        Ok(_) | Err(Unusable::Rejected(sdp::Reject::NoCommonFormat { .. })) => {
-            let leg = common.leg(other);
-            let said = chosen.direction;
-            let told = bypass::told(common, &chosen);
-            let ours = renegotiate::offer(leg, Some(&chosen), said, told, common.origin())?;
-            match desk.reinvite(common, other, Vec::new(), ours.body.clone()) {
-                Some(client) => {
-                    let chosen = Chosen::Audio(chosen);
-                    Ok(Outcome::Goes(Change::Asked { asker, offer, chosen, client, ours }))
-                }
-                None => Ok(asker.wait(desk)),
-            }
+        Ok(agreed) if !turned => return arm(common, desk, asker, agreed, None, None),
+        Ok(_) | Err(Unusable::Rejected(sdp::Reject::NoCommonFormat { .. })) => {}
+        Err(reject) => return asker.reject(common, desk, &reject),
+    }
+    let (said, told) = (chosen.direction, bypass::told(common, &chosen));
+    let ours = match renegotiate::offer(common.leg(other), Some(&chosen), said, told) {
+        Ok(ours) => ours,
+        Err(reject) => return asker.reject(common, desk, &reject),
+    };
+    match desk.reinvite(common, other, Vec::new(), ours.body.clone()) {
+        Some(client) => {
+            let chosen = Chosen::Audio(chosen);
+            Outcome::Goes(Change::Asked { asker, offer, chosen, client, ours })
         }
-        Err(reject) => Err(reject),
+        None => asker.wait(common, desk),
     }
 }
 
 /// Our 200 offers what the other side can, both ways: who asks without an offer wants to know it.
-fn offer(common: &mut Common, desk: &mut Desk<'_>, asker: Asker) -> Result<Outcome, Unusable> {
+fn offer(common: &mut Common, desk: &mut Desk<'_>, mut asker: Asker) -> Outcome {
     let party = asker.party;
     let far = common.leg(party.other()).standing.as_ref().map(|standing| &standing.audio);
     let both = Direction::SendRecv;
-    let ours = match fax::stands(common, party.other()) {
-        Some(said) => fax::offer(common, party, said)?,
-        None => renegotiate::offer(common.leg(party), far, both, None, common.origin())?,
+    let ours = match (&asker.newcomer, fax::stands(common, party.other())) {
+        (Some(newcomer), _) => newcomer.offered(common, desk),
+        (None, Some(said)) => fax::offer(common, party, said),
+        (None, None) => renegotiate::offer(common.leg(party), far, both, None),
     };
-    asker.accept(common, desk, Some(ours.body.clone()));
-    Ok(Outcome::Goes(Change::Offering { party, ours }))
+    let ours = match ours {
+        Ok(ours) => ours,
+        Err(reject) => return asker.reject(common, desk, &reject),
+    };
+    let is_new = asker.newcomer.is_some();
+    if let Some(newcomer) = &mut asker.newcomer {
+        // Until its answer comes, media is what it was.
+        newcomer.leg.standing.clone_from(&common.leg(party).standing);
+        newcomer.trade_places(common);
+    }
+    match asker.accept(common, desk, Some(ours.body.clone())) {
+        Outcome::Arrived(party, timer, _) => {
+            let offering = Change::Offering { party: Party::Caller, ours, is_new };
+            Outcome::Arrived(party, timer, Some(Box::new(offering)))
+        }
+        _ => Outcome::Goes(Change::Offering { party, ours, is_new }),
+    }
 }
 
 fn is_glare(response: &Response) -> bool {
@@ -364,30 +426,30 @@ fn other_answered(
         let body = headers::sdp_of(&response.headers, &response.body).ok_or(Unusable::NoAnswer);
         body.and_then(|body| negotiate::accept(ours, body, common.leg(other)))
     } else if response.status == StatusCode::REQUEST_PENDING {
-        return asker.wait(desk);
+        return asker.wait(common, desk);
     } else {
         common.leg(other).standing.clone().ok_or(Unusable::NoAnswer)
     };
-    let armed = far.and_then(|far| {
-        let near = agree(common, desk, asker.party, offer, chosen, &far)?;
-        arm(common, desk, asker, near, Some(far), ack)
-    });
-    armed.unwrap_or_else(|reject| {
-        if let Some(dialog) = ack {
-            desk.ack(dialog, None);
-        }
-        let rejected = asker.reject(common, desk, &reject);
-        match (chosen, ack, direction(common, asker.party)) {
-            // Its 2xx refused the fax line: it has nothing now, and is offered the audio again.
-            (Chosen::Fax(_), Some(_), Some(said)) => {
-                if let Some(standing) = &mut common.leg_mut(other).standing {
-                    standing.said.version += 1;
-                }
-                Outcome::Glare(other, Glare::Telling(said))
+    let both = far.and_then(|far| Ok((agree(common, desk, &asker, offer, chosen, &far)?, far)));
+    let reject = match both {
+        Ok((near, far)) => return arm(common, desk, asker, near, Some(far), ack),
+        Err(reject) => reject,
+    };
+    if let Some(dialog) = ack {
+        desk.ack(dialog, None);
+    }
+    let said = direction(common, asker.party);
+    let rejected = asker.reject(common, desk, &reject);
+    match (chosen, ack, said) {
+        // Its 2xx refused the fax line: it has nothing now, and is offered the audio again.
+        (Chosen::Fax(_), Some(_), Some(said)) => {
+            if let Some(standing) = &mut common.leg_mut(other).standing {
+                standing.said.version += 1;
             }
-            _ => rejected,
+            Outcome::Glare(other, Glare::Telling(said))
         }
-    })
+        _ => rejected,
+    }
 }
 
 /// What the side that asked agrees to, given what the other one does now. Both have the same: audio,
@@ -395,18 +457,14 @@ fn other_answered(
 fn agree(
     common: &Common,
     desk: &mut Desk<'_>,
-    party: Party,
+    asker: &Asker,
     offer: &Description,
     chosen: &Chosen,
     far: &Agreed,
 ) -> Result<Agreed, Unusable> {
     match (chosen, &far.fax) {
-        (Chosen::Audio(chosen), None) => {
-            let (told, origin) = (bypass::told(common, &far.audio), common.origin());
-            let leg = common.leg(party);
-            renegotiate::answer(offer, chosen, &far.audio, leg, told, origin, desk.entropy)
-        }
-        (Chosen::Fax(chosen), Some(far)) => fax::answer(offer, chosen, far, common, party),
+        (Chosen::Audio(chosen), None) => asker.answer(common, desk, (offer, chosen), &far.audio),
+        (Chosen::Fax(chosen), Some(far)) => fax::answer(offer, chosen, far, common, asker.party),
         _ => Err(Unusable::Declined),
     }
 }
@@ -433,30 +491,34 @@ fn take_answer(
 }
 
 /// Tells the data plane, and then whoever asked.
-///
-/// # Errors
-/// [`Unusable`] when the two sides cannot be joined.
 pub fn arm(
     common: &mut Common,
     desk: &mut Desk<'_>,
-    asker: Asker,
+    mut asker: Asker,
     agreed: Agreed,
     far: Option<Agreed>,
     ack: Option<DialogId>,
-) -> Result<Outcome, Unusable> {
+) -> Outcome {
     let answer = agreed.body.clone();
-    let serial = connect(common, desk, asker.party, agreed, far)?;
+    asker.newcomer.iter_mut().for_each(|newcomer| newcomer.trade_places(common));
+    let serial = match connect(common, desk, asker.party, agreed, far) {
+        Ok(serial) => serial,
+        Err(reject) => {
+            asker.newcomer.iter_mut().for_each(|newcomer| newcomer.trade_places(common));
+            if let Some(dialog) = ack {
+                desk.ack(dialog, None);
+            }
+            return asker.reject(common, desk, &reject);
+        }
+    };
     if common.is_bypassed {
         if let Some(dialog) = ack {
             desk.ack(dialog, None);
         }
-        asker.accept(common, desk, Some(answer));
-        return Ok(Outcome::Done(Some((asker.party, asker.timer))));
+        return asker.accept(common, desk, Some(answer));
     }
-    let Some(limit) = desk.now.checked_add(desk.settings.lease_limit) else {
-        return Ok(Outcome::Stopped);
-    };
-    Ok(Outcome::Goes(Change::Arming { asker, answer, serial, ack, limit }))
+    let limit = desk.now.checked_add(desk.settings.lease_limit).unwrap_or(desk.now);
+    Outcome::Goes(Change::Arming { asker, answer, serial, ack, limit })
 }
 
 /// Connects what `party` agreed to with what the other side does, or did.

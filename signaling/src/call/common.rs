@@ -16,10 +16,12 @@ use super::ways::{self, Timeouts, ways};
 use super::{Desk, State, dtmf, fax, timers};
 use crate::admission::{Bound, Slot};
 use crate::cdr::{Record, Way};
+use crate::feed::Step;
 use crate::media::{MediaError, Pair, Side, Token};
 use crate::secret::Pii;
 use crate::trunk::digits::{DigitRules, DtmfMode};
 use crate::trunk::hold::HoldStyle;
+use crate::trunk::refer::ReferPolicy;
 use crate::trunk::reliable::Acknowledged;
 use crate::trunk::{Host, Trunk, TrunkId, Vantage};
 
@@ -37,6 +39,14 @@ impl Party {
             Self::Callee => Self::Caller,
         }
     }
+
+    /// As records name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Callee => "callee",
+        }
+    }
 }
 
 /// One side: its trunk, what may be negotiated on it, its dialog once there is one.
@@ -50,6 +60,10 @@ pub struct Leg {
     pub hold_style: HoldStyle,
     /// Its trunk sends and takes UPDATE.
     pub takes_update: bool,
+    /// What becomes of its peer's REFER.
+    pub refer: ReferPolicy,
+    /// How many its peer sent.
+    pub referrals: u32,
     /// How long media toward it may be silent before its way is kept open.
     pub rtp_keepalive: Option<Duration>,
     /// How its media is marked.
@@ -82,6 +96,8 @@ impl Leg {
             forces_offer: trunk.manner.forces_offer,
             hold_style: trunk.manner.hold_style,
             takes_update: trunk.manner.update,
+            refer: trunk.manner.refer,
+            referrals: 0,
             rtp_keepalive: trunk.manner.rtp_keepalive,
             media_dscp: trunk.manner.media_dscp,
             external: match trunk.external_address {
@@ -99,12 +115,28 @@ impl Leg {
         }
     }
 
+    /// The same side without a peer: nobody is there, and nothing was agreed to.
+    pub fn vacated(&self) -> Self {
+        Self {
+            policy: self.policy.clone(),
+            dialog: None,
+            slot: None,
+            standing: None,
+            timer: None,
+            acknowledged: Acknowledged::None,
+            ..*self
+        }
+    }
+
     /// What the peer's INVITE or its 2xx says beside its media.
     pub fn agree(&mut self, headers: &Headers, timer: Option<Option<timers::Agreed>>) {
         self.timer = timer.flatten();
         self.updates = self.takes_update && headers.has_token(&HeaderName::Allow, "UPDATE");
     }
 }
+
+/// A call, and its side that is to come over.
+pub type Sponsor = (Token, Party);
 
 /// A call, apart from where it is.
 pub struct Common {
@@ -113,6 +145,8 @@ pub struct Common {
     pub callee: Leg,
     pub cdr: Record,
     pub who: Caller,
+    /// The call that waits for this one to come of its transfer.
+    pub sponsor: Option<Sponsor>,
     /// There is no callee, and nobody is asked: the caller is only told why.
     pub is_alone: bool,
     /// Media goes from peer to peer (`bypass.rs`).
@@ -147,6 +181,8 @@ struct Flows {
     /// How what leaves from the callee's ports is marked.
     callee_dscp: Option<u8>,
     released: bool,
+    /// What had passed when the record began: from caller, from callee.
+    before: [Way; 2],
     forward: Option<Way>,
     backward: Option<Way>,
 }
@@ -167,6 +203,7 @@ impl Common {
             callee,
             cdr,
             who: Caller::default(),
+            sponsor: None,
             is_alone: false,
             is_bypassed: false,
             called,
@@ -178,7 +215,14 @@ impl Common {
             clients: Vec::new(),
             left_behind: Vec::new(),
             dialogs: Vec::new(),
-            flows: Flows { pair, callee_dscp, released: false, forward: None, backward: None },
+            flows: Flows {
+                pair,
+                callee_dscp,
+                released: false,
+                before: [Way::default(); 2],
+                forward: None,
+                backward: None,
+            },
         }
     }
 
@@ -239,6 +283,8 @@ impl Common {
             }
         };
         self.callee = Leg::new(trunk, target.hop, Some(slot));
+        // Who comes over is asked when the callee has answered.
+        self.callee.forces_offer |= self.sponsor.is_some();
         dtmf::settle(&mut self.caller, &mut self.callee);
         self.called = trunk.numbering.called_out(&hunt.called);
         if let Some(caller) = desk.trunks.get(self.caller.trunk) {
@@ -493,11 +539,7 @@ impl Common {
 
     /// One side hung up: tells the other.
     pub fn hang_up(&mut self, desk: &mut Desk<'_>, whom: Party, who: Party, reason: &str) -> State {
-        let ended_by = match who {
-            Party::Caller => "caller",
-            Party::Callee => "callee",
-        };
-        self.cdr.hang_up(ended_by, reason);
+        self.cdr.hang_up(who.name(), reason);
         self.cdr.end(desk.wall);
         let dialog = self.leg(whom).dialog;
         let byes = dialog.and_then(|d| desk.bye(self, d)).into_iter().collect();
@@ -522,8 +564,58 @@ impl Common {
     pub fn finish(&mut self, desk: &mut Desk<'_>) {
         let forward = self.flows.forward.unwrap_or_default();
         let backward = self.flows.backward.unwrap_or_default();
-        self.cdr.media(forward, backward);
+        let [from_caller, from_callee] = self.flows.before;
+        self.cdr.media(forward.since(from_caller), backward.since(from_callee));
         desk.write(&mut self.cdr);
+    }
+
+    /// Writes the CDR of a call that goes on under another record.
+    pub fn close_record(&mut self, desk: &mut Desk<'_>) {
+        let pair = self.flows.pair;
+        let way = |flow| {
+            let found = desk.media.snapshot(&pair, flow);
+            found.map(|flow| Way { packets: flow.packets_in, bytes: flow.bytes_in })
+        };
+        let now = [way(pair.forward), way(pair.backward)].map(Option::unwrap_or_default);
+        let [forward, backward] = now;
+        let [from_caller, from_callee] = std::mem::replace(&mut self.flows.before, now);
+        self.cdr.media(forward.since(from_caller), backward.since(from_callee));
+        desk.write(&mut self.cdr);
+        desk.reached(Step::Ended, "talking", self);
+    }
+
+    /// The call goes on under this record.
+    pub fn open_record(&mut self, desk: &mut Desk<'_>, record: Record) {
+        self.cdr = record;
+        desk.cdrs.note(&self.cdr);
+        desk.reached(Step::Answered, "talking", self);
+    }
+
+    /// Digits on their way to a side by INFO.
+    pub fn presses_of(&mut self, party: Party) -> &mut dtmf::Outbox {
+        let [caller, callee] = &mut self.presses;
+        match party {
+            Party::Caller => caller,
+            Party::Callee => callee,
+        }
+    }
+
+    /// The callee is the caller from now on, and the other way round.
+    pub fn turn_around(&mut self, desk: &mut Desk<'_>) {
+        std::mem::swap(&mut self.caller, &mut self.callee);
+        self.presses.reverse();
+        self.silence.packets.reverse();
+        self.silence.patience.reverse();
+        let Flows { pair, callee_dscp, before, forward, backward, .. } = &mut self.flows;
+        std::mem::swap(&mut pair.forward, &mut pair.backward);
+        std::mem::swap(forward, backward);
+        before.reverse();
+        *callee_dscp = self.callee.media_dscp;
+        for dialog in &self.dialogs {
+            if let Some((_, party)) = desk.index.dialogs.get_mut(dialog) {
+                *party = party.other();
+            }
+        }
     }
 }
 

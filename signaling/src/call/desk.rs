@@ -1,6 +1,7 @@
 //! What a call may do to the world.
 
 use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
 
 use super::common::Party;
 use super::table::Index;
-use super::{Common, headers, timers};
+use super::{Common, Happening, headers, timers};
 use crate::admission::{Admission, Bound};
 use crate::cdr::{Record, Writer};
 use crate::feed::{CallNews, Feed, LiveCall, News, Step};
@@ -161,7 +162,8 @@ impl Desk<'_> {
         extra: Vec<(HeaderName, Bytes)>,
         offer: Bytes,
     ) -> Option<ClientId> {
-        let allow = headers::allow(common.leg(party).takes_update);
+        let leg = common.leg(party);
+        let allow = headers::allow(leg.takes_update, leg.refer);
         let extra = extra.into_iter().chain([allow]).collect();
         self.ask_inside(common, party, Method::Invite, extra, Some((headers::SDP, offer)))
     }
@@ -174,6 +176,41 @@ impl Desk<'_> {
         extra: Vec<(HeaderName, Bytes)>,
     ) -> Option<ClientId> {
         self.ask_inside(common, party, Method::Update, extra, None)
+    }
+
+    /// Sends a REFER inside of a side's dialog (RFC 3515).
+    pub fn refer(&mut self, common: &mut Common, party: Party, to: String) -> Option<ClientId> {
+        let to = vec![(HeaderName::ReferTo, Bytes::from(to))];
+        self.ask_inside(common, party, Method::Refer, to, None)
+    }
+
+    /// Tells a side what became of its REFER, which `id` tells from others; for `expires_s` more
+    /// seconds there is more to come.
+    pub fn notify(
+        &mut self,
+        common: &mut Common,
+        party: Party,
+        id: Option<u32>,
+        status: StatusCode,
+        expires_s: Option<u64>,
+    ) {
+        let event = id.map_or(String::from("refer"), |id| format!("refer;id={id}"));
+        let state = match expires_s {
+            Some(seconds) => format!("active;expires={seconds}"),
+            None => String::from("terminated;reason=noresource"),
+        };
+        let extra = vec![
+            (HeaderName::Event, Bytes::from(event)),
+            (HeaderName::SubscriptionState, Bytes::from(state)),
+        ];
+        let line = format!("SIP/2.0 {} {}\r\n", status.code(), status.reason());
+        let body = Some((headers::SIPFRAG, Bytes::from(line)));
+        let _nobody_waits = self.ask_inside(common, party, Method::Notify, extra, body);
+    }
+
+    /// Tells another call something, once what is being handled is done.
+    pub fn tell_call(&mut self, token: Token, happening: Happening) {
+        self.index.told.push_back((token, happening));
     }
 
     /// Sends an INFO inside of a side's dialog.
@@ -318,7 +355,9 @@ impl Desk<'_> {
     }
 
     pub fn own_dialog(&mut self, common: &mut Common, dialog: DialogId, party: Party) {
-        if self.index.dialogs.insert(dialog, (common.token, party)).is_none() {
+        // One that went over to another call stays there.
+        if let Entry::Vacant(place) = self.index.dialogs.entry(dialog) {
+            place.insert((common.token, party));
             common.dialogs.push(dialog);
         }
     }

@@ -95,7 +95,7 @@ pub fn say(common: &mut Common, desk: &mut Desk<'_>, from: Party, press: Press) 
         }
         return;
     }
-    let outbox = outbox(common, to);
+    let outbox = common.presses_of(to);
     if outbox.waiting.len() < WAITING_MAX {
         outbox.waiting.push_back(press);
         next(common, desk, to);
@@ -113,14 +113,14 @@ pub fn ended(
     status: Option<StatusCode>,
 ) -> bool {
     for party in [Party::Caller, Party::Callee] {
-        if outbox(common, party).client != Some(client) {
+        if common.presses_of(party).client != Some(client) {
             continue;
         }
         if status.is_some_and(StatusCode::is_provisional) {
             return true;
         }
         desk.disown_client(common, client);
-        let outbox = outbox(common, party);
+        let outbox = common.presses_of(party);
         outbox.client = None;
         if !status.is_some_and(StatusCode::is_success) {
             outbox.waiting.clear();
@@ -159,24 +159,16 @@ pub fn informed(
     }
 }
 
-fn outbox(common: &mut Common, party: Party) -> &mut Outbox {
-    let [caller, callee] = &mut common.presses;
-    match party {
-        Party::Caller => caller,
-        Party::Callee => callee,
-    }
-}
-
 fn next(common: &mut Common, desk: &mut Desk<'_>, to: Party) {
     let short = common.leg(to).digits.sends() == DtmfMode::ShortInfo;
-    let outbox = outbox(common, to);
+    let outbox = common.presses_of(to);
     if outbox.client.is_some() {
         return;
     }
     let Some(press) = outbox.waiting.pop_front() else { return };
     let (kind, body) = write(press, short);
     let client = desk.info(common, to, kind, body);
-    self::outbox(common, to).client = client;
+    common.presses_of(to).client = client;
 }
 
 /// A digit as a body: `application/dtmf-relay` has a line for the duration, `application/dtmf` is

@@ -7,7 +7,7 @@
 //! comes later.
 
 use sip::endpoint::ServerId;
-use sip::wire::{HeaderName, Request, StatusCode};
+use sip::wire::{Request, StatusCode};
 
 use super::asker::Asker;
 use super::negotiate::{self, Agreed, Unusable};
@@ -25,25 +25,22 @@ pub fn update(
 ) -> Option<Agreed> {
     let asker = Asker::of(common, desk, party, transaction, request)?;
     let Some(body) = headers::sdp_of(&request.headers, &request.body) else {
-        asker.accept(common, desk, None);
+        let _the_invite_sets_timers = asker.accept(common, desk, None);
         return None;
     };
     let Some(legs) = legs.filter(|_| is_settled(common, desk, party)) else {
-        // The INVITE's offer has no answer yet (RFC 3311 §5.2): up to ten seconds.
-        let mut random = [0];
-        (desk.entropy)(&mut random);
-        let [random] = random;
-        let pause = (HeaderName::RetryAfter, (random % 11).to_string().into());
+        // The INVITE's offer has no answer yet (RFC 3311 §5.2).
+        let pause = headers::retry_after(desk);
         desk.answer(transaction, StatusCode::SERVER_INTERNAL_ERROR, vec![pause], None);
         return None;
     };
     match agree(common, desk, party, body, legs) {
         Ok(agreed) => {
-            asker.accept(common, desk, Some(agreed.body.clone()));
+            let _the_invite_sets_timers = asker.accept(common, desk, Some(agreed.body.clone()));
             Some(agreed)
         }
         Err(reject) => {
-            asker.reject(common, desk, &reject);
+            let _nothing_goes_on = asker.reject(common, desk, &reject);
             None
         }
     }
@@ -77,9 +74,7 @@ fn agree(
         Party::Caller => far,
         Party::Callee => near,
     };
-    let origin = common.origin();
-    let agreed =
-        renegotiate::answer(&offer, &chosen, &other.audio, leg, None, origin, desk.entropy)?;
+    let agreed = renegotiate::answer(&offer, &chosen, &other.audio, leg, None, desk.entropy)?;
     match party {
         Party::Caller => common.connect(desk, &agreed, far)?,
         Party::Callee => common.connect(desk, near, &agreed)?,

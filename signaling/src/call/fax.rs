@@ -29,16 +29,13 @@ pub fn stands(common: &Common, party: Party) -> Option<&Fax> {
     common.leg(party).standing.as_ref()?.fax.as_ref()
 }
 
-/// A side offers fax.
-///
-/// # Errors
-/// [`Unusable`] when one of both trunks lets none pass, which the CDR says too.
+/// A side offers fax. When one of both trunks lets none pass, the CDR says so.
 pub fn described(
     common: &mut Common,
     desk: &mut Desk<'_>,
     asker: Asker,
     description: Description,
-) -> Result<Outcome, Unusable> {
+) -> Outcome {
     let (party, other) = (asker.party, asker.party.other());
     let far = common.leg(other).policy.check_fax();
     let chosen = sdp::read_fax_offer(&description, &common.leg(party).policy);
@@ -46,24 +43,29 @@ pub fn described(
         Ok(chosen) => chosen,
         Err(reject) => {
             note_refusal(common, &reject);
-            return Err(reject.into());
+            return asker.reject(common, desk, &reject.into());
         }
     };
     let (near, far) = (stands(common, party), stands(common, other));
     let is_new = near.is_none_or(|near| near.parameters != chosen.parameters)
         || common.is_bypassed && near.is_none_or(|near| near.address != chosen.address);
     if let Some(far) = far.filter(|_| !is_new) {
-        let near = answer(&description, &chosen, far, common, party)?;
-        return arm(common, desk, asker, near, None, None);
+        return match answer(&description, &chosen, far, common, party) {
+            Ok(near) => arm(common, desk, asker, near, None, None),
+            Err(reject) => asker.reject(common, desk, &reject),
+        };
     }
-    let ours = offer(common, other, &chosen)?;
-    Ok(match desk.reinvite(common, other, Vec::new(), ours.body.clone()) {
+    let ours = match offer(common, other, &chosen) {
+        Ok(ours) => ours,
+        Err(reject) => return asker.reject(common, desk, &reject),
+    };
+    match desk.reinvite(common, other, Vec::new(), ours.body.clone()) {
         Some(client) => {
             let chosen = Chosen::Fax(chosen);
             Outcome::Goes(Change::Asked { asker, offer: description, chosen, client, ours })
         }
-        None => asker.wait(desk),
-    })
+        None => asker.wait(common, desk),
+    }
 }
 
 /// Our offer of fax to a side, with what the other one's peer said.
@@ -73,11 +75,10 @@ pub fn described(
 pub fn offer(common: &Common, party: Party, said: &Fax) -> Result<Offered, Unusable> {
     let leg = common.leg(party);
     let standing = leg.standing.as_ref().ok_or(Unusable::NoOffer)?;
-    let origin = common.origin();
     let ports = told(common, said).unwrap_or(standing.said.ports);
     let write = |version| {
         let ours = Said { version, ports, ..standing.said.clone() };
-        negotiate::offer_fax(&leg.policy, said, origin, ours, &standing.body)
+        negotiate::offer_fax(&leg.policy, said, ours, &standing.body)
     };
     let offered = write(standing.said.version)?;
     match offered.body == standing.body {
@@ -102,7 +103,7 @@ pub fn answer(
     let ports = told(common, far).unwrap_or(standing.said.ports);
     let mut said = Said { ports, ..standing.said.clone() };
     let write = |said: &Said| {
-        let local = negotiate::local(said, common.origin());
+        let local = negotiate::local(said);
         sdp::write_fax_answer(offer, chosen, far, &leg.policy, &local)
     };
     let mut body = write(&said)?;

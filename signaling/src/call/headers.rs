@@ -9,6 +9,7 @@ use super::common::Leg;
 use super::identity::{Caller, Unshowable};
 use super::negotiate::{Offered, Unusable};
 use super::{Common, Desk, identity, timers};
+use crate::trunk::refer::ReferPolicy;
 use crate::trunk::reliable::TAG;
 use crate::trunk::timer::TimerPolicy;
 use crate::trunk::{Trunk, TrunkId};
@@ -17,16 +18,27 @@ use crate::trunk::{Trunk, TrunkId};
 pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, PRACK";
 /// The same on a trunk without `update`.
 pub const ALLOW_NO_UPDATE: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, PRACK";
+/// What is added where transfers are done (RFC 3515).
+const ALLOW_REFER: &str = ", REFER, NOTIFY";
 /// Allow toward a trunk.
-pub fn allow(takes_update: bool) -> (HeaderName, Bytes) {
+pub fn allow(takes_update: bool, refer: ReferPolicy) -> (HeaderName, Bytes) {
     let methods = if takes_update { ALLOW } else { ALLOW_NO_UPDATE };
-    (HeaderName::Allow, Bytes::from_static(methods.as_bytes()))
+    let methods = match refer {
+        ReferPolicy::Reject => Bytes::from_static(methods.as_bytes()),
+        ReferPolicy::Pass | ReferPolicy::Local => Bytes::from(format!("{methods}{ALLOW_REFER}")),
+    };
+    (HeaderName::Allow, methods)
 }
 
 /// The one body type that a call of this gateway understands.
 pub const SDP: &str = "application/sdp";
+/// What a NOTIFY of a REFER brings (RFC 3420).
+pub const SIPFRAG: &str = "message/sipfrag;version=2.0";
 /// Max-Forwards of a request that came without one (RFC 3261 §16.6).
 const MAX_FORWARDS: u8 = 70;
+
+/// The option tag of RFC 3891.
+const REPLACES: &str = "replaces";
 
 /// `#` in a user part (RFC 3261 §25.1).
 const HASH: &str = "%23";
@@ -82,9 +94,9 @@ pub fn callee_invite(
     let trunk = desk.trunks.get(common.callee.trunk).ok_or(gone)?;
     let mut request = outside(desk, trunk, Method::Invite, &common.called, &common.who, asked)?;
     let headers = &mut request.headers;
-    let (name, methods) = allow(trunk.manner.update);
+    let (name, methods) = allow(trunk.manner.update, trunk.manner.refer);
     headers.push(name, methods);
-    for (name, value) in timers::offer_headers(&trunk.timer) {
+    for (name, value) in timers::offer_headers(&trunk.timer).into_iter().chain([replaces()]) {
         headers.push(name, value);
     }
     if let Some(offered) = offered {
@@ -157,13 +169,27 @@ pub fn called_number(uri: &Uri) -> Option<String> {
     Some(String::from_utf8_lossy(&identity::user_of(uri)?).replace(HASH, "#"))
 }
 
+/// When to ask again: after up to ten seconds.
+pub fn retry_after(desk: &mut Desk<'_>) -> (HeaderName, Bytes) {
+    let mut random = [0];
+    (desk.entropy)(&mut random);
+    let [random] = random;
+    (HeaderName::RetryAfter, (random % 11).to_string().into())
+}
+
 pub fn answer_bye(desk: &mut Desk<'_>, transaction: ServerId) {
     desk.answer(transaction, StatusCode::OK, Vec::new(), None);
 }
 
+/// Dialogs of ours may be replaced (RFC 3891 §6.2).
+pub fn replaces() -> (HeaderName, Bytes) {
+    (HeaderName::Supported, Bytes::from_static(REPLACES.as_bytes()))
+}
+
 /// What our side of a dialog can do, for a 2xx.
 pub fn capabilities(leg: &Leg) -> Vec<(HeaderName, Bytes)> {
-    vec![allow(leg.takes_update), (HeaderName::Supported, Bytes::from_static(b"timer"))]
+    let timer = (HeaderName::Supported, Bytes::from_static(b"timer"));
+    vec![allow(leg.takes_update, leg.refer), timer, replaces()]
 }
 
 /// The extensions that a request demands and its trunk does not have (RFC 3261 §8.2.2.3).
@@ -172,6 +198,7 @@ pub fn unsupported(request: &Request, trunk: &Trunk) -> Option<Bytes> {
     let known = |token: &Bytes| {
         token.eq_ignore_ascii_case(b"timer") && has_timer
             || token.eq_ignore_ascii_case(TAG.as_bytes()) && trunk.reliability.is_known()
+            || token.eq_ignore_ascii_case(REPLACES.as_bytes())
     };
     let demanded = request.headers.list(&HeaderName::Require).unwrap_or_default();
     let foreign: Vec<Bytes> = demanded.into_iter().filter(|token| !known(token)).collect();
@@ -181,7 +208,7 @@ pub fn unsupported(request: &Request, trunk: &Trunk) -> Option<Bytes> {
 /// Answers a request inside a dialog that changes nothing: what cannot be carried out now is refused
 /// without harm to the call (RFC 3261 §14.2).
 pub fn answer_in_dialog(desk: &mut Desk<'_>, transaction: ServerId, request: &Request) {
-    let allow = || vec![allow(true)];
+    let allow = || vec![allow(true, ReferPolicy::Reject)];
     match &request.method {
         Method::Bye | Method::Options => {
             desk.answer(transaction, StatusCode::OK, allow(), None);
@@ -201,6 +228,15 @@ pub fn answer_in_dialog(desk: &mut Desk<'_>, transaction: ServerId, request: &Re
         Method::Subscribe => {
             desk.answer(transaction, StatusCode::BAD_EVENT, Vec::new(), None);
         }
+        // Transfers are done while both sides talk, where the trunk has them at all.
+        Method::Refer => {
+            desk.answer(transaction, StatusCode::DECLINE, Vec::new(), None);
+        }
+        // Nothing was subscribed to (RFC 6665 §4.1.3).
+        Method::Notify => {
+            let status = StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST;
+            desk.answer(transaction, status, Vec::new(), None);
+        }
         _ => {
             desk.answer(transaction, StatusCode::METHOD_NOT_ALLOWED, allow(), None);
         }
@@ -211,7 +247,14 @@ pub fn answer_in_dialog(desk: &mut Desk<'_>, transaction: ServerId, request: &Re
 /// everything else is not served here.
 pub fn answer_outside(desk: &mut Desk<'_>, transaction: ServerId, hop: Hop, request: &Request) {
     let trunk = TrunkId::from_tag(hop.tag).and_then(|id| desk.trunks.get(id));
-    let allow = allow(trunk.is_none_or(|trunk| trunk.manner.update));
+    let manner = trunk.map(|trunk| &trunk.manner);
+    let refer = manner.map_or(ReferPolicy::Reject, |manner| manner.refer);
+    let allow = allow(manner.is_none_or(|manner| manner.update), refer);
+    if request.headers.get(&HeaderName::Replaces).is_some() {
+        // Only an INVITE replaces a dialog (RFC 3891 §3).
+        desk.answer(transaction, StatusCode::BAD_REQUEST, vec![allow], None);
+        return;
+    }
     if request.method != Method::Options {
         desk.answer(transaction, StatusCode::METHOD_NOT_ALLOWED, vec![allow], None);
         return;
@@ -223,7 +266,7 @@ pub fn answer_outside(desk: &mut Desk<'_>, transaction: ServerId, hop: Hop, requ
         desk.refuse(transaction, StatusCode::SERVICE_UNAVAILABLE, "no new calls are taken");
     } else {
         let accept = (HeaderName::Accept, Bytes::from_static(SDP.as_bytes()));
-        desk.answer(transaction, StatusCode::OK, vec![allow, accept], None);
+        desk.answer(transaction, StatusCode::OK, vec![allow, accept, replaces()], None);
     }
 }
 

@@ -4,7 +4,7 @@
 //! leg stays, with the answer that it was given, if it was given one.
 
 use bytes::Bytes;
-use sdp::Audio;
+use sdp::{Audio, Direction};
 use sip::endpoint::Welcome;
 use sip::wire::StatusCode;
 
@@ -102,7 +102,10 @@ impl Hunting {
         if asked.is_none() && !common.callee.forces_offer {
             return Ok(None);
         }
+        let known = self.asked.known.as_ref();
         let audio = asked.map(|asked| self.given.as_ref().unwrap_or(asked));
+        let known = known.map(|known| Audio { direction: Direction::SendRecv, ..known.clone() });
+        let audio = audio.or(known.as_ref());
         let policy = &common.callee.policy;
         let origin = common.origin();
         let told = audio.and_then(|audio| bypass::told(common, audio));

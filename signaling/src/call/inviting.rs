@@ -9,10 +9,12 @@ use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
 
 use super::announcing::Why;
 use super::answering::{Answering, Callee, Late};
+use super::common::Sponsor;
 use super::connecting::Connecting;
 use super::ending::Cancelling;
 use super::hunt::{Fault, Heard, Limit, Target};
 use super::hunting::{Failure, Hunting};
+use super::joining::{Joining, Seat};
 use super::negotiate::{self, Agreed, Offered, Unusable};
 use super::{Common, Desk, Happening, Party, State, bypass, early, headers, timers};
 use crate::trunk::SecureRtp;
@@ -306,6 +308,9 @@ impl Inviting {
             (_, _, Some(far)) => Ok(far),
             _ => Err(Unusable::NoAnswer),
         };
+        if let (Some(from), Ok(far)) = (common.sponsor, &far) {
+            return self.fetch(from, far.clone(), common, desk);
+        }
         let late = far.and_then(|far| {
             let (policy, caller) = (&common.caller.policy, self.hunting.caller);
             let both = Audio { direction: Direction::SendRecv, ..far.audio.clone() };
@@ -314,6 +319,23 @@ impl Inviting {
             Ok(Late { ours, callee: Callee::Answered(Box::new(far)) })
         });
         self.offer_to_caller(late, common, desk)
+    }
+
+    /// A transfer: who is to talk to the callee comes over from the call that sponsors this one.
+    fn fetch(
+        &self,
+        (from, party): Sponsor,
+        far: Agreed,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+    ) -> State {
+        common.cdr.answer(desk.wall);
+        desk.cdrs.note(&common.cdr);
+        let dialog = common.callee.dialog;
+        let callee = Seat::Agreed { agreed: Box::new(far), dialog };
+        let Hunting { caller, callee: ports, .. } = &self.hunting;
+        let seats = [Seat::Away { from, party }, callee];
+        Joining::start([Some(*caller), Some(*ports)], seats, common, desk)
     }
 
     /// Our 2xx to a caller that made no offer.

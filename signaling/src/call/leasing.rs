@@ -19,6 +19,8 @@ pub struct Asked {
     pub invite: Request,
     /// The caller's offer; `None` for a delayed offer (RFC 3261 §13.2.1).
     pub offer: Option<(Description, Audio)>,
+    /// What is known of its media all the same: it talks already.
+    pub known: Option<Audio>,
     pub who: Caller,
     /// What was read under this one of the trunk's policies holds for the call.
     pub policy: Policy,

@@ -7,6 +7,7 @@
 //!               ▼                   ▼ CANCEL, ring limit          ▼              ▼
 //!             Ending ◄────────── Cancelling ◄──────────────────── … ─────────► Ending ─► one CDR
 //! ```
+//! A call that comes of a transfer begins without an INVITE, and passes `Joining` (`joining.rs`).
 //! A state is a struct that owns exactly what is valid in it and is consumed to make the next. What
 //! every state needs (trunks, flows, the CDR) is in [`Common`]. States act on the world through a
 //! [`Desk`]: the endpoint, the data plane, the tables. There is no socket here and no clock.
@@ -30,10 +31,13 @@ mod hunt;
 mod hunting;
 mod identity;
 mod inviting;
+mod joining;
 mod leasing;
 mod negotiate;
+mod newcomer;
 pub mod plan;
 mod proving;
+mod referring;
 mod renegotiate;
 mod table;
 mod talking;
@@ -45,19 +49,24 @@ use std::net::SocketAddr;
 
 use abi::FlowId;
 use sip::endpoint::{Cause, ClientId, DialogId, Hop, ServerId};
-use sip::wire::{Request, Response};
+use sip::wire::{Request, Response, StatusCode};
 
 pub use common::{Common, Party};
 pub use desk::{Desk, Settings};
 pub use table::{Calls, Index, VOICES_MAX};
 
+use crate::media::Token;
+
 use announcing::Announcing;
 use answering::Answering;
+use common::Leg;
 use connecting::Connecting;
 use ending::{Cancelling, Ending};
 use greeting::Greeting;
 use inviting::Inviting;
+use joining::Joining;
 use leasing::Leasing;
+use newcomer::Newcomer;
 use talking::Talking;
 
 /// Where a call is.
@@ -74,6 +83,8 @@ pub enum State {
     Answering(Box<Answering>),
     /// The attempt came to nothing; a voice tells the caller why.
     Announcing(Box<Announcing>),
+    /// Sides of other calls come over.
+    Joining(Box<Joining>),
     /// Both dialogs are confirmed.
     Talking(Box<Talking>),
     /// The caller has its final answer; the callee's INVITE is being cancelled.
@@ -104,6 +115,18 @@ pub enum Happening {
     Failed { client: ClientId, cause: Cause },
     /// The caller gave up before a final answer.
     Cancelled,
+    /// Somebody is to take the place of a side (RFC 3891).
+    Newcomer(Box<Newcomer>),
+    /// Another call, of this name, wants a side of this one: it goes on there.
+    Wanted { by: Token, id: String, party: Party },
+    /// The side that was wanted of that call.
+    Guest { from: Token, leg: Box<Leg> },
+    /// That call cannot give its side now.
+    Unavailable { from: Token },
+    /// This call comes of the transfer that a side asked for.
+    Begun { call: Token },
+    /// How far it is, or how it ended.
+    Progress { status: StatusCode },
     /// A 2xx of ours was acknowledged.
     Ack { party: Party, request: Request },
     /// A 2xx of ours was never acknowledged.
@@ -128,6 +151,7 @@ impl State {
             State::Connecting(_) => "connecting",
             State::Answering(_) => "answering",
             State::Announcing(_) => "announcing",
+            State::Joining(_) => "joining",
             State::Talking(_) => "talking",
             State::Cancelling(_) => "cancelling",
             State::Ending(_) => "ending",
@@ -148,6 +172,21 @@ impl State {
                 common.told(&notice);
                 Happening::Told(notice)
             }
+            Happening::Newcomer(newcomer) if !matches!(self, State::Talking(_)) => {
+                self.turn_away(*newcomer, common, desk);
+                return self;
+            }
+            Happening::Wanted { by, .. } if !matches!(self, State::Talking(_)) => {
+                desk.tell_call(by, Happening::Unavailable { from: common.token });
+                return self;
+            }
+            Happening::Guest { leg, .. } if !matches!(self, State::Joining(_)) => {
+                if let Some(dialog) = leg.dialog {
+                    desk.own_dialog(common, dialog, Party::Caller);
+                    let _nobody_waits = desk.bye(common, dialog);
+                }
+                return self;
+            }
             happening => happening,
         };
         match self {
@@ -157,10 +196,33 @@ impl State {
             State::Connecting(state) => state.on(common, desk, happening),
             State::Answering(state) => state.on(common, desk, happening),
             State::Announcing(state) => state.on(common, desk, happening),
+            State::Joining(state) => state.on(common, desk, happening),
             State::Talking(state) => state.on(common, desk, happening),
             State::Cancelling(state) => state.on(common, desk, happening),
             State::Ending(state) => state.on(common, desk, happening),
             State::Over => State::Over,
+        }
+    }
+
+    /// A call that is over for one side keeps the place of the other while that waits.
+    fn keeps_places(&self) -> bool {
+        matches!(self, State::Talking(talking) if talking.has_leaver())
+    }
+
+    /// Only a call whose sides talk has places to take.
+    fn turn_away(&self, newcomer: Newcomer, common: &Common, desk: &mut Desk<'_>) {
+        match self {
+            // RFC 3891 §3
+            State::Cancelling(_) | State::Ending(_) | State::Over => {
+                let reason = "the call that it names has ended";
+                newcomer.refuse(common, desk, StatusCode::DECLINE, Vec::new(), reason);
+            }
+            _ if common.leg(newcomer.party).dialog.is_none() => {
+                let reason = "the call that it names rings: it cannot be picked up";
+                let status = StatusCode::NOT_ACCEPTABLE_HERE;
+                newcomer.refuse(common, desk, status, Vec::new(), reason);
+            }
+            _ => newcomer.put_off(common, desk, "the call that it names is being set up"),
         }
     }
 }

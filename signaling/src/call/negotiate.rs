@@ -40,7 +40,9 @@ pub(super) struct Said {
     /// Formats under the numbers that it gives them.
     pub formats: Vec<Format>,
     pub ports: Ports,
-    /// Counts the descriptions of one dialog (RFC 3264 §8).
+    /// Identifies the descriptions of one dialog, whichever call it is in (RFC 8866 §5.2).
+    pub origin: u64,
+    /// Counts them (RFC 3264 §8).
     pub version: u64,
 }
 
@@ -150,19 +152,36 @@ pub fn offer(
 ) -> Result<Offered, Unusable> {
     let suites = policy.security.suites().iter();
     let keys: Vec<Key> = suites.map(|s| fresh(*s, entropy)).collect::<Result<_, _>>()?;
-    let said = Said { keys, formats: Vec::new(), ports, version: origin };
-    write_offer(policy, far, origin, said, None)
+    let said = Said { keys, formats: Vec::new(), ports, origin, version: origin };
+    write_offer(policy, far, said, None)
+}
+
+/// The same to a leg that talks already, in another place: what `stands` counts on, with fresh keys.
+///
+/// # Errors
+/// [`Unusable`] when nothing may be offered.
+pub(super) fn offer_elsewhere(
+    policy: &Policy,
+    far: Option<&Audio>,
+    ports: Ports,
+    stands: &Agreed,
+    entropy: Entropy<'_>,
+) -> Result<Offered, Unusable> {
+    let suites = policy.security.suites().iter();
+    let keys: Vec<Key> = suites.map(|s| fresh(*s, entropy)).collect::<Result<_, _>>()?;
+    let (origin, version) = (stands.said.origin, stands.said.version + 1);
+    let said = Said { keys, formats: Vec::new(), ports, origin, version };
+    write_offer(policy, far, said, Some(&stands.body))
 }
 
 /// The same for a dialog in which we described our side (`last`) before.
 pub(super) fn write_offer(
     policy: &Policy,
     far: Option<&Audio>,
-    origin: u64,
     said: Said,
     last: Option<&[u8]>,
 ) -> Result<Offered, Unusable> {
-    let body = succeed(last, sdp::write_offer(far, policy, &local(&said, origin))?)?;
+    let body = succeed(last, sdp::write_offer(far, policy, &local(&said))?)?;
     let description = Description::parse(&body)?;
     let formats = sdp::read_offer(&description, policy)?.formats;
     let said = Said { formats, ..said };
@@ -176,11 +195,10 @@ pub(super) fn write_offer(
 pub(super) fn offer_fax(
     policy: &Policy,
     far: &Fax,
-    origin: u64,
     said: Said,
     last: &[u8],
 ) -> Result<Offered, Unusable> {
-    let body = sdp::write_fax_offer(far, policy, &local(&said, origin))?;
+    let body = sdp::write_fax_offer(far, policy, &local(&said))?;
     let body = succeed(Some(last), body)?;
     let description = Description::parse(&body)?;
     Ok(Offered { body: Bytes::from(body), description, said, is_fax: true })
@@ -256,9 +274,8 @@ pub fn answer(
 ) -> Result<(Bytes, Agreed), Unusable> {
     let suite = chosen.cryptos.first().map(|c| c.suite);
     let keys: Vec<Key> = suite.iter().map(|s| fresh(*s, entropy)).collect::<Result<_, _>>()?;
-    let mut said = Said { keys, formats: Vec::new(), ports, version: origin };
-    let body =
-        Bytes::from(sdp::write_answer(offer, chosen, far, &leg.policy, &local(&said, origin))?);
+    let mut said = Said { keys, formats: Vec::new(), ports, origin, version: origin };
+    let body = Bytes::from(sdp::write_answer(offer, chosen, far, &leg.policy, &local(&said))?);
     said.formats = formats_of(&body, &leg.policy)?;
     Ok((body.clone(), agreed(chosen.clone(), true, said, body, leg)?))
 }
@@ -268,12 +285,12 @@ pub(super) fn formats_of(body: &[u8], policy: &Policy) -> Result<Vec<Format>, Un
     Ok(sdp::read_offer(&Description::parse(body)?, policy)?.formats)
 }
 
-pub(super) fn local(said: &Said, origin: u64) -> Local<'_> {
+pub(super) fn local(said: &Said) -> Local<'_> {
     Local {
         address: said.ports.address,
         rtp_port: said.ports.rtp,
         rtcp_port: said.ports.rtcp,
-        origin_id: origin,
+        origin_id: said.origin,
         origin_version: said.version,
         keys: &said.keys,
     }
@@ -386,7 +403,7 @@ mod tests {
     fn agree(audio: Audio, keys: &[Key], leg: &Leg) -> Result<Agreed, Unusable> {
         let address = "192.0.2.1".parse().unwrap();
         let ports = Ports { address, rtp: 20_000, rtcp: 20_001 };
-        let said = Said { keys: keys.to_vec(), formats: Vec::new(), ports, version: 1 };
+        let said = Said { keys: keys.to_vec(), formats: Vec::new(), ports, origin: 1, version: 1 };
         agreed(audio, true, said, Bytes::new(), leg)
     }
 

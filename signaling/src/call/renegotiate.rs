@@ -20,7 +20,6 @@ pub fn answer(
     far: &Audio,
     leg: &Leg,
     told: Option<Ports>,
-    origin: u64,
     entropy: Entropy<'_>,
 ) -> Result<Agreed, Unusable> {
     let standing = leg.standing.as_ref().ok_or(Unusable::NoOffer)?;
@@ -42,7 +41,7 @@ pub fn answer(
     let ports = told.unwrap_or(standing.said.ports);
     let mut said = Said { keys, ports, ..standing.said.clone() };
     let write = |said: &Said| {
-        let local = negotiate::local(said, origin);
+        let local = negotiate::local(said);
         sdp::write_answer(offer, &chosen, far, &leg.policy, &local)
     };
     let mut body = write(&said)?;
@@ -65,7 +64,6 @@ pub fn offer(
     far: Option<&Audio>,
     direction: Direction,
     told: Option<Ports>,
-    origin: u64,
 ) -> Result<Offered, Unusable> {
     let standing = leg.standing.as_ref().ok_or(Unusable::NoOffer)?;
     let formats = match far {
@@ -76,7 +74,7 @@ pub fn offer(
     let source = Audio { formats, direction, ..standing.audio.clone() };
     let policy = pinned(leg);
     let last = Some(&standing.body[..]);
-    let write = |said: Said| negotiate::write_offer(&policy, Some(&source), origin, said, last);
+    let write = |said: Said| negotiate::write_offer(&policy, Some(&source), said, last);
     let ports = told.unwrap_or(standing.said.ports);
     let said = Said { ports, ..standing.said.clone() };
     let offered = write(said.clone())?;

@@ -1,6 +1,10 @@
 //! All live calls of one shard, found by whatever names one of their parts.
 
-use std::collections::{BTreeSet, HashMap};
+mod checks;
+mod refers;
+mod replaces;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 
 use sip::endpoint::{Cause, ClientId, DialogId, Event, Hop, ServerId};
@@ -15,15 +19,20 @@ use super::identity::Caller;
 use super::leasing::{Asked, Leasing};
 use super::plan::plan;
 use super::proving::Proofs;
+use super::referring::Referred;
 use super::{Common, Desk, Happening, Party, State, headers, negotiate, timers};
-use crate::admission::{Bound, Full, Slot};
+use crate::admission::{Bound, Slot};
 use crate::cdr::Record;
 use crate::feed::{LiveCall, LiveMedia, LiveWay, Step};
 use crate::media::{Media, Notice, Side, Token};
 use crate::route::{Query, entry};
-use crate::trunk::reliable;
+use crate::trunk::refer::ReferPolicy;
 use crate::trunk::tones::AudioTones;
 use crate::trunk::{IncomingCallPolicy, Trunk, TrunkId};
+
+use checks::{
+    Offer, Refused, at_capacity, check_capacity, check_extensions, check_timer, read_offer,
+};
 
 /// Which call each transaction and dialog belongs to, and when calls want to be woken.
 #[derive(Default)]
@@ -33,6 +42,10 @@ pub struct Index {
     pub servers: HashMap<ServerId, Token>,
     pub deadlines: Deadlines,
     pub stopping: Vec<(Token, &'static str)>,
+    /// What calls tell each other.
+    pub told: VecDeque<(Token, Happening)>,
+    /// Transfers that were asked for.
+    pub referred: Vec<Referred>,
     /// What trunks challenged us with.
     pub proofs: Proofs,
     /// What is remembered of failover groups between calls.
@@ -54,32 +67,13 @@ struct Call {
     state: State,
 }
 
-/// Whom an INVITE is to reach; its offer, and the policy under which that was read.
-type Admitted = (Hunt, Option<(sdp::Description, sdp::Audio)>, sdp::Policy);
-
-/// Why an INVITE is refused before a call exists.
-struct Refused {
-    status: StatusCode,
-    reason: String,
-    extra: Vec<(HeaderName, bytes::Bytes)>,
-    /// What a voice may tell the caller.
-    why: Option<Why>,
-}
+/// Whom an INVITE is to reach, and what it offers.
+type Admitted = (Hunt, Offer);
 
 /// Why an INVITE of a trunk that is challenged goes no further.
 enum Unproven {
     Challenged(Vec<(HeaderName, bytes::Bytes)>),
     Refused(Refused),
-}
-
-impl Refused {
-    fn new(status: StatusCode, reason: impl Into<String>) -> Self {
-        Self { status, reason: reason.into(), extra: Vec::new(), why: None }
-    }
-
-    fn told(self, why: Why) -> Self {
-        Self { why: Some(why), ..self }
-    }
 }
 
 impl Calls {
@@ -122,9 +116,13 @@ impl Calls {
                 return self.refuse(desk, from, transaction, refused, cdr);
             }
         }
+        if replaces::is_meant(&request) {
+            return self.replace(desk, caller, hop, (transaction, request, who), cdr);
+        }
         match self.admit(desk, caller, called.as_deref(), &who, &request, &mut cdr) {
-            Ok((hunt, offer, policy)) => {
-                let asked = Asked { transaction, invite: request, offer, who, policy };
+            Ok((hunt, (offer, policy))) => {
+                let (invite, known) = (request, None);
+                let asked = Asked { transaction, invite, offer, known, who, policy };
                 self.begin(desk, caller, hop, hunt, asked, cdr);
             }
             Err(refused) => {
@@ -153,7 +151,8 @@ impl Calls {
         let Some((why, offer, policy)) = read else {
             return self.refuse(desk, caller.id, transaction, refused, cdr);
         };
-        let asked = Asked { transaction, invite, offer: Some(offer), who, policy };
+        let (offer, known) = (Some(offer), None);
+        let asked = Asked { transaction, invite, offer, known, who, policy };
         let family = abi::Family::of(far_address(&asked, hop));
         let side = Side { family, dscp: caller.manner.media_dscp };
         let Ok(pair) = desk.media.lease(self.last + 1, cdr.key(), [side; 2]) else {
@@ -262,15 +261,23 @@ impl Calls {
         cdr: &mut Record,
     ) -> Result<Admitted, Refused> {
         check_extensions(caller, request)?;
+        check_timer(caller, request)?;
+        let hunt = self.route(desk, caller, called, who, cdr)?;
+        Ok((hunt, read_offer(caller, request)?))
+    }
+
+    /// Whom a trunk's call to that number is to reach.
+    fn route(
+        &self,
+        desk: &mut Desk<'_>,
+        caller: &Trunk,
+        called: Option<&str>,
+        who: &Caller,
+        cdr: &mut Record,
+    ) -> Result<Hunt, Refused> {
         let unknown =
             |reason: &str| Refused::new(StatusCode::NOT_FOUND, reason).told(Why::UnknownNumber);
         let called = called.ok_or_else(|| unknown("no number in the Request-URI"))?;
-        if let Err(timers::TooSmall(least)) = timers::answer(&request.headers, &caller.timer) {
-            let status = StatusCode::SESSION_INTERVAL_TOO_SMALL;
-            let mut refused = Refused::new(status, "Session-Expires is too small");
-            refused.extra.push((HeaderName::MinSe, least.to_string().into()));
-            return Err(refused);
-        }
         let read = caller.numbering.called_in(called);
         entry::admit(caller, called, &read).map_err(|entry| {
             let status = StatusCode::new(entry.code).unwrap_or(StatusCode::FORBIDDEN);
@@ -286,29 +293,9 @@ impl Calls {
         if !decision.emergency {
             check_capacity(desk, caller, Bound::In)?;
         }
-        let hunt = plan(desk, &decision, cdr).map_err(|nobody| {
+        plan(desk, &decision, cdr).map_err(|nobody| {
             Refused::new(StatusCode::SERVICE_UNAVAILABLE, nobody.reason).told(nobody.why)
-        })?;
-        let mut policies = caller.policies();
-        let (offer, policy) = match headers::sdp_of(&request.headers, &request.body) {
-            Some(body) => {
-                let read = negotiate::read_any(body, policies).map_err(|reject| {
-                    let mut refused = Refused::new(reject.status(), reject.to_string());
-                    refused.extra.push(headers::warning(&reject));
-                    refused
-                });
-                let (description, audio, policy) = read?;
-                (Some((description, audio)), policy)
-            }
-            None if request.body.is_empty() => (None, policies.swap_remove(0)),
-            None => {
-                let mut refused =
-                    Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "body is not SDP");
-                refused.extra.push((HeaderName::Accept, headers::SDP.into()));
-                return Err(refused);
-            }
-        };
-        Ok((hunt, offer, policy))
+        })
     }
 
     fn begin(
@@ -392,42 +379,58 @@ impl Calls {
             }
             Event::Ack { dialog, request } => {
                 let Some((token, party)) = desk.index.dialogs.get(&dialog).copied() else { return };
-                self.happen(desk, token, Happening::Ack { party, request });
+                if !self.is_other_fork(token, party, dialog) {
+                    self.happen(desk, token, Happening::Ack { party, request });
+                }
             }
             Event::PrackMissing { transaction } => {
                 let Some(token) = desk.index.servers.get(&transaction).copied() else { return };
                 self.happen(desk, token, Happening::PrackMissing);
             }
             Event::AckMissing { dialog } => {
-                let Some((token, _)) = desk.index.dialogs.get(&dialog).copied() else { return };
-                self.happen(desk, token, Happening::AckMissing);
-            }
-            Event::InDialog { transaction, dialog, request, .. } => {
-                match desk.index.dialogs.get(&dialog).copied() {
-                    Some((token, party)) if self.is_other_fork(token, party, dialog) => {
-                        end_fork(desk, transaction, &request);
-                    }
-                    Some((token, party))
-                        if request.method == Method::Update && !self.takes_update(token, party) =>
-                    {
-                        let allow = vec![headers::allow(false)];
-                        let status = StatusCode::METHOD_NOT_ALLOWED;
-                        desk.answer(transaction, status, allow, None);
-                    }
-                    Some((token, party)) => {
-                        self.happen(
-                            desk,
-                            token,
-                            Happening::Request { party, transaction, request },
-                        );
-                    }
-                    None => {
-                        let status = StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST;
-                        desk.refuse(transaction, status, "no such call");
-                    }
+                let Some((token, party)) = desk.index.dialogs.get(&dialog).copied() else { return };
+                // Of a side that was replaced nothing is awaited.
+                if !self.is_other_fork(token, party, dialog) {
+                    self.happen(desk, token, Happening::AckMissing);
                 }
             }
+            Event::InDialog { transaction, dialog, request, .. } => {
+                self.in_dialog(desk, transaction, dialog, request);
+            }
             Event::Request { .. } => {}
+        }
+    }
+
+    /// A request inside of a dialog of ours.
+    fn in_dialog(
+        &mut self,
+        desk: &mut Desk<'_>,
+        transaction: ServerId,
+        dialog: DialogId,
+        request: Request,
+    ) {
+        match desk.index.dialogs.get(&dialog).copied() {
+            Some((token, party)) if self.is_other_fork(token, party, dialog) => {
+                end_fork(desk, transaction, &request);
+            }
+            // Only an INVITE replaces a dialog (RFC 3891 §3).
+            Some(_) if request.method != Method::Invite && replaces::is_meant(&request) => {
+                desk.answer(transaction, StatusCode::BAD_REQUEST, Vec::new(), None);
+            }
+            Some((token, party))
+                if request.method == Method::Update && !self.takes_update(token, party) =>
+            {
+                let allow = vec![headers::allow(false, ReferPolicy::Reject)];
+                let status = StatusCode::METHOD_NOT_ALLOWED;
+                desk.answer(transaction, status, allow, None);
+            }
+            Some((token, party)) => {
+                self.happen(desk, token, Happening::Request { party, transaction, request });
+            }
+            None => {
+                let status = StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST;
+                desk.refuse(transaction, status, "no such call");
+            }
         }
     }
 
@@ -562,13 +565,23 @@ impl Calls {
 
     fn happen(&mut self, desk: &mut Desk<'_>, token: Token, happening: Happening) {
         self.step(desk, token, happening);
-        while let Some((token, reason)) = desk.index.stopping.pop() {
-            self.step(desk, token, Happening::Stop { reason });
+        loop {
+            if let Some((token, reason)) = desk.index.stopping.pop() {
+                self.step(desk, token, Happening::Stop { reason });
+            } else if let Some(referred) = desk.index.referred.pop() {
+                self.transfer(desk, referred);
+            } else if let Some((token, told)) = desk.index.told.pop_front() {
+                self.step(desk, token, told);
+            } else {
+                return;
+            }
         }
     }
 
     fn step(&mut self, desk: &mut Desk<'_>, token: Token, happening: Happening) {
-        let Some(mut call) = self.live.remove(&token) else { return };
+        let Some(mut call) = self.live.remove(&token) else {
+            return gone(desk, token, happening);
+        };
         let Call { common, state } = &mut *call;
         if take_stray(common, desk, &happening) {
             self.live.insert(token, call);
@@ -580,10 +593,11 @@ impl Calls {
         }
         *state = std::mem::replace(state, State::Over).on(common, desk, happening);
         let step = common.cdr.step();
-        if step == Step::Ended {
+        if step == Step::Ended && !state.keeps_places() {
             common.give_slots_back();
         }
         if step != before {
+            tell_sponsor(desk, common, step);
             desk.reached(step, state.name(), common);
         }
         match state {
@@ -656,6 +670,40 @@ fn end_fork(desk: &mut Desk<'_>, transaction: ServerId, request: &Request) {
     }
 }
 
+/// Somebody waits for what comes of the call.
+fn tell_sponsor(desk: &mut Desk<'_>, common: &mut Common, step: Step) {
+    let Some((sponsor, _)) = common.sponsor else { return };
+    let status = match step {
+        Step::Began | Step::Answered => return,
+        Step::Rang => StatusCode::RINGING,
+        Step::Ended => {
+            common.sponsor = None;
+            let code = StatusCode::new(common.cdr.outcome().code);
+            let failed = code.filter(|code| !code.is_success() && code.is_final());
+            failed.unwrap_or(StatusCode::TEMPORARILY_UNAVAILABLE)
+        }
+    };
+    desk.tell_call(sponsor, Happening::Progress { status });
+}
+
+/// What is told to a call that is over.
+fn gone(desk: &mut Desk<'_>, token: Token, happening: Happening) {
+    match happening {
+        Happening::Wanted { by, .. } => {
+            desk.tell_call(by, Happening::Unavailable { from: token });
+        }
+        Happening::Guest { leg, .. } => {
+            let Some(dialog) = leg.dialog else { return };
+            let bye = Method::Bye;
+            let _nobody_waits =
+                desk.endpoint.request_in_dialog(desk.now, dialog, bye, Vec::new(), None);
+            desk.index.dialogs.remove(&dialog);
+            desk.endpoint.close(dialog);
+        }
+        _ => {}
+    }
+}
+
 /// A branch that answers when its call is over is answered and ended (RFC 3261 §13.2.2.4).
 fn end_stray(desk: &mut Desk<'_>, dialog: Option<DialogId>, response: &Response) {
     let Some(dialog) = dialog.filter(|_| accepts_invite(response)) else { return };
@@ -674,39 +722,6 @@ fn accepts_invite(response: &Response) -> bool {
 fn is_unanswered(state: &State, happening: &Happening) -> bool {
     let nothing_came = matches!(happening, Happening::Failed { cause: Cause::Timeout, .. });
     nothing_came && matches!(state, State::Inviting(_))
-}
-
-/// What the INVITE demands of us, and what its trunk demands of it.
-fn check_extensions(caller: &Trunk, request: &Request) -> Result<(), Refused> {
-    if let Some(demanded) = headers::unsupported(request, caller) {
-        let mut refused = Refused::new(StatusCode::BAD_EXTENSION, "Require asks for an extension");
-        refused.extra.push((HeaderName::Unsupported, demanded));
-        return Err(refused);
-    }
-    if !headers::takes_sdp(&request.headers) {
-        let reason = "Accept leaves no session description";
-        return Err(Refused::new(StatusCode::NOT_ACCEPTABLE, reason));
-    }
-    if caller.reliability.is_missing(&request.headers) {
-        let reason = "the trunk requires 100rel, and its INVITE does not know it";
-        let mut refused = Refused::new(StatusCode::EXTENSION_REQUIRED, reason);
-        refused.extra.push((HeaderName::Require, reliable::TAG.into()));
-        return Err(refused);
-    }
-    Ok(())
-}
-
-fn check_capacity(desk: &Desk<'_>, trunk: &Trunk, bound: Bound) -> Result<(), Refused> {
-    if desk.health.is_draining(trunk.id) {
-        let reason = format!("trunk \"{}\" takes no new calls: it is draining", trunk.name);
-        return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, reason).told(Why::Closing));
-    }
-    desk.admission.check(desk.now, trunk, bound).map_err(|full| at_capacity(trunk, full))
-}
-
-fn at_capacity(trunk: &Trunk, full: Full) -> Refused {
-    let reason = format!("trunk \"{}\" has {full}", trunk.name);
-    Refused::new(StatusCode::SERVICE_UNAVAILABLE, reason).told(Why::LimitReached)
 }
 
 /// Refused callers that are spoken to at a time.

@@ -11,6 +11,7 @@ use super::section::{At, Section};
 use super::sections::Sip;
 use crate::trunk::hold::HoldStyle;
 use crate::trunk::manner::Manner;
+use crate::trunk::refer::ReferPolicy;
 use crate::trunk::reliable::Reliability;
 use crate::trunk::timer::{INTERVAL_S, INTERVAL_S_MAX, MIN_S, TimerPolicy, TimerRules};
 use crate::trunk::tones::{AudioTones, Greeting};
@@ -87,6 +88,7 @@ pub(super) fn manner(
             _ => sip.subscriptions,
         },
         update: section.boolean("update").is_none_or(|flag| flag.value),
+        refer: refer(section),
     }
 }
 
@@ -153,6 +155,15 @@ fn hold_style(section: &mut Section<'_, '_>) -> HoldStyle {
         Some(1) => HoldStyle::SendOnly,
         Some(2) => HoldStyle::Inactive,
         _ => HoldStyle::AsIs,
+    }
+}
+
+/// `refer`.
+fn refer(section: &mut Section<'_, '_>) -> ReferPolicy {
+    match section.word("refer", &["reject", "pass", "local"]).map(|word| word.value) {
+        Some(1) => ReferPolicy::Pass,
+        Some(2) => ReferPolicy::Local,
+        _ => ReferPolicy::Reject,
     }
 }
 

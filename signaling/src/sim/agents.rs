@@ -23,6 +23,10 @@ pub enum Deed {
     Answer(usize, ServerId, u16, Option<String>),
     Ask(usize, DialogId, Method),
     HangUp(usize, DialogId),
+    /// Somebody else of that side takes the dialog's place.
+    Replace(usize, DialogId),
+    /// The other side is to be transferred: to a number, or to the other side of another dialog.
+    Transfer(usize, DialogId, bool),
     Drop,
     Stall(u64),
     JumpWall(i64),
@@ -168,6 +172,8 @@ impl World {
                     self.peers[who].hang_up(now, dialog);
                 }
             }
+            Deed::Replace(who, dialog) => self.replace(who, dialog),
+            Deed::Transfer(who, dialog, attends) => self.transfer(who, dialog, attends),
             Deed::Drop => self.drop_connection(PBX),
             Deed::Stall(ms) => self.asleep_until = Some(now + Duration::from_millis(ms)),
             Deed::JumpWall(seconds) => {
@@ -178,7 +184,8 @@ impl World {
             Deed::Mend => self.faults.mend(),
             Deed::Knock => self.knock(),
             Deed::Edit => {
-                self.plan.publish(plan("ring_limit = 10").1);
+                let (_, edited) = plan("ring_limit = 10", self.refer);
+                self.plan.publish(edited);
             }
             Deed::EndOne => self.end_one(),
             Deed::EndAll => {
@@ -281,6 +288,10 @@ impl World {
                 self.within(12_000, Deed::Ask(who, dialog, method));
             }
         }
+        // Who hangs up in a perfect world is known beforehand.
+        if !self.is_perfect {
+            self.plan_moves(who, dialog);
+        }
         if self.dice.below(3) > 0 {
             self.within(25_000, Deed::HangUp(who, dialog));
         }
@@ -295,11 +306,58 @@ impl World {
         }
     }
 
+    fn plan_moves(&mut self, who: usize, dialog: DialogId) {
+        match self.dice.below(8) {
+            0 => drop(self.within(12_000, Deed::Replace(who, dialog))),
+            1 => drop(self.within(12_000, Deed::Transfer(who, dialog, false))),
+            2 => {
+                let at = self.within(12_000, Deed::Transfer(who, dialog, false));
+                let soon = self.dice.below(2_000);
+                self.after(at + soon, Deed::HangUp(who, dialog));
+            }
+            3 => drop(self.within(12_000, Deed::Transfer(who, dialog, true))),
+            _ => {}
+        }
+    }
+
+    fn replace(&mut self, who: usize, dialog: DialogId) {
+        let Some(replaces) = self.peers[who].endpoint.replaces_of(dialog) else { return };
+        let offer = (self.dice.below(6) > 0).then(|| self.peers[who].offer());
+        let mut invite = self.peers[who].invite("+4930222", offer);
+        invite.headers.push(HeaderName::Replaces, replaces.to_string());
+        let client = self.peers[who].call(self.now, invite);
+        self.placed.push((who, client));
+        self.after(GIVE_UP_MS, Deed::GiveUp(who, client));
+        self.tally.moves += 1;
+    }
+
+    fn transfer(&mut self, who: usize, dialog: DialogId, attends: bool) {
+        let peer = &mut self.peers[who];
+        let other = peer.live.iter().copied().find(|other| attends && *other != dialog);
+        let named = other.and_then(|other| peer.endpoint.replaces_of(other));
+        let escaped =
+            |text: String| text.replace('@', "%40").replace(';', "%3B").replace('=', "%3D");
+        let to = match named {
+            Some(named) => {
+                format!("<sip:192.0.2.1?Replaces={}>", escaped(named.to_string()))
+            }
+            None => String::from("<sip:+4930333@192.0.2.1>"),
+        };
+        let extra = vec![(HeaderName::ReferTo, Bytes::from(to))];
+        let sent = peer.endpoint.request_in_dialog(self.now, dialog, Method::Refer, extra, None);
+        self.tally.moves += u64::from(sent.is_ok());
+    }
+
     fn ask(&mut self, who: usize, dialog: DialogId, method: Method) {
         let peer = &mut self.peers[who];
         let offer = (method == Method::Invite).then(|| peer.offer());
         let body = offer.map(|offer| ("application/sdp", Bytes::from(offer)));
-        let _gone = peer.endpoint.request_in_dialog(self.now, dialog, method, vec![], body);
+        let invites = method == Method::Invite;
+        let sent = peer.endpoint.request_in_dialog(self.now, dialog, method, vec![], body);
+        // Its answer may go down with a connection.
+        if let (Ok(client), true) = (sent, invites) {
+            self.after(GIVE_UP_MS, Deed::GiveUp(who, client));
+        }
     }
 
     fn end_one(&mut self) {

@@ -45,7 +45,7 @@ impl Line {
     fn new() -> Self {
         let directory = world::place(u64::MAX);
         let now = Instant::now();
-        let (config, first) = plan("ring_limit = 15");
+        let (config, first) = plan("ring_limit = 15", "reject");
         let plan = LivePlan::new(first);
         // Records would be freed on another thread.
         let mut cdrs = Writer::open(&directory.join("cdr.jsonl"), false).unwrap();

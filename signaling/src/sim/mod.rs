@@ -52,6 +52,11 @@ pub struct Tally {
     pub dropped: u64,
     /// States that calls were in when one dropped, as bits of [`STATES`].
     pub dropped_in: u8,
+    /// Places that were asked for, and transfers.
+    pub moves: u64,
+    /// Calls that came of transfers, and calls of which a side was replaced.
+    pub transferred: u64,
+    pub replaced: u64,
     /// Data planes that died.
     pub planes: u64,
     /// Everything that the gateway sent and when, in one number.
@@ -109,6 +114,9 @@ impl Tally {
         self.dropped += other.dropped;
         self.dropped_in |= other.dropped_in;
         self.planes += other.planes;
+        self.moves += other.moves;
+        self.transferred += other.transferred;
+        self.replaced += other.replaced;
     }
 }
 
@@ -122,6 +130,8 @@ fn ten_thousand_seeds_leave_nothing() {
     assert!(tally.lost > SEEDS && tally.repeated > SEEDS, "{tally:?}");
     assert_eq!(tally.dropped_in, u8::MAX >> 1, "connections dropped in every state");
     assert!(tally.dropped > SEEDS / 10 && tally.planes > SEEDS / 100, "{tally:?}");
+    assert!(tally.moves > SEEDS / 4 && tally.transferred > SEEDS / 20, "{tally:?}");
+    assert!(tally.replaced > SEEDS / 100, "{tally:?}");
 }
 
 /// The same seeds end as well where calls are divided among two shards.
@@ -130,6 +140,8 @@ fn ten_thousand_seeds_leave_nothing_on_two_shards() {
     let tally = all_well(2);
     assert!(tally.elsewhere > SEEDS / 2, "both have calls: {tally:?}");
     assert!(tally.attempts - tally.elsewhere > SEEDS / 2, "both have calls: {tally:?}");
+    // Whatever Call-ID who replaces has.
+    assert!(tally.replaced > SEEDS / 100, "{tally:?}");
     assert_eq!(tally.dropped_in, u8::MAX >> 1, "connections dropped in every state");
 }
 

@@ -102,8 +102,13 @@ impl World {
         let records: Vec<Value> =
             text.lines().map(|line| serde_json::from_str(line).unwrap_or_default()).collect();
         let ids: BTreeSet<_> = records.iter().map(|record| record["id"].to_string()).collect();
-        if records.len() != self.attempts.len() || ids.len() != records.len() {
-            let (attempts, records, ids) = (self.attempts.len(), records.len(), ids.len());
+        // Transfers make calls without an INVITE of a caller.
+        let made = records.iter().filter(|record| record.get("transferred_from").is_some()).count();
+        self.tally.transferred += made as u64;
+        let replaced = records.iter().filter(|record| record.get("replaced_by").is_some());
+        self.tally.replaced += replaced.count() as u64;
+        if records.len() != self.attempts.len() + made || ids.len() != records.len() {
+            let (attempts, records, ids) = (self.attempts.len() + made, records.len(), ids.len());
             self.problems.push(format!("{records} records, {ids} ids of {attempts} attempts"));
         }
         if records.iter().any(|record| record["end"].is_null() || record["code"].is_null()) {

@@ -60,6 +60,6 @@ pub fn endpoint(seed: u64, shard: usize, homes: Homes) -> Endpoint {
     bytes[..8].copy_from_slice(&seed.to_be_bytes());
     bytes[8] += shard as u8;
     let mut endpoint = Endpoint::new(Config { seed: bytes, ..endpoint_config() });
-    endpoint.choose_call_ids(move |call_id| homes.of(call_id) == shard);
+    endpoint.choose_names(move |name| homes.of(name) == shard);
     endpoint
 }

@@ -58,6 +58,8 @@ pub struct World {
     /// Before the network mended.
     pub began_with: Faults,
     pub is_perfect: bool,
+    /// What trunks do with REFER.
+    pub refer: &'static str,
     pub shards: Vec<Shard<Wire>>,
     /// One worker for each shard; none while the data plane is dead.
     pub planes: Vec<Plane>,
@@ -128,8 +130,9 @@ impl Flight {
 }
 
 /// The plan of all worlds; `route` is written into both routes.
-pub fn plan(route: &str) -> (config::Config, Plan) {
-    let text = configuration("", "", route);
+pub fn plan(route: &str, refer: &str) -> (config::Config, Plan) {
+    let refer = format!("refer = \"{refer}\"");
+    let text = configuration(&refer, &refer, route);
     let config = config::parse(&text, Path::new("/nowhere")).unwrap_or_else(|e| panic!("{e}"));
     let plan = config.plan();
     (config, plan)
@@ -177,7 +180,8 @@ impl World {
         let faults = Faults::of(seed, &mut dice);
         let directory = place(seed);
         let now = Instant::now();
-        let (config, first_plan) = plan("ring_limit = 15");
+        let refer = if seed.is_multiple_of(4) { "pass" } else { "local" };
+        let (config, first_plan) = plan("ring_limit = 15", refer);
         let plan = LivePlan::new(first_plan);
         let cdrs = Writer::open(&directory.join("cdr.jsonl"), false).unwrap();
         let homes = Homes::new(shards, (u128::from(seed) + 1).to_be_bytes());
@@ -192,6 +196,7 @@ impl World {
         let link = || Link { up: None, dying: BTreeSet::new(), last: 0, arrives: [now; 2] };
         let mut world = Self {
             is_perfect: seed.is_multiple_of(8),
+            refer,
             dice,
             now,
             start: now,

@@ -96,7 +96,7 @@ impl Subscriptions {
 fn allowed(trunk: &Trunk, request: &Request) -> Result<(Package, Option<Bytes>), Refused> {
     let refused = |reason, events: &'static str| {
         let events = (HeaderName::AllowEvents, Bytes::from_static(events.as_bytes()));
-        let extra = vec![headers::allow(trunk.manner.update), events];
+        let extra = vec![headers::allow(trunk.manner.update, trunk.manner.refer), events];
         Refused { status: StatusCode::BAD_EVENT, reason, extra }
     };
     if !trunk.manner.subscriptions {

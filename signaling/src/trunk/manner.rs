@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::hold::HoldStyle;
+use super::refer::ReferPolicy;
 
 /// Fields of a trunk that say so.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,4 +25,6 @@ pub struct Manner {
     pub subscriptions: bool,
     /// UPDATE (RFC 3311) is sent to it and taken from it.
     pub update: bool,
+    /// What becomes of its REFER (RFC 3515).
+    pub refer: ReferPolicy,
 }

@@ -14,6 +14,7 @@ pub mod identity;
 pub mod manner;
 pub mod nat;
 pub mod number;
+pub mod refer;
 pub mod registration;
 pub mod registrations;
 pub mod reliable;

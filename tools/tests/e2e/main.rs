@@ -43,6 +43,7 @@ mod spray;
 mod stage;
 mod stored;
 mod survival;
+mod transfers;
 mod trials;
 mod wired;
 mod workers;

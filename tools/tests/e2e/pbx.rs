@@ -67,6 +67,17 @@ impl Pbx {
         self.tell(&format!(r#"{{"do": "{how}"}}"#));
     }
 
+    /// Transfers the other end of the first call: to a number, or to that of the second call.
+    pub fn transfer(&mut self, place: &Place, number: Option<&str>) {
+        self.tell(&match number {
+            Some(number) => {
+                let uri = format!("sip:{number}@{}:5061;transport=tls", place.gateway);
+                format!(r#"{{"do": "transfer", "uri": "{uri}"}}"#)
+            }
+            None => String::from(r#"{"do": "attend"}"#),
+        });
+    }
+
     /// Dials digits in every call, as telephone events.
     pub fn dial(&mut self, digits: &str) {
         self.tell(&format!(r#"{{"do": "dial", "digits": "{digits}"}}"#));

@@ -80,6 +80,17 @@ fn a_caller_describes_its_media_again_by_update() {
 }
 
 #[test]
+fn both_sides_describe_their_media_again_while_the_callee_rings() {
+    let (wire, place, cdr) = call("update_early_caller.xml", ("update_early_callee.xml", &[]));
+    assert_eq!((&cdr["code"], &cdr["ended_by"]), (&200.into(), &"caller".into()), "{cdr:#}");
+    for (whom, cseq) in [(place.provider, "3 UPDATE"), (place.pbx, "20 UPDATE")] {
+        let answer = sent(&wire, whom, "SIP/2.0 200", cseq);
+        assert!(answer[0].contains("m=audio"), "{answer:?}");
+    }
+    assert!(sent(&wire, place.pbx, "UPDATE ", "CSeq:").is_empty(), "each leg by itself");
+}
+
+#[test]
 fn an_answer_is_repeated_until_its_ack_comes() {
     let (wire, place, cdr) = call("late_ack_caller.xml", ("callee.xml", &[]));
     assert_eq!((&cdr["code"], &cdr["ended_by"]), (&200.into(), &"caller".into()), "{cdr:#}");

@@ -6,10 +6,12 @@ Reads one JSON command a line on standard input, writes one JSON event a line on
     {"do": "hangup"}                                                end every call
     {"do": "hold"} | {"do": "resume"} | {"do": "update"}            change every call
     {"do": "dial", "digits": "5#"}                                  as telephone events
+    {"do": "transfer", "uri": "sip:..."}                            the other end of the first call
+    {"do": "attend"}                                                the same, to that of the second
     {"do": "quit"}
 
     {"event": "ready", "port": 5081}
-    {"event": "incoming" | "state" | "media" | "digit" | "disconnected", ...}
+    {"event": "incoming" | "state" | "media" | "digit" | "transferred" | "disconnected", ...}
 
 Every call plays a continuous tone of --tone Hz and records what arrives to --record.
 """
@@ -42,6 +44,9 @@ class Call(pj.Call):
             tell("disconnected", code=info.lastStatusCode, reason=info.lastReason)
         else:
             tell("state", state=info.stateText, code=info.lastStatusCode)
+
+    def onCallTransferStatus(self, prm):
+        tell("transferred", code=prm.statusCode, final=prm.finalNotify)
 
     def onDtmfDigit(self, prm):
         tell("digit", digit=prm.digit)
@@ -111,6 +116,14 @@ class Account(pj.Account):
                 call.reinvite(parameters)
             else:
                 call.update(parameters)
+
+    def transfer(self, uri):
+        first, *others = [call for call in self.calls if call.isActive()]
+        parameters = pj.CallOpParam(True)
+        if uri:
+            first.xfer(uri, parameters)
+        else:
+            first.xferReplaces(others[0], parameters)
 
     def place(self, uri):
         call = Call(self, self.options)
@@ -217,6 +230,8 @@ def main():
             endpoint.hangupAllCalls()
         elif command["do"] == "dial":
             phone.dial(command["digits"])
+        elif command["do"] in ("transfer", "attend"):
+            phone.transfer(command.get("uri"))
         elif command["do"] in ("hold", "resume", "update"):
             phone.change(command["do"])
         elif command["do"] == "quit":

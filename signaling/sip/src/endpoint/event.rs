@@ -11,6 +11,11 @@ use crate::wire::{Message, Request, Response};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ServerId(pub(super) u64);
 
+impl ServerId {
+    /// No transaction: nobody hears what it is answered.
+    pub const NONE: Self = Self(0);
+}
+
 /// A client transaction: a request that we sent. Never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ClientId(pub(super) u64);

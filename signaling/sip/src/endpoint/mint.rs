@@ -10,7 +10,7 @@ pub(super) struct Mint {
     fits: Option<Fits>,
 }
 
-/// Whether a Call-ID may be ours.
+/// Whether a Call-ID or a tag may be ours.
 type Fits = Box<dyn Fn(&[u8]) -> bool + Send>;
 
 impl Mint {
@@ -18,7 +18,7 @@ impl Mint {
         Mint { seed, counter: 0, fits: None }
     }
 
-    /// From now on Call-IDs are drawn until one fits.
+    /// From now on Call-IDs and tags are drawn until one fits.
     pub(super) fn choose(&mut self, fits: Fits) {
         self.fits = Some(fits);
     }
@@ -32,25 +32,27 @@ impl Mint {
 
     /// 64 bits; RFC 3261 §19.3 asks for 32.
     pub(super) fn tag(&mut self) -> Bytes {
-        let mut text = String::new();
-        self.next(b"tag", 8, &mut text);
-        Bytes::from(text)
+        self.fitting(b"tag", 8)
     }
 
     /// 128 bits. No host part: it would tell peers our topology.
     pub(super) fn call_id(&mut self) -> Bytes {
+        self.fitting(b"call-id", 16)
+    }
+
+    fn fitting(&mut self, label: &[u8], bytes: usize) -> Bytes {
         for _ in 1..DRAWS_MAX {
-            let drawn = self.draw_call_id();
+            let drawn = self.draw(label, bytes);
             if self.fits.as_ref().is_none_or(|fits| fits(&drawn)) {
                 return drawn;
             }
         }
-        self.draw_call_id()
+        self.draw(label, bytes)
     }
 
-    fn draw_call_id(&mut self) -> Bytes {
+    fn draw(&mut self, label: &[u8], bytes: usize) -> Bytes {
         let mut text = String::new();
-        self.next(b"call-id", 16, &mut text);
+        self.next(label, bytes, &mut text);
         Bytes::from(text)
     }
 
@@ -90,7 +92,7 @@ impl Mint {
     }
 }
 
-/// Call-IDs that are drawn before one is taken that does not fit: if one in sixteen does, none of so
+/// Names that are drawn before one is taken that does not fit: if one in sixteen does, none of so
 /// many does once in 10^28 times.
 const DRAWS_MAX: usize = 1_024;
 
@@ -117,7 +119,7 @@ mod tests {
             ids.into_iter().for_each(|id| assert!(seen.insert(id)));
         }
         a.choose(Box::new(|call_id| call_id.first() == Some(&b'7')));
-        assert!((0..20).all(|_| a.call_id().starts_with(b"7")));
+        assert!((0..20).all(|_| a.call_id().starts_with(b"7") && a.tag().starts_with(b"7")));
         a.choose(Box::new(|_| false));
         assert_eq!(a.call_id().len(), 32, "an end is found all the same");
         assert!(a.branch().starts_with(b"z9hG4bK"));

@@ -30,6 +30,7 @@ mod key;
 mod lanes;
 mod mint;
 mod misuse;
+mod named;
 mod prack;
 mod reliable;
 mod schedule;
@@ -54,6 +55,7 @@ pub use config::{Config, Counts, PerHop, Stays};
 pub use event::{Cause, ClientId, DialogId, Event, Input, Output, ServerId};
 pub use hop::{Hop, Transport};
 pub use misuse::Misuse;
+pub use named::Named;
 pub use welcome::Welcome;
 pub use widen::UDP_REQUEST_BYTES_MAX;
 
@@ -162,8 +164,9 @@ impl Endpoint {
         self.dialogs.get(dialog).map(|entry| entry.next_hop(&self.config.stays))
     }
 
-    /// From now on Call-IDs of ours are drawn until `fits` takes one: one in sixteen should do.
-    pub fn choose_call_ids(&mut self, fits: impl Fn(&[u8]) -> bool + Send + 'static) {
+    /// From now on Call-IDs and tags of ours are drawn until `fits` takes one: one in sixteen should
+    /// do.
+    pub fn choose_names(&mut self, fits: impl Fn(&[u8]) -> bool + Send + 'static) {
         self.mint.choose(Box::new(fits));
     }
 

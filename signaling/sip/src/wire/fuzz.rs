@@ -46,6 +46,8 @@ pub fn values(data: &[u8]) {
     if let Ok(uri) = Uri::parse(data) {
         assert_eq!(Uri::from_bytes(uri.to_bytes()).as_ref(), Ok(&uri));
         assert!(uri.equivalent(&uri));
+        let replaces = uri.as_sip().and_then(|uri| uri.header("Replaces"));
+        let _ = replaces.map(|value| Replaces::parse(&value));
     }
     if let Ok(address) = NameAddr::parse(&text) {
         assert_eq!(NameAddr::parse(&address.to_bytes()).as_ref(), Ok(&address));

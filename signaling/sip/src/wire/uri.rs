@@ -139,6 +139,18 @@ impl SipUri {
         Some(unescape(user))
     }
 
+    /// The value of a header that the URI asks a request to it to have, its escapes resolved: the
+    /// first of that name (RFC 3261 §19.1.1).
+    pub fn header(&self, name: &str) -> Option<Bytes> {
+        let mut all = self.headers.as_ref()?.split(|b| *b == b'&');
+        all.find_map(|header| {
+            let at = header.iter().position(|b| *b == b'=')?;
+            let (own, value) = header.split_at_checked(at)?;
+            let is_meant = unescape(own).eq_ignore_ascii_case(name.as_bytes());
+            is_meant.then(|| unescape(value.get(1..).unwrap_or_default()))
+        })
+    }
+
     /// RFC 3261 §19.1.4
     pub fn equivalent(&self, other: &Self) -> bool {
         self.secure == other.secure

@@ -95,6 +95,8 @@ fn quoted_parameters_lists_and_uri_headers() {
     let uri = refer.uri.as_sip().unwrap();
     assert_eq!(uri.host, Host::Name("b".into()), "URI headers are no part of the host");
     assert_eq!(uri.headers.as_ref().unwrap(), "Replaces=c%3Bto-tag%3D1");
+    assert_eq!(uri.header("replaces").unwrap(), "c;to-tag=1");
+    assert_eq!(uri.header("Subject"), None);
 }
 
 /// rsip: an unknown transport in a URI fails the message.

@@ -182,6 +182,10 @@ const TRUNK: &[(&str, Test)] = &[
     ),
     ("hold_style", (TRAFFIC_OF, "a_hold_of_pjsip_is_inactive_where_the_carrier_wants_it")),
     ("update", (TIMERS, "a_trunk_without_update_is_sent_none_and_told_that_none_is_taken")),
+    (
+        "refer",
+        ("tools/tests/e2e/transfers.rs", "pjsip_transfers_a_call_blindly_and_the_gateway_does_it"),
+    ),
     ("session_timer", (TIMERS, "a_trunk_that_refuses_timers_has_none")),
     (
         "session_expires",

@@ -82,6 +82,18 @@ impl Caller {
         caller
     }
 
+    /// What a call keeps of it: the number, and whether it may be shown; no slice of a message.
+    pub fn remembered(&self) -> Self {
+        let user = self.user.as_deref().map(Bytes::copy_from_slice);
+        Self { user, is_private: self.is_private, ..Self::default() }
+    }
+
+    /// Somebody who was called by this number, and is now to call.
+    pub fn called(number: &str) -> Self {
+        let user = Some(Bytes::copy_from_slice(number.as_bytes())).filter(|user| !user.is_empty());
+        Self { user, ..Self::default() }
+    }
+
     fn of_from(headers: &Headers) -> Self {
         let Ok(from) = headers.from() else { return Self::default() };
         if is_anonymous(&from.uri) {

@@ -72,6 +72,34 @@ fn a_message_comes_to_the_shard_of_its_call_whatever_it_came_by() {
     }
 }
 
+/// Who replaces a dialog comes to where that lives, whatever Call-ID it has, and so does what it says
+/// in its own dialog.
+#[test]
+fn who_names_a_dialog_comes_to_where_it_lives() {
+    let (net, inboxes, homes) = edge();
+    let socket = udp();
+    for home in [0, 1] {
+        let mut names = (0..100).map(|number| format!("name-{number}"));
+        let (here, there): (Vec<_>, Vec<_>) =
+            names.by_ref().partition(|name| homes.of(name.as_bytes()) == home);
+        let (ours, theirs) = (&here[0], &there[0]);
+        for to in [
+            format!("To: <sip:a@b>\r\nReplaces: {theirs};to-tag={ours};from-tag=x"),
+            format!("To: <sip:a@b>;tag={ours}"),
+        ] {
+            let text = format!(
+                "INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK{theirs}\r\n\
+                 From: <sip:c@d>;tag={theirs}\r\n{to}\r\nCall-ID: {theirs}\r\nCSeq: 1 INVITE\r\n\
+                 Content-Length: 0\r\n\r\n"
+            );
+            socket.send_to(text.as_bytes(), net.addresses(Transport::Udp)[0]).unwrap();
+            let (_, came) = message(&inboxes[home]);
+            assert_eq!(call_id(&came), *theirs, "{to}");
+        }
+    }
+    assert!(inboxes.iter().all(|inbox| inbox.try_recv().is_err()), "to nobody else");
+}
+
 /// What one shard cannot send is no news for the other.
 #[test]
 fn who_sent_is_told_that_it_failed() {
