@@ -24,6 +24,7 @@ use crate::cdr::Writer;
 use crate::drain::Drains;
 use crate::feed::{Feed, News};
 use crate::gate::Gate;
+use crate::homes::Homes;
 use crate::locate::Memory;
 use crate::media::Media;
 use crate::net::{Inbound, Outlet};
@@ -154,13 +155,18 @@ impl<E: Edge> Shard<E> {
     /// One that has a data plane and counts with those that have the same plan. `registrations` are
     /// the first shard's alone.
     pub fn new(
-        world: World,
+        mut world: World,
         net: E,
         mut plan: Reader,
-        registrations: Registrations,
+        homes: Homes,
         ties: Ties,
+        now: Instant,
     ) -> Self {
         let view = plan.view();
+        let registrations = match ties.is_first() {
+            true => Registrations::at_home(&view.table, now, &mut *world.entropy, homes),
+            false => Registrations::default(),
+        };
         let mut shard = Self {
             world,
             calls: Calls::default(),

@@ -33,8 +33,8 @@ use crate::shard::{Shard, World};
 use crate::store::tokens::CHOSEN;
 use crate::store::{Opening, Refusal, Store, StoreError};
 use crate::ties::Ties;
+use crate::trunk::Health;
 use crate::trunk::tally::Tallies;
-use crate::trunk::{Health, Registrations};
 use crate::watch::{Bell, watch};
 
 /// Messages that may wait for one shard's loop; beyond it the transports hold back.
@@ -259,13 +259,6 @@ impl Builder<'_> {
         endpoint.widen_above(UDP_REQUEST_BYTES_MAX);
         let homes = self.homes;
         endpoint.choose_names(move |name| homes.of(name) == number);
-        let registrations = match ties.is_first() {
-            true => {
-                let trunks = self.plan.table();
-                Registrations::at_home(&trunks, Instant::now(), &mut *entropy, homes)
-            }
-            false => Registrations::default(),
-        };
         let world = World {
             endpoint,
             media,
@@ -281,7 +274,7 @@ impl Builder<'_> {
         };
         let (net, plan) = (self.net.outlet(number), self.plan.reader());
         let bells = watch(bells).map_err(StartError::Thread)?;
-        Ok((Shard::new(world, net, plan, registrations, ties), bells))
+        Ok((Shard::new(world, net, plan, homes, ties, Instant::now()), bells))
     }
 }
 

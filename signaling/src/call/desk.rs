@@ -12,7 +12,7 @@ use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
 
 use super::common::Party;
 use super::table::Index;
-use super::{Common, Happening, headers, timers};
+use super::{Common, Happening, State, headers, timers};
 use crate::admission::{Admission, Bound};
 use crate::cdr::{Record, Writer};
 use crate::feed::{CallNews, Feed, LiveCall, News, Step};
@@ -39,8 +39,12 @@ pub struct Settings {
 impl Settings {
     pub const ENDING_LIMIT: Duration = Duration::from_secs(35);
     pub const LEASE_LIMIT: Duration = Duration::from_secs(2);
-    /// Seconds in Retry-After of our own 503.
-    pub const RETRY_AFTER: &'static str = "5";
+
+    /// When to ask again whom we refuse with 503, in seconds.
+    pub fn pause(status: StatusCode) -> Option<(HeaderName, Bytes)> {
+        let is_full = status == StatusCode::SERVICE_UNAVAILABLE;
+        is_full.then(|| (HeaderName::RetryAfter, Bytes::from_static(b"5")))
+    }
 }
 
 /// The world as a call sees it, for one happening.
@@ -71,15 +75,25 @@ pub struct Desk<'a> {
 impl Desk<'_> {
     /// Answers a request with a final refusal.
     pub fn refuse(&mut self, transaction: ServerId, status: StatusCode, reason: &str) {
-        let mut extra = Vec::new();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            extra.push((
-                HeaderName::RetryAfter,
-                Bytes::from_static(Settings::RETRY_AFTER.as_bytes()),
-            ));
-        }
+        let extra = Settings::pause(status).into_iter().collect();
         tracing::debug!(status = status.code(), reason, "refusing");
         self.answer(transaction, status, extra, None);
+    }
+
+    /// Answers an INVITE of a trunk with a final refusal; its record says why.
+    pub fn turn_away(
+        &mut self,
+        trunk: TrunkId,
+        transaction: ServerId,
+        (status, extra): (StatusCode, Vec<(HeaderName, Bytes)>),
+        reason: &str,
+        mut cdr: Record,
+    ) {
+        self.answer(transaction, status, extra, None);
+        cdr.fail(status.code(), reason);
+        self.write(&mut cdr);
+        self.tallies.count(trunk, Bound::In, self.wall, &cdr.outcome());
+        self.tell(State::Over.name(), [Some(trunk), None], &cdr);
     }
 
     /// Answers a request; `None` when the transaction is gone or no dialog came of it.

@@ -18,7 +18,6 @@ use super::common::Leg;
 use super::identity::Caller;
 use super::negotiate::{self, Agreed, Offered, Unusable};
 use super::{Common, Desk, Party, headers};
-use crate::admission::Bound;
 use crate::cdr::Record;
 
 /// Somebody who is to take the place of a side.
@@ -107,7 +106,7 @@ impl Newcomer {
 
     /// The INVITE is refused and leaves its record; the call goes on as it was.
     pub fn refuse(
-        mut self,
+        self,
         common: &Common,
         desk: &mut Desk<'_>,
         status: StatusCode,
@@ -115,11 +114,7 @@ impl Newcomer {
         reason: &str,
     ) {
         tracing::info!(call = common.id(), attempt = self.cdr.id, reason, "not replaced");
-        desk.answer(self.transaction, status, extra, None);
-        self.cdr.fail(status.code(), reason);
-        desk.write(&mut self.cdr);
-        desk.tallies.count(self.leg.trunk, Bound::In, desk.wall, &self.cdr.outcome());
-        desk.tell(super::State::Over.name(), [Some(self.leg.trunk), None], &self.cdr);
+        desk.turn_away(self.leg.trunk, self.transaction, (status, extra), reason, self.cdr);
     }
 
     /// The same, because something else runs just now.

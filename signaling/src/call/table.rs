@@ -20,7 +20,7 @@ use super::leasing::{Asked, Leasing};
 use super::plan::plan;
 use super::proving::Proofs;
 use super::referring::Referred;
-use super::{Common, Desk, Happening, Party, State, headers, negotiate, timers};
+use super::{Common, Desk, Happening, Party, Settings, State, headers, negotiate, timers};
 use crate::admission::{Bound, Slot};
 use crate::cdr::Record;
 use crate::feed::{LiveCall, LiveMedia, LiveWay, Step};
@@ -230,7 +230,7 @@ impl Calls {
         from: TrunkId,
         transaction: ServerId,
         refused: Refused,
-        mut cdr: Record,
+        cdr: Record,
     ) {
         tracing::info!(
             call = cdr.id,
@@ -239,15 +239,8 @@ impl Calls {
             "refused"
         );
         let mut extra = refused.extra;
-        if refused.status == StatusCode::SERVICE_UNAVAILABLE {
-            let seconds = super::Settings::RETRY_AFTER;
-            extra.push((HeaderName::RetryAfter, bytes::Bytes::from_static(seconds.as_bytes())));
-        }
-        desk.answer(transaction, refused.status, extra, None);
-        cdr.fail(refused.status.code(), &refused.reason);
-        desk.write(&mut cdr);
-        desk.tallies.count(from, Bound::In, desk.wall, &cdr.outcome());
-        desk.tell(State::Over.name(), [Some(from), None], &cdr);
+        extra.extend(Settings::pause(refused.status));
+        desk.turn_away(from, transaction, (refused.status, extra), &refused.reason, cdr);
     }
 
     /// Everything that can be known to be wrong before anything is leased.

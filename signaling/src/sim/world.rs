@@ -34,7 +34,7 @@ use crate::shard::{self, Moment, Shard};
 use crate::ties::Ties;
 use crate::trunk::health::Fault;
 use crate::trunk::tally::Tallies;
-use crate::trunk::{Called, Health, Origin, PeerIdentity, Registrations, TrunkId, attribute};
+use crate::trunk::{Called, Health, Origin, PeerIdentity, TrunkId, attribute};
 
 /// The peers, by place.
 pub const CARRIER: usize = 0;
@@ -146,17 +146,13 @@ pub fn shard(
     now: Instant,
 ) -> Shard<Wire> {
     let mut random = Dice(!(seed + ((number as u64) << 32)));
-    let mut entropy: crate::Entropy =
+    let entropy: crate::Entropy =
         Box::new(move |bytes| bytes.fill_with(|| random.below(256) as u8));
     let settings = Settings {
         advertise: Vec::new(),
         host: config.sip.host(),
         ending_limit: Settings::ENDING_LIMIT,
         lease_limit: Settings::LEASE_LIMIT,
-    };
-    let registrations = match ties.is_first() {
-        true => Registrations::at_home(&plan.table(), now, &mut *entropy, homes),
-        false => Registrations::default(),
     };
     let world = shard::World {
         endpoint: endpoint(seed, number, homes),
@@ -171,7 +167,7 @@ pub fn shard(
         tallies: Tallies::default(),
         feed: Feed::default(),
     };
-    Shard::new(world, wire.of(number), plan.reader(), registrations, ties)
+    Shard::new(world, wire.of(number), plan.reader(), homes, ties, now)
 }
 
 impl World {

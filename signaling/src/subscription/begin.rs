@@ -23,10 +23,7 @@ pub struct Refused {
 
 impl Refused {
     fn new(status: StatusCode, reason: &'static str) -> Self {
-        let pause = Bytes::from_static(Settings::RETRY_AFTER.as_bytes());
-        let is_full = status == StatusCode::SERVICE_UNAVAILABLE;
-        let extra = is_full.then(|| (HeaderName::RetryAfter, pause)).into_iter().collect();
-        Self { status, reason, extra }
+        Self { status, reason, extra: Settings::pause(status).into_iter().collect() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What may be subscribed to.
 
 use bytes::Bytes;
-use sip::wire::Headers;
+use sip::wire::{HeaderName, Headers};
 
 /// An event package that is relayed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,6 +29,11 @@ impl Package {
             Self::MessageSummary => "application/simple-message-summary",
             Self::Dialog => "application/dialog-info+xml",
         }
+    }
+
+    /// That type, as whoever takes no other says.
+    pub fn accept(self) -> (HeaderName, Bytes) {
+        (HeaderName::Accept, Bytes::from_static(self.content_type().as_bytes()))
     }
 
     /// What Event names, and its `id` if it has one; `None` for another package, and for an `id` that

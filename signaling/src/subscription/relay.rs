@@ -6,7 +6,7 @@ use sip::wire::{HeaderName, Headers, Method, Request, Response, StatusCode};
 
 use super::begin::seconds;
 use super::{Package, Side, Subscription, Subscriptions, TRIES, UNDER_WAY_MAX, Waiting, What};
-use crate::call::{Desk, Settings, headers};
+use crate::call::{Desk, headers};
 
 /// A body with its type.
 type Body<'a> = Option<(&'a str, Bytes)>;
@@ -31,10 +31,9 @@ impl Subscriptions {
             desk.answer(transaction, StatusCode::BAD_REQUEST, Vec::new(), None);
             return;
         };
-        let accept = Bytes::from_static(one.package.content_type().as_bytes());
         let extra = vec![
             one.event(Side::Notifier),
-            (HeaderName::Accept, accept),
+            one.package.accept(),
             (HeaderName::Expires, Bytes::from(seconds.to_string())),
         ];
         let what = What::Refresh(seconds);
@@ -62,8 +61,7 @@ impl Subscriptions {
             return;
         }
         if !one.package.is_body(&request.headers, &request.body) {
-            let accept = Bytes::from_static(one.package.content_type().as_bytes());
-            let extra = vec![(HeaderName::Accept, accept)];
+            let extra = vec![one.package.accept()];
             desk.answer(transaction, StatusCode::UNSUPPORTED_MEDIA_TYPE, extra, None);
             return;
         }
@@ -91,10 +89,8 @@ impl Subscriptions {
             desk.endpoint.request_in_dialog(desk.now, dialog, method, extra, body).ok()
         });
         let Some(client) = sent else {
-            let pause = Bytes::from_static(Settings::RETRY_AFTER.as_bytes());
-            let extra = vec![(HeaderName::RetryAfter, pause)];
-            desk.answer(transaction, StatusCode::SERVICE_UNAVAILABLE, extra, None);
-            return;
+            let reason = "the other side of the subscription has its hands full";
+            return desk.refuse(transaction, StatusCode::SERVICE_UNAVAILABLE, reason);
         };
         one.under_way += 1;
         let asker = Some(transaction);

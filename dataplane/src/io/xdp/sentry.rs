@@ -214,6 +214,19 @@ const PERIOD: Duration = Duration::from_millis(500);
 mod tests {
     use super::*;
 
+    /// An interface with this address and with our program on it.
+    fn post(mac: Mac) -> Post {
+        Post {
+            name: "eth0".to_owned(),
+            ifindex: 3,
+            mac,
+            program: Some(7),
+            state: State::Well,
+            judge: None,
+            again: Vec::new(),
+        }
+    }
+
     #[test]
     fn the_worst_that_is_the_matter_is_told() {
         let mac = Mac([2, 0, 0, 0, 0, 1]);
@@ -225,15 +238,7 @@ mod tests {
             xdp: Some(7),
             ..Link::default()
         };
-        let post = Post {
-            name: "eth0".to_owned(),
-            ifindex: 3,
-            mac,
-            program: Some(7),
-            state: State::Well,
-            judge: None,
-            again: Vec::new(),
-        };
+        let post = post(mac);
         let down = Link { up: false, ..well };
         let table = [
             (None, State::Gone),
@@ -253,15 +258,7 @@ mod tests {
         let mac = Mac([2, 0, 0, 0, 0, 1]);
         let well = Link { ifindex: 3, up: true, address: mac, xdp: Some(7), ..Link::default() };
         let detached = Some(Link { xdp: None, ..well });
-        let mut post = Post {
-            name: "eth0".to_owned(),
-            ifindex: 3,
-            mac,
-            program: Some(7),
-            state: State::Well,
-            judge: None,
-            again: Vec::new(),
-        };
+        let mut post = post(mac);
         let begun = Instant::now();
         let mut attached = 0;
         let mut detach = |post: &mut Post, at| {

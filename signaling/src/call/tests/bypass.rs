@@ -2,28 +2,11 @@
 //! nothing to do.
 
 use serde_json::Value;
-use sip::endpoint::Transport;
 use sip::wire::Method;
 
-use super::peer::Peer;
 use super::rig::{Carrier, Pbx, Rig};
 
 const DIRECT: &str = "direct_media = \"yes\"";
-
-/// Two plain trunks with these lines each.
-fn plain(name: &str, carrier: &str, pbx: &str) -> Rig {
-    let text = format!(
-        "[sip]\nudp = [\"192.0.2.1:5060\"]\n\
-         [[trunk]]\nname = \"carrier\"\nhost = \"192.0.2.10\"\n{carrier}\n\
-         [[trunk]]\nname = \"pbx\"\nhost = \"192.0.2.20\"\n{pbx}\n\
-         [[route]]\nname = \"in\"\nfrom_trunk = \"carrier\"\ndestination = \"pbx\"\n\
-         [[route]]\nname = \"out\"\nfrom_trunk = \"pbx\"\ndestination = \"carrier\"\n"
-    );
-    let mut rig = Rig::shaped(&format!("bypass-{name}"), &text, super::plane::SHAPE);
-    rig.pbx = Peer::new(12, Transport::Udp, "192.0.2.20:5060", "192.0.2.1:5060");
-    rig.is_mixed = true;
-    rig
-}
 
 fn media(body: &[u8]) -> (String, String) {
     let text = String::from_utf8(body.to_vec()).unwrap();
@@ -45,7 +28,7 @@ fn notes(record: &Value) -> String {
 
 #[test]
 fn each_side_is_told_the_other_ones_address() {
-    let mut rig = plain("both", DIRECT, DIRECT);
+    let mut rig = Rig::plain("bypass-both", DIRECT, DIRECT);
     rig.is_bypassed = true;
     let offer = rig.carrier.offer();
     rig.call(Carrier);
@@ -64,7 +47,7 @@ fn each_side_is_told_the_other_ones_address() {
 
 #[test]
 fn a_side_that_moves_its_media_or_holds_is_passed_on() {
-    let mut rig = plain("moves", DIRECT, DIRECT);
+    let mut rig = Rig::plain("bypass-moves", DIRECT, DIRECT);
     rig.is_bypassed = true;
     rig.talk(Carrier);
     rig.pbx.hesitates = true;
@@ -91,7 +74,7 @@ fn a_side_that_moves_its_media_or_holds_is_passed_on() {
 
 #[test]
 fn an_early_answer_is_kept_for_the_200_that_has_none() {
-    let mut rig = plain("early", DIRECT, DIRECT);
+    let mut rig = Rig::plain("bypass-early", DIRECT, DIRECT);
     rig.is_bypassed = true;
     rig.call(Carrier);
     let (id, invite) = rig.invited(Pbx);
@@ -120,7 +103,7 @@ fn whatever_needs_us_in_the_middle_anchors_media_and_says_so() {
         // The offer names 198.51.100.77, the carrier signals from 192.0.2.10.
         ("nonat", "direct_media = \"nonat\"", DIRECT, "not where it signals from"),
     ] {
-        let mut rig = plain(name, carrier, pbx);
+        let mut rig = Rig::plain(&format!("bypass-{name}"), carrier, pbx);
         rig.call(Carrier);
         let (id, invite) = rig.invited(Pbx);
         let (address, _) = media(&invite.body);
@@ -133,7 +116,7 @@ fn whatever_needs_us_in_the_middle_anchors_media_and_says_so() {
         assert!(notes(&record).contains(why), "{name}: {record}");
     }
     // Nobody wants it: no note.
-    let mut rig = plain("none", "", "");
+    let mut rig = Rig::plain("bypass-none", "", "");
     rig.talk(Carrier);
     rig.hang_up(Carrier);
     assert!(!notes(&rig.finish_one(200)).contains("anchored"));
@@ -141,7 +124,7 @@ fn whatever_needs_us_in_the_middle_anchors_media_and_says_so() {
 
 #[test]
 fn a_delayed_offer_is_anchored() {
-    let mut rig = plain("delayed", DIRECT, DIRECT);
+    let mut rig = Rig::plain("bypass-delayed", DIRECT, DIRECT);
     rig.carrier.ack_body = Some(rig.carrier.offer());
     rig.call_with(Carrier, "+4930222", None);
     let (id, _) = rig.invited(Pbx);

@@ -1,32 +1,15 @@
 //! Fax (T.38) in the place of a call's audio: both sides agree, what is passed on, and the way back.
 
 use abi::Update;
-use sip::endpoint::Transport;
 use sip::wire::{HeaderName, Method};
 
-use super::peer::Peer;
 use super::rig::{Carrier, Pbx, Rig, Who};
 
 const FAX: &str = "allow = [\"PCMA\", \"PCMU\", \"T38\"]\n";
 
-/// Two plain trunks with these lines each.
-fn plain(name: &str, carrier: &str, pbx: &str) -> Rig {
-    let text = format!(
-        "[sip]\nudp = [\"192.0.2.1:5060\"]\n\
-         [[trunk]]\nname = \"carrier\"\nhost = \"192.0.2.10\"\n{carrier}\n\
-         [[trunk]]\nname = \"pbx\"\nhost = \"192.0.2.20\"\n{pbx}\n\
-         [[route]]\nname = \"in\"\nfrom_trunk = \"carrier\"\ndestination = \"pbx\"\n\
-         [[route]]\nname = \"out\"\nfrom_trunk = \"pbx\"\ndestination = \"carrier\"\n"
-    );
-    let mut rig = Rig::shaped(&format!("fax-{name}"), &text, super::plane::SHAPE);
-    rig.pbx = Peer::new(12, Transport::Udp, "192.0.2.20:5060", "192.0.2.1:5060");
-    rig.is_mixed = true;
-    rig
-}
-
 /// A call that is answered, whose sides are asked by hand from here on.
 fn talking(name: &str) -> Rig {
-    let mut rig = plain(name, FAX, FAX);
+    let mut rig = Rig::plain(&format!("fax-{name}"), FAX, FAX);
     rig.talk(Carrier);
     rig.carrier.hesitates = true;
     rig.pbx.hesitates = true;
@@ -182,7 +165,7 @@ fn fax_stays_when_the_other_side_wants_no_audio() {
 fn fax_passes_between_trunks_that_allow_it_alone() {
     let audio_only = "";
     for (carrier, pbx) in [(FAX, audio_only), (audio_only, FAX)] {
-        let mut rig = plain("allow", carrier, pbx);
+        let mut rig = Rig::plain("fax-allow", carrier, pbx);
         rig.talk(Carrier);
         rig.pbx.hesitates = true;
         rig.ask(Carrier, Method::Invite, Some(fax(2, 7100, 14_400)));
@@ -256,7 +239,7 @@ fn who_asks_without_an_offer_while_fax_stands_is_offered_fax() {
 
 #[test]
 fn a_refresh_while_fax_stands_offers_fax() {
-    let mut rig = plain("refresh", FAX, &format!("{FAX}session_timer = \"require\"\n"));
+    let mut rig = Rig::plain("fax-refresh", FAX, &format!("{FAX}session_timer = \"require\"\n"));
     rig.talk(Carrier);
     rig.carrier.hesitates = true;
     rig.pbx.hesitates = true;
@@ -274,7 +257,7 @@ fn a_refresh_while_fax_stands_offers_fax() {
 #[test]
 fn fax_passes_by_us_where_audio_did() {
     let direct = format!("{FAX}direct_media = \"yes\"\n");
-    let mut rig = plain("direct", &direct, &direct);
+    let mut rig = Rig::plain("fax-direct", &direct, &direct);
     rig.is_bypassed = true;
     rig.talk(Carrier);
     rig.pbx.hesitates = true;

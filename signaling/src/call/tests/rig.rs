@@ -144,6 +144,21 @@ impl Rig {
         Self::shaped(name, &configuration(carrier, pbx, route), SHAPE)
     }
 
+    /// Between two plain trunks with these lines each.
+    pub fn plain(name: &str, carrier: &str, pbx: &str) -> Self {
+        let text = format!(
+            "[sip]\nudp = [\"192.0.2.1:5060\"]\n\
+             [[trunk]]\nname = \"carrier\"\nhost = \"192.0.2.10\"\n{carrier}\n\
+             [[trunk]]\nname = \"pbx\"\nhost = \"192.0.2.20\"\n{pbx}\n\
+             [[route]]\nname = \"in\"\nfrom_trunk = \"carrier\"\ndestination = \"pbx\"\n\
+             [[route]]\nname = \"out\"\nfrom_trunk = \"pbx\"\ndestination = \"carrier\"\n"
+        );
+        let mut rig = Self::shaped(name, &text, SHAPE);
+        rig.pbx = Peer::new(12, Transport::Udp, "192.0.2.20:5060", "192.0.2.1:5060");
+        rig.is_mixed = true;
+        rig
+    }
+
     pub fn shaped(name: &str, text: &str, shape: abi::Shape) -> Self {
         let directory =
             std::env::temp_dir().join(format!("trunkline-call-{name}-{}", std::process::id()));

@@ -2,33 +2,22 @@
 //! `from_domain`, `user_phone`, `diversion`.
 
 use super::by_hand::{ByHand, audio};
-use super::{config_with, header, told_provider};
+use super::{asked_of_sipp, config_with, header};
 use crate::capture::Capture;
 use crate::gateway::{Gateway, Place};
 use crate::pbx::Pbx;
 use crate::sipp::{Run, Sipp};
 
 /// The INVITE that SIPp gets when PJSIP calls it through a provider with these fields.
-fn asked_of_sipp(fields: &str) -> String {
+fn asked_with(fields: &str) -> String {
     let place = Place::new();
-    let mut gateway = Gateway::start(&place, &config_with(&place, "provider", fields));
-    let mut callee = Sipp::answer(&place, "u1", 1);
-    let mut phones = Pbx::start(&place, &[]);
-    let capture = Capture::start(&place);
-    phones.call(&place, "0612345");
-    phones.events.wait("\"media\"");
-    phones.hang_up();
-    callee.succeed();
-    let wire = capture.finish();
-    assert!(gateway.stop());
-    told_provider(&wire, &place, "INVITE ")
-        .expect("SIPp was asked")
+    asked_of_sipp(&place, &config_with(&place, "provider", fields), "0612345")
         .replace(&place.gateway.to_string(), "GATEWAY")
 }
 
 #[test]
 fn send_rpid_tells_sipp_who_calls() {
-    let invite = asked_of_sipp("send_rpid = \"both\"\nuser_phone = true");
+    let invite = asked_with("send_rpid = \"both\"\nuser_phone = true");
     assert_eq!(header(&invite, "P-Asserted-Identity"), Some("<sip:pbx@GATEWAY>"));
     let rpid = "<sip:pbx@GATEWAY>;party=calling;screen=no;privacy=off";
     assert_eq!(header(&invite, "Remote-Party-ID"), Some(rpid));
@@ -38,7 +27,7 @@ fn send_rpid_tells_sipp_who_calls() {
 
 #[test]
 fn caller_id_policy_and_account_shape_what_sipp_sees() {
-    let invite = asked_of_sipp(
+    let invite = asked_with(
         "virtual_phone_number = \"+390612345\"\ncaller_id_policy = \"trunk\"\n\
          from_user = \"account\"\nfrom_domain = \"carrier.example.com\"",
     );

@@ -12,8 +12,10 @@ mod timers;
 pub mod tones;
 mod traffic;
 
-use crate::capture::Datagram;
-use crate::gateway::Place;
+use crate::capture::{Capture, Datagram};
+use crate::gateway::{Gateway, Place};
+use crate::pbx::Pbx;
+use crate::sipp::Sipp;
 
 /// The configuration that most tests use, with more fields of one trunk.
 pub fn config_with(place: &Place, trunk: &str, fields: &str) -> String {
@@ -28,6 +30,21 @@ pub fn told_provider<'a>(wire: &'a [Datagram], place: &Place, start: &str) -> Op
     let mut to_provider = wire.iter().filter(|d| d.destination.0 == place.provider);
     let found = to_provider.find(|d| d.payload.starts_with(start.as_bytes()))?;
     Some(std::str::from_utf8(&found.payload).expect("SIP of the gateway is text"))
+}
+
+/// The INVITE that SIPp gets, in the provider's place, when PJSIP calls this number.
+pub fn asked_of_sipp(place: &Place, config: &str, number: &str) -> String {
+    let mut gateway = Gateway::start(place, config);
+    let mut callee = Sipp::answer(place, "u1", 1);
+    let mut phones = Pbx::start(place, &[]);
+    let capture = Capture::start(place);
+    phones.call(place, number);
+    phones.events.wait("\"media\"");
+    phones.hang_up();
+    callee.succeed();
+    let wire = capture.finish();
+    assert!(gateway.stop());
+    told_provider(&wire, place, "INVITE ").expect("SIPp was asked").to_owned()
 }
 
 /// A header's value.

@@ -1,6 +1,6 @@
 //! `session_timer`, `session_expires`, and hold: what changes and refreshes a running call.
 
-use super::{config_with, header, told_provider};
+use super::{asked_of_sipp, config_with, header, told_provider};
 use crate::calls::{assert_secrecy, heard_by_sipp, hears};
 use crate::capture::{Capture, is_plain_tone};
 use crate::gateway::{Gateway, Place};
@@ -69,17 +69,7 @@ fn pjsip_refreshes_a_call_by_update_and_by_invite() {
 fn a_required_session_timer_is_asked_of_sipp() {
     let place = Place::new();
     let fields = "session_timer = \"require\"\nsession_expires = 120";
-    let mut gateway = Gateway::start(&place, &config_with(&place, "provider", fields));
-    let mut callee = Sipp::answer(&place, "u1", 1);
-    let mut phones = Pbx::start(&place, &[]);
-    let capture = Capture::start(&place);
-    phones.call(&place, "0612345");
-    phones.events.wait("\"media\"");
-    phones.hang_up();
-    callee.succeed();
-    let wire = capture.finish();
-    assert!(gateway.stop());
-    let invite = told_provider(&wire, &place, "INVITE ").expect("SIPp was asked");
-    assert_eq!(header(invite, "Session-Expires"), Some("120"));
-    assert_eq!(header(invite, "Supported"), Some("timer"));
+    let invite = asked_of_sipp(&place, &config_with(&place, "provider", fields), "0612345");
+    assert_eq!(header(&invite, "Session-Expires"), Some("120"));
+    assert_eq!(header(&invite, "Supported"), Some("timer"));
 }

@@ -2,7 +2,7 @@
 //! `direct_media`, `hold_style`.
 
 use super::by_hand::{ByHand, audio};
-use super::{config_with, header, told_provider};
+use super::{asked_of_sipp, config_with, header};
 use crate::capture::Capture;
 use crate::gateway::{Gateway, Place};
 use crate::pbx::Pbx;
@@ -75,19 +75,9 @@ fn numbers_are_dialled_nationally_and_leave_as_the_carrier_writes_them() {
     let config = config_with(&place, "provider", out)
         .replace("name = \"pbx\"\n", home)
         .replace("called = \"_0.\"", "called = \"/^\\\\+49/\"");
-    let mut gateway = Gateway::start(&place, &config);
-    let mut callee = Sipp::answer(&place, "u1", 1);
-    let mut phones = Pbx::start(&place, &[]);
-    let capture = Capture::start(&place);
-    phones.call(&place, "0301234567");
-    phones.events.wait("\"media\"");
-    phones.hang_up();
-    callee.succeed();
-    let wire = capture.finish();
-    assert!(gateway.stop());
-    let invite = told_provider(&wire, &place, "INVITE ").expect("SIPp was asked");
+    let invite = asked_of_sipp(&place, &config, "0301234567");
     assert!(invite.starts_with("INVITE sip:7749301234567@"), "{invite}");
-    assert!(header(invite, "To").unwrap().contains("sip:7749301234567@"), "{invite}");
+    assert!(header(&invite, "To").unwrap().contains("sip:7749301234567@"), "{invite}");
 }
 
 /// Neither side says anything.
