@@ -28,21 +28,30 @@ struct Rig<'a> {
 
 /// Runs `test` on the near side, with the backend open on both addresses there.
 fn on_a_wire(test: impl FnOnce(&mut Rig<'_>) + Send) {
+    on_a_wire_beside(|| (), |rig, ()| test(rig));
+}
+
+/// The same beside what was there before the backend.
+fn on_a_wire_beside<T>(
+    there: impl FnOnce() -> T + Send,
+    test: impl FnOnce(&mut Rig<'_>, T) + Send,
+) {
     let Some(stage) = Stage::build() else { return };
     let tap = stage.at_far(tap);
     std::thread::scope(|scope| {
         let passed = scope.spawn(|| {
             stage.enter_near();
-            let io = backend(&NEAR);
-            test(&mut Rig { stage: &stage, io, batch: Batch::new(), tap });
+            let there = there();
+            let io = backend();
+            test(&mut Rig { stage: &stage, io, batch: Batch::new(), tap }, there);
         });
         passed.join().unwrap();
     });
 }
 
-fn backend(addresses: &[&str]) -> Backend {
+fn backend() -> Backend {
     let mut config = crate::config::tests::config();
-    config.networks = vec![addresses.iter().map(|text| text.parse().unwrap()).collect()];
+    config.networks = vec![NEAR.iter().map(|text| text.parse().unwrap()).collect()];
     config.ports = PORT..=PORT + 99;
     let topology = Topology::plan(&config, &[]).unwrap();
     let part = Foundation::lay(BackendKind::Packet, &topology).unwrap().next_part().unwrap();
@@ -324,12 +333,9 @@ fn others_keep_their_ports_and_closed_ports_answer_as_closed() {
 
 #[test]
 fn a_port_that_another_program_holds_is_in_use() {
-    on_a_wire(|rig| {
-        let address: SocketAddr = format!("{}:{}", NEAR[0], PORT + 10).parse().unwrap();
-        let _theirs = UdpSocket::bind(address).unwrap();
-        // Those who were there before the start are known.
-        rig.io = backend(&["127.0.0.1"]);
-        rig.io = backend(&NEAR);
+    let address: SocketAddr = format!("{}:{}", NEAR[0], PORT + 10).parse().unwrap();
+    let bind = || UdpSocket::bind(address).unwrap();
+    on_a_wire_beside(bind, |rig, _theirs| {
         let error = |io: &Backend, address| io.bind(address, Dscp::EF).err().unwrap().kind();
         assert_eq!(error(&rig.io, address), io::ErrorKind::AddrInUse);
         let local = rig.open(1, NEAR[0]);

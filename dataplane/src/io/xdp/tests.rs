@@ -180,6 +180,11 @@ fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// A process that another test starts has the descriptors of an earlier plane for a moment.
+fn await_gone() {
+    await_that("the program is gone", || link("near").xdp.is_none());
+}
+
 fn far_socket(stage: &Stage, family: usize) -> UdpSocket {
     let socket = stage.at_far(|| UdpSocket::bind((FAR[family], 0)).unwrap());
     socket.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
@@ -437,8 +442,7 @@ fn the_program_goes_with_the_last_who_has_it() {
         let refused = second.err().unwrap().to_string();
         assert!(refused.contains("near") && refused.contains("another XDP program"), "{refused}");
         drop(laid);
-        // A process that another test starts has its descriptors for a moment.
-        await_that("the program is gone", || link("near").xdp.is_none());
+        await_gone();
     };
     std::thread::scope(|scope| scope.spawn(run).join()).unwrap();
 }
@@ -479,6 +483,7 @@ fn queues_are_dealt_out_in_turn() {
             (2, vec![vec![queue(0)], vec![queue(1)]]),
             (3, vec![vec![queue(0)], vec![queue(1)], vec![]]),
         ] {
+            await_gone();
             let (laid, _ports) = plane(workers);
             let laid = laid.unwrap();
             assert_eq!(laid.wires()[0].queues, 2);
