@@ -20,9 +20,9 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    crate::fate::leave_no_core_dump().map_err(Failure::host)?;
     let config = signaling::config::load(&arguments.file.config).map_err(Failure::configuration)?;
     crate::log::start(&config.log).map_err(Failure::configuration)?;
-    crate::fate::leave_no_core_dump().map_err(Failure::host)?;
     if arguments.supervised {
         follow_parent().map_err(Failure::host)?;
     }

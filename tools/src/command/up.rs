@@ -16,6 +16,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    fate::leave_no_core_dump().map_err(Failure::host)?;
     let config = signaling::config::load(&arguments.file.config).map_err(Failure::configuration)?;
     log::start(&config.log).map_err(Failure::configuration)?;
     let (stop, stopped) = channel();

@@ -36,6 +36,7 @@ mod registrar;
 mod routed;
 mod rtpengine;
 mod schema;
+mod secrets;
 mod siege;
 mod sipp;
 mod spray;

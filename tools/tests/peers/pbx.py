@@ -17,6 +17,7 @@ Every call plays a continuous tone of --tone Hz and records what arrives to --re
 """
 
 import argparse
+import hashlib
 import json
 import queue
 import sys
@@ -148,6 +149,7 @@ def arguments():
     parser.add_argument("--timer", type=int, default=0, help="demands session timers so long")
     parser.add_argument("--user", help="answers challenges as this user")
     parser.add_argument("--password", default="")
+    parser.add_argument("--realm", help="knows no password, only the MD5 of it for this realm")
     parser.add_argument("--tcp", action="store_true", help="TCP instead of TLS")
     parser.add_argument("--plain", action="store_true", help="no SRTP: what must be refused")
     return parser.parse_args()
@@ -193,6 +195,10 @@ def account(options):
     config.idUri = f"sip:pbx@{options.address}:{options.port};transport={transport}"
     if options.user:
         credential = pj.AuthCredInfo("digest", "*", options.user, 0, options.password)
+        if options.realm:
+            known = f"{options.user}:{options.realm}:{options.password}".encode()
+            digest = hashlib.md5(known).hexdigest()
+            credential = pj.AuthCredInfo("digest", options.realm, options.user, 1, digest)
         config.sipConfig.authCreds.append(credential)
     media = config.mediaConfig
     media.srtpUse = pj.PJMEDIA_SRTP_DISABLED if options.plain else pj.PJMEDIA_SRTP_MANDATORY

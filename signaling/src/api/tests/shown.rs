@@ -25,8 +25,8 @@ const TLS: &str = "signaling/src/net/tls/tests.rs";
 const ROUTE: &str = "signaling/src/route/tests.rs";
 const NUMBERS: &str = "signaling/src/route/numbering.rs";
 const ADMISSION: &str = "signaling/src/admission/tests.rs";
-const TIMERS: &str = "signaling/src/call/tests/timers.rs";
-const REFUSED: &str = "signaling/src/call/tests/refused.rs";
+const RUNNING: &str = "tools/tests/e2e/fields/running.rs";
+const BELONGING: &str = "tools/tests/e2e/fields/belonging.rs";
 
 const ACCOUNT: Test = (KAMAILIO, "the_account_registers_is_called_and_leaves");
 const TRAFFIC: Test = (STORED, "trunks_made_by_rest_carry_calls_survive_edits_and_a_restart");
@@ -38,11 +38,12 @@ const WRITTEN: Test = (NUMBERS, "numbers_go_out_as_the_trunk_writes_them");
 const EDITED: Test = (HUNTING, "the_timers_can_be_edited_for_the_group_and_for_a_member");
 const CODES: Test = (HUNTING, "the_codes_can_be_edited_for_the_group_and_for_a_member");
 const GOOD: Test = (HEALTH, "what_a_good_answer_is");
-const CERTIFICATE: Test = (TLS, "a_trunk_may_have_a_certificate_of_ours_of_its_own");
 const CHALLENGED: Test =
     ("tools/tests/e2e/fields/challenge.rs", "pjsip_proves_that_it_knows_the_inbound_password");
 const MD5: Test =
-    ("signaling/src/call/tests/identity.rs", "md5_proves_a_call_only_where_the_trunk_allows_it");
+    ("tools/tests/e2e/fields/challenge.rs", "pjsip_proves_by_md5_only_where_its_trunk_allows_it");
+const TIMER: Test = (RUNNING, "a_trunk_that_refuses_session_timers_refuses_who_demands_one");
+const POLICY: Test = (BELONGING, "the_policy_says_which_calls_of_its_own_a_trunk_takes");
 const ALG: Test = (WAYS, "a_trunk_with_sip_alg_is_told_our_outer_address_and_found_behind_its_own");
 const KEPT: Test = (WAYS, "a_silent_way_to_pjsip_is_kept_open_and_marked_as_its_trunk_says");
 const ACCOUNT_SHOWN: Test = (WHO, "caller_id_policy_and_account_shape_what_sipp_sees");
@@ -52,31 +53,29 @@ const PRIVATE: Test = (WHO, "a_caller_who_asks_for_privacy_is_unknown_to_pjsip")
 const DIALLED: Test =
     (TRAFFIC_OF, "numbers_are_dialled_nationally_and_leave_as_the_carrier_writes_them");
 const CODECS: Test = (CONFIG, "codecs_are_known_and_something_is_left");
-const SILENCE: Test =
-    ("signaling/src/call/tests/silence.rs", "the_shorter_timeouts_of_both_trunks_are_told");
+const PROBED: Test = ("tools/tests/e2e/health.rs", "a_trunk_is_ok_while_its_peer_answers_options");
+const PREFERRED: Test = (
+    "tools/tests/e2e/fields/encryption.rs",
+    "a_trunk_that_prefers_srtp_talks_plainly_to_pjsip_that_has_none",
+);
+const DEMANDED: Test = (KAMAILIO, "test_connection_names_what_kamailio_wants");
 
 const TRUNK: &[(&str, Test)] = &[
-    ("name", (CONFIG, "names_and_numbers_are_unique")),
-    ("failover_group", (PATHS, "a_trunk_is_in_a_group_that_there_is")),
+    ("name", TRAFFIC),
+    ("failover_group", HUNTED),
     ("host", TRAFFIC),
-    ("outbound_proxy", (CONFIG, "proxies")),
-    ("virtual_phone_number", (REFUSED, "policies_are_obeyed")),
+    ("outbound_proxy", (BELONGING, "calls_leave_by_the_outbound_proxy_with_a_route")),
+    ("virtual_phone_number", (BELONGING, "a_number_tells_the_trunks_of_one_address_apart")),
     ("username", ACCOUNT),
     ("password", (KAMAILIO, "a_wrong_password_is_no_registration_and_does_not_hammer")),
     ("register", ACCOUNT),
-    ("send_keep_alive", (HEALTH, "without_a_probe_calls_and_time_are_all_there_is")),
+    ("send_keep_alive", PROBED),
     ("port", TRAFFIC),
     ("transport", (CONFIG, "secure_means_tls_and_encryption")),
     ("secure", (CONFIG, "secure_means_tls_and_encryption")),
-    ("incoming_call_policy", (REFUSED, "policies_are_obeyed")),
+    ("incoming_call_policy", POLICY),
     ("sip_alg", ALG),
-    (
-        "secure_rtp",
-        (
-            "tools/tests/e2e/fields/encryption.rs",
-            "a_trunk_that_prefers_srtp_talks_plainly_to_pjsip_that_has_none",
-        ),
-    ),
+    ("secure_rtp", PREFERRED),
     (
         "create_subscriptions",
         (
@@ -123,32 +122,14 @@ const TRUNK: &[(&str, Test)] = &[
         ("tools/tests/e2e/fields/fax.rs", "a_fax_passes_to_sipp_in_a_call_that_began_as_audio"),
     ),
     ("disallow", CODECS),
-    (
-        "enabled",
-        (
-            "signaling/src/trunk/attribution/tests.rs",
-            "a_trunk_that_is_switched_off_keeps_its_dialogs_and_starts_none",
-        ),
-    ),
+    ("enabled", (BELONGING, "a_trunk_that_is_switched_off_keeps_its_call_and_takes_no_other")),
     ("direction", (TRAFFIC_OF, "a_trunk_whose_direction_is_outbound_is_called_and_does_not_call")),
-    ("allow_mixed", (CONFIG, "encryption_that_is_only_preferred")),
-    (
-        "source_acl",
-        (
-            "signaling/src/trunk/attribution/tests.rs",
-            "the_outbound_proxy_and_the_acl_are_sources_too",
-        ),
-    ),
-    (
-        "tls_peer_names",
-        (
-            "signaling/src/trunk/attribution/tests.rs",
-            "a_certificate_counts_only_for_the_trunk_that_trusts_it",
-        ),
-    ),
+    ("allow_mixed", PREFERRED),
+    ("source_acl", (BELONGING, "a_network_of_the_acl_belongs_to_its_trunk")),
+    ("tls_peer_names", (BELONGING, "pjsip_belongs_to_the_trunk_that_names_its_certificate")),
     ("tls_ca", (TLS, "servers_are_checked_for_authority_date_name_and_pin")),
-    ("tls_client_cert", CERTIFICATE),
-    ("tls_client_key", (CONFIG, "tls_needs_something_to_trust_and_whole_pairs")),
+    ("tls_client_cert", DEMANDED),
+    ("tls_client_key", DEMANDED),
     ("tls_pin", (TLS, "a_pinned_certificate_needs_no_authority_and_nothing_else_will_do")),
     ("from_user", ACCOUNT_SHOWN),
     ("from_domain", ACCOUNT_SHOWN),
@@ -159,8 +140,8 @@ const TRUNK: &[(&str, Test)] = &[
     ("media_dscp", KEPT),
     ("external_address", ALG),
     ("rtp_timeout", (TRAFFIC_OF, "a_call_without_media_ends_after_the_rtp_timeout")),
-    ("hold_timeout", SILENCE),
-    ("keep_alive_interval", (HEALTH, "two_failures_are_no_end")),
+    ("hold_timeout", (RUNNING, "a_held_call_without_media_ends_after_the_hold_timeout")),
+    ("keep_alive_interval", PROBED),
     ("keep_alive_2xx_only", GOOD),
     ("keep_alive_failing_codes", GOOD),
     ("max_inbound_calls", (ADMISSION, "each_direction_has_its_own_cap")),
@@ -173,30 +154,24 @@ const TRUNK: &[(&str, Test)] = &[
     ("diversion", TRUSTED),
     ("inbound_username", CHALLENGED),
     ("inbound_password", CHALLENGED),
-    (
-        "offer_mode",
-        (
-            "signaling/src/call/tests/answered.rs",
-            "a_trunk_that_wants_an_early_offer_gets_one_of_ours",
-        ),
-    ),
+    ("offer_mode", (RUNNING, "a_trunk_that_wants_an_early_offer_is_made_one")),
     ("hold_style", (TRAFFIC_OF, "a_hold_of_pjsip_is_inactive_where_the_carrier_wants_it")),
-    ("update", (TIMERS, "a_trunk_without_update_is_sent_none_and_told_that_none_is_taken")),
+    ("update", (RUNNING, "a_trunk_without_update_is_told_so_and_refused_one")),
     (
         "refer",
         ("tools/tests/e2e/transfers.rs", "pjsip_transfers_a_call_blindly_and_the_gateway_does_it"),
     ),
-    ("session_timer", (TIMERS, "a_trunk_that_refuses_timers_has_none")),
+    ("session_timer", TIMER),
     (
         "session_expires",
         ("tools/tests/e2e/fields/timers.rs", "a_required_session_timer_is_asked_of_sipp"),
     ),
-    ("session_min_se", (TIMERS, "an_interval_that_is_too_small_is_refused_with_the_least_one")),
+    ("session_min_se", TIMER),
     (
         "auth_realm",
         (
-            "signaling/src/call/tests/challenged.rs",
-            "a_realm_that_is_not_the_trunks_gets_no_credentials",
+            "tools/tests/e2e/fields/challenge.rs",
+            "sipp_is_given_credentials_only_for_the_trunks_realm",
         ),
     ),
     ("100rel", ("tools/tests/e2e/races.rs", "early_media_is_acknowledged_by_prack_on_each_leg")),

@@ -51,9 +51,9 @@ impl<'p> ByHand<'p> {
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
         let message = format!(
             "{method} sip:{number}@{gateway}:5060 SIP/2.0\r\n\
-             Via: SIP/2.0/UDP {provider}:5070;branch=z9hG4bK-{method}-{sequence}\r\n\
+             Via: SIP/2.0/UDP {provider}:5070;branch=z9hG4bK-{number}-{method}-{sequence}\r\n\
              From: \"Alice\" <sip:390200000001@{provider}>;tag=e2e\r\n\
-             To: {to}\r\nCall-ID: by-hand@{provider}\r\nCSeq: {sequence} {method}\r\n\
+             To: {to}\r\nCall-ID: {number}@{provider}\r\nCSeq: {sequence} {method}\r\n\
              Contact: <sip:390200000001@{contact}:5070>\r\nMax-Forwards: 70\r\n{more}{kind}\
              Content-Length: {length}\r\n\r\n{body}",
             gateway = place.gateway,
@@ -83,9 +83,14 @@ impl<'p> ByHand<'p> {
 
     /// The 2xx to its INVITE, which is acknowledged.
     pub fn accepted(&mut self) -> String {
+        self.accepted_with("")
+    }
+
+    /// The same where the acknowledgement describes its media.
+    pub fn accepted_with(&mut self, body: &str) -> String {
         let accepted = self.receive("SIP/2.0 200");
         self.to = header(&accepted, "To").unwrap().to_owned();
-        self.ask("ACK", "");
+        self.ask("ACK", body);
         accepted
     }
 

@@ -1,5 +1,6 @@
 //! The fields of a trunk, each with real peers: one file for each group of fields.
 
+mod belonging;
 mod by_hand;
 mod challenge;
 mod digits;
@@ -7,6 +8,7 @@ mod encryption;
 mod fax;
 mod identity;
 mod reach;
+mod running;
 mod subscriptions;
 mod timers;
 pub mod tones;
