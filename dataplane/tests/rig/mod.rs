@@ -128,7 +128,7 @@ impl Rig {
                 if let Some(near) = near {
                     near.enter();
                 }
-                run(config, stop)
+                run(config, stop).inspect_err(|error| eprintln!("the data plane: {error}"))
             })
         };
         let mut rig = Rig::attached(config);

@@ -79,35 +79,17 @@ impl Xsk {
     /// # Errors
     /// What the kernel refused, with the queue that it was about.
     pub fn open_all(queues: &[Queue], buffers: &Buffers) -> Result<Vec<Xsk>, (Queue, io::Error)> {
+        let deadline = Instant::now() + QUEUE_PATIENCE;
         let all = |mode| -> Result<Vec<Xsk>, (Queue, io::Error)> {
             let mut opened: Vec<Xsk> = Vec::with_capacity(queues.len());
             for queue in queues {
                 let first = opened.first().map(|first| first.socket.as_fd());
-                let xsk = Xsk::open_patiently(*queue, mode, buffers, first, queues.len());
-                opened.push(xsk.map_err(|error| (*queue, error))?);
+                let open = || Xsk::open(*queue, mode, buffers, first, queues.len());
+                opened.push(patiently(deadline, open).map_err(|error| (*queue, error))?);
             }
             Ok(opened)
         };
         all(Mode::ZeroCopy).or_else(|_| all(Mode::Copy))
-    }
-
-    /// The kernel frees the queues of a process that was killed in its own time.
-    fn open_patiently(
-        queue: Queue,
-        mode: Mode,
-        buffers: &Buffers,
-        first: Option<BorrowedFd<'_>>,
-        sockets: usize,
-    ) -> io::Result<Xsk> {
-        let deadline = Instant::now() + QUEUE_PATIENCE;
-        loop {
-            match Xsk::open(queue, mode, buffers, first, sockets) {
-                Err(Errno::BUSY) if Instant::now() < deadline => {
-                    thread::sleep(Duration::from_millis(10));
-                }
-                opened => return Ok(opened?),
-            }
-        }
     }
 
     fn open(
@@ -281,9 +263,10 @@ pub fn probe() -> io::Result<()> {
 /// # Errors
 /// Why none can be opened on the first.
 pub fn count_queues(ifindex: u32) -> io::Result<u32> {
-    let buffers = Buffers::new(2);
+    let (buffers, deadline) = (Buffers::new(2), Instant::now() + QUEUE_PATIENCE);
     for index in 0..QUEUES_MAX {
-        match Xsk::open_patiently(Queue { ifindex, index }, Mode::Copy, &buffers, None, 1) {
+        let open = || Xsk::open(Queue { ifindex, index }, Mode::Copy, &buffers, None, 1);
+        match patiently(deadline, open) {
             Ok(_) => {}
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) && index > 0 => {
                 return Ok(index);
@@ -302,10 +285,23 @@ fn buffer_at(address: u64) -> BufferId {
     BufferId((address / BUFFER_SIZE as u64) as u16)
 }
 
+/// Opens a socket once its queue is free: the kernel frees those of a process that ended in its own time.
+fn patiently(deadline: Instant, mut open: impl FnMut() -> Result<Xsk, Errno>) -> io::Result<Xsk> {
+    loop {
+        match open() {
+            Err(Errno::BUSY) if Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            opened => return Ok(opened?),
+        }
+    }
+}
+
 /// In copy mode frames are sent as socket buffers, all that are in flight: 2,048 of less than 1 KiB.
 const SEND_BUFFER: usize = 4 << 20;
-/// Longest wait for a queue that a killed process held.
-const QUEUE_PATIENCE: Duration = Duration::from_secs(3);
+/// Longest wait for queues that another process held: with six programs that compute on two cores the kernel
+/// took more than 3 s to free them.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests {
