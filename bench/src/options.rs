@@ -179,6 +179,7 @@ mod tests {
         let stage = options.stage();
         assert_eq!((stage.load_core, stage.device_cores), (1, vec![0]));
         assert_eq!(stage.receive, Receive::Threaded);
+        assert_eq!(parse("--receive coal400").unwrap().stage().receive, Receive::Coal400);
         assert_eq!(parse("--threads-only").unwrap().stage().receive, Receive::Threaded);
         let softirq = parse("--threads-only --receive coal200").unwrap();
         assert!(softirq.order(Workload::Relay, None).is_err());

@@ -276,7 +276,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let pid = rustix::process::Pid::from_child(&self.0);
-        let _gone_already = rustix::process::kill_process(pid, rustix::process::Signal::INT);
+        let _gone_already = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         let _reaped = self.0.wait();
     }
 }
