@@ -115,7 +115,9 @@ impl Driver {
                     bells = found;
                 }
             }
-            let idle = self.shard.calls.is_empty() && self.shard.registrations.is_idle();
+            let calls = &self.shard.calls;
+            let idle = calls.is_empty() && !calls.away().is_needed();
+            let idle = idle && self.shard.registrations.is_idle();
             if stopping.is_some_and(|limit| idle || now >= limit) {
                 return self.shard.close_records(at, "the gateway stopped");
             }

@@ -11,13 +11,14 @@
 //! a leg comes to where that lives, whatever Call-ID it has. The hash has a key, so that no peer can
 //! choose whom it loads.
 //!
-//! A CANCEL has neither: with several shards that of an INVITE with Replaces may find nothing (481).
-//! The INVITE is answered at once as a rule, and ends by BYE then.
+//! The CANCEL of an INVITE with Replaces names no dialog: it goes where its Call-ID is, and from there
+//! to the shard that has the INVITE (`shard/passing.rs`). So does what is of a dialog that went over to
+//! another shard (`away.rs`).
 
 use std::hash::{DefaultHasher, Hasher};
 
 use bytes::Bytes;
-use sip::wire::{Headers, Message, Method, NameAddr, ParseError, Request};
+use sip::wire::{Message, Method, NameAddr, ParseError, Request};
 
 /// Knows where every Call-ID and tag is at home.
 #[derive(Clone, Copy, Debug)]
@@ -61,15 +62,19 @@ impl Homes {
         if self.shards == 1 {
             return 0;
         }
-        let (headers, ours) = match message {
-            Message::Request(request) => {
-                let tag = tag(request.headers.to()).or_else(|| replaced(request));
-                (&request.headers, tag)
-            }
-            Message::Response(response) => (&response.headers, tag(response.headers.from())),
+        let headers = match message {
+            Message::Request(request) => &request.headers,
+            Message::Response(response) => &response.headers,
         };
-        let call_id = |headers: &Headers| headers.call_id().ok();
-        ours.or_else(|| call_id(headers)).map_or(0, |name| self.of(&name))
+        our_tag(message).or_else(|| headers.call_id().ok()).map_or(0, |name| self.of(&name))
+    }
+}
+
+/// Our tag of the dialog that a message is of, or that it wants to replace.
+pub fn our_tag(message: &Message) -> Option<Bytes> {
+    match message {
+        Message::Request(request) => tag(request.headers.to()).or_else(|| replaced(request)),
+        Message::Response(response) => tag(response.headers.from()),
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod api;
 pub mod ask;
+mod away;
 pub mod call;
 pub mod cdr;
 pub mod config;
@@ -20,6 +21,7 @@ pub mod media;
 pub mod net;
 pub mod plan;
 pub mod planner;
+mod post;
 pub mod probe;
 mod pulse;
 pub mod report;

@@ -9,6 +9,8 @@
 //! ```
 //! A request passes attribution before anything is allocated for it.
 
+mod passing;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,11 +26,11 @@ use crate::cdr::Writer;
 use crate::drain::Drains;
 use crate::feed::{Feed, News};
 use crate::gate::Gate;
-use crate::homes::Homes;
 use crate::locate::Memory;
 use crate::media::Media;
 use crate::net::{Inbound, Outlet};
 use crate::plan::{Reader, View};
+use crate::post::Post;
 use crate::subscription::Subscriptions;
 use crate::ties::{Hint, Ties, Word};
 use crate::trunk::health::Around;
@@ -158,18 +160,19 @@ impl<E: Edge> Shard<E> {
         mut world: World,
         net: E,
         mut plan: Reader,
-        homes: Homes,
+        post: Post,
         ties: Ties,
         now: Instant,
     ) -> Self {
         let view = plan.view();
+        let homes = post.homes();
         let registrations = match ties.is_first() {
             true => Registrations::at_home(&view.table, now, &mut *world.entropy, homes),
             false => Registrations::default(),
         };
         let mut shard = Self {
             world,
-            calls: Calls::default(),
+            calls: Calls::tied(post),
             subscriptions: Subscriptions::default(),
             net,
             generation: view.generation,
@@ -194,7 +197,7 @@ impl<E: Edge> Shard<E> {
     pub fn next(&mut self, now: Instant) -> Option<Instant> {
         let deadlines = [
             self.due,
-            self.world.index.deadlines.first().map(|(at, _)| *at),
+            self.calls.due(&self.world.index),
             self.world.media.due(now),
             self.registrations.due(),
             self.subscriptions.due(),
@@ -320,8 +323,14 @@ impl<E: Edge> Shard<E> {
         let view = self.newest(at);
         match inbound {
             Inbound::Message { hop, origin, message } => {
-                self.message(at, &view, hop, &origin, message);
+                if let Some(message) = self.pass_on(hop, &origin, message) {
+                    self.message(at, &view, hop, &origin, message, 0);
+                }
             }
+            Inbound::Sought { hop, origin, message, turns } => {
+                self.message(at, &view, hop, &origin, message, turns);
+            }
+            Inbound::Letter(letter) => self.calls.read(&mut self.world.desk(at, &view), *letter),
             Inbound::Malformed { hop, origin, error, raw } => {
                 tracing::debug!(source = %origin.source, %error, "malformed message");
                 if let Some(refusal) = self.gate.refusal(&view.table, &origin, &raw, &error) {
@@ -341,7 +350,8 @@ impl<E: Edge> Shard<E> {
     }
 
     /// Responses need no gate of their own: the endpoint takes them only from where the request
-    /// went. They too carry the tag of the trunk that their source belongs to.
+    /// went. They too carry the tag of the trunk that their source belongs to. `turns` shards had
+    /// it before.
     fn message(
         &mut self,
         at: Moment,
@@ -349,6 +359,7 @@ impl<E: Edge> Shard<E> {
         mut hop: Hop,
         origin: &Origin,
         mut message: Message,
+        turns: usize,
     ) {
         if let Message::Request(request) = &mut message {
             let dialog = self.world.endpoint.dialog_tag(request).and_then(TrunkId::from_tag);
@@ -367,6 +378,7 @@ impl<E: Edge> Shard<E> {
                 }
             }
         }
+        let Some(message) = self.pass_round(hop, origin, message, turns) else { return };
         if let Some(invite) = new_call(&message) {
             let too_fast = self.sources.is_too_fast(at.now, origin.source.ip());
             let endpoint = &mut self.world.endpoint;

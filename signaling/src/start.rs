@@ -27,6 +27,7 @@ use crate::media::{Bells, Media};
 use crate::net::{self, Inbound, Inboxes, Net, NetError};
 use crate::plan::{LivePlan, Plan};
 use crate::planner::{Move, Planner};
+use crate::post::Post;
 use crate::pulse::Pulse;
 use crate::secret::Secret;
 use crate::shard::{Shard, World};
@@ -136,6 +137,8 @@ pub fn run(mut config: Config, stopped: Receiver<End>, pulse: Pulse) -> Result<(
     let socket = config.run.handover_socket();
     let parts = attach(&socket, config.run.orphan_grace, shards)?;
     let (senders, inboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| bounded(INBOX_MAX)).unzip();
+    let post = |number| Post::new(number, homes, senders.clone());
+    let posts: Vec<_> = (0..shards).map(post).collect();
     let net = net::start(&config, plan.clone(), Inboxes::new(senders, homes))?;
     // Held to the end, so that no shard ever finds nobody who could ask.
     let (asks, questions) = asks(shards);
@@ -157,9 +160,9 @@ pub fn run(mut config: Config, stopped: Receiver<End>, pulse: Pulse) -> Result<(
         }
         _ => None,
     };
-    let builder = Builder { config: &config, net: &net, plan: &plan, cdrs: &cdrs, homes };
-    let made = parts.into_iter().zip(feeds).zip(Ties::between(shards)).enumerate();
-    let made = made.map(|(number, ((part, feed), ties))| builder.shard(number, part, feed, ties));
+    let builder = Builder { config: &config, net: &net, plan: &plan, cdrs: &cdrs };
+    let made = parts.into_iter().zip(feeds).zip(posts.into_iter().zip(Ties::between(shards)));
+    let made = made.map(|((part, feed), ties)| builder.shard(part, feed, ties));
     let made = made.collect::<Result<Vec<_>, StartError>>()?;
     let (trunks, routes) = (config.trunks.len(), config.routes.iter().count());
     tracing::info!(trunks, routes, shards, "ready");
@@ -237,18 +240,17 @@ struct Builder<'a> {
     net: &'a Net,
     plan: &'a LivePlan,
     cdrs: &'a Writer,
-    homes: Homes,
 }
 
 impl Builder<'_> {
     fn shard(
         &self,
-        number: usize,
         (media, bells): (Media, Bells),
         feed: Feed,
-        ties: Ties,
+        (post, ties): (Post, Ties),
     ) -> Result<(Shard, Receiver<Bell>), StartError> {
-        let shards = self.homes.count();
+        let (homes, number) = (post.homes(), post.number());
+        let shards = homes.count();
         if shards > 1 && !media.has_workers() {
             return Err(StartError::Workers { shards });
         }
@@ -257,7 +259,6 @@ impl Builder<'_> {
         entropy(&mut seed);
         let mut endpoint = Endpoint::new(endpoint_config(self.net, seed, shards));
         endpoint.widen_above(UDP_REQUEST_BYTES_MAX);
-        let homes = self.homes;
         endpoint.choose_names(move |name| homes.of(name) == number);
         let world = World {
             endpoint,
@@ -274,7 +275,7 @@ impl Builder<'_> {
         };
         let (net, plan) = (self.net.outlet(number), self.plan.reader());
         let bells = watch(bells).map_err(StartError::Thread)?;
-        Ok((Shard::new(world, net, plan, homes, ties, Instant::now()), bells))
+        Ok((Shard::new(world, net, plan, post, ties, Instant::now()), bells))
     }
 }
 

@@ -15,6 +15,7 @@ use super::negotiate::{Agreed, Unusable};
 use super::ways::{self, Timeouts, ways};
 use super::{Desk, State, dtmf, fax, timers};
 use crate::admission::{Bound, Slot};
+use crate::away::Trail;
 use crate::cdr::{Record, Way};
 use crate::feed::Step;
 use crate::media::{MediaError, Pair, Side, Token};
@@ -74,6 +75,8 @@ pub struct Leg {
     /// What is known of where its peer is.
     pub vantage: Vantage,
     pub dialog: Option<DialogId>,
+    /// Of a dialog that is at home on another shard.
+    pub trail: Option<Trail>,
     /// The call's place on the trunk; given back as soon as the call is over for its parties.
     pub slot: Option<Slot>,
     /// What media was last connected by.
@@ -107,6 +110,7 @@ impl Leg {
             hop,
             vantage: Vantage::new(trunk, hop.remote.ip()),
             dialog: None,
+            trail: None,
             slot,
             standing: None,
             timer: None,
@@ -120,6 +124,7 @@ impl Leg {
         Self {
             policy: self.policy.clone(),
             dialog: None,
+            trail: None,
             slot: None,
             standing: None,
             timer: None,

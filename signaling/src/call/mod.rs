@@ -33,6 +33,7 @@ mod identity;
 mod inviting;
 mod joining;
 mod leasing;
+pub mod letter;
 mod negotiate;
 mod newcomer;
 pub mod plan;

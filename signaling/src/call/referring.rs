@@ -110,6 +110,11 @@ impl Referral {
         }
     }
 
+    /// Whether that call is still to be made.
+    pub fn awaits_call(&self) -> bool {
+        matches!(self.way, Way::Local(None))
+    }
+
     /// Whether we do it, so that who asked may hang up.
     pub fn is_local(&self) -> bool {
         matches!(self.way, Way::Local(_))

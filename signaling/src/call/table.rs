@@ -1,11 +1,13 @@
 //! All live calls of one shard, found by whatever names one of their parts.
 
 mod checks;
+mod letters;
 mod refers;
 mod replaces;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
+use std::time::Instant;
 
 use sip::endpoint::{Cause, ClientId, DialogId, Event, Hop, ServerId};
 use sip::wire::{HeaderName, Method, Request, Response, StatusCode};
@@ -22,9 +24,11 @@ use super::proving::Proofs;
 use super::referring::Referred;
 use super::{Common, Desk, Happening, Party, Settings, State, headers, negotiate, timers};
 use crate::admission::{Bound, Slot};
+use crate::away::Away;
 use crate::cdr::Record;
 use crate::feed::{LiveCall, LiveMedia, LiveWay, Step};
 use crate::media::{Media, Notice, Side, Token};
+use crate::post::Post;
 use crate::route::{Query, entry};
 use crate::trunk::refer::ReferPolicy;
 use crate::trunk::tones::AudioTones;
@@ -59,6 +63,9 @@ pub struct Calls {
     live: HashMap<Token, Box<Call>>,
     challenges: Challenges,
     last: Token,
+    /// To the calls of other shards.
+    post: Post,
+    away: Away,
 }
 
 /// One live call.
@@ -467,8 +474,15 @@ impl Calls {
         self.happen(desk, token, happening);
     }
 
+    /// When a call wants to be woken, or dialogs that went over are looked after.
+    pub fn due(&self, index: &Index) -> Option<Instant> {
+        let deadline = index.deadlines.first().map(|(at, _)| *at);
+        deadline.into_iter().chain(self.away.due()).min()
+    }
+
     /// Wakes the calls whose deadline has come.
     pub fn tend(&mut self, desk: &mut Desk<'_>) {
+        self.away.tend(desk.now);
         while let Some((at, token)) = desk.index.deadlines.first().copied() {
             if at > desk.now {
                 break;
@@ -558,13 +572,21 @@ impl Calls {
 
     fn happen(&mut self, desk: &mut Desk<'_>, token: Token, happening: Happening) {
         self.step(desk, token, happening);
+        self.settle(desk);
+    }
+
+    /// Does what calls have others do.
+    fn settle(&mut self, desk: &mut Desk<'_>) {
         loop {
             if let Some((token, reason)) = desk.index.stopping.pop() {
                 self.step(desk, token, Happening::Stop { reason });
             } else if let Some(referred) = desk.index.referred.pop() {
                 self.transfer(desk, referred);
             } else if let Some((token, told)) = desk.index.told.pop_front() {
-                self.step(desk, token, told);
+                match self.post.elsewhere(token) {
+                    Some(shard) => self.write(desk, shard, token, told),
+                    None => self.step(desk, token, told),
+                }
             } else {
                 return;
             }

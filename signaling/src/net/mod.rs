@@ -40,6 +40,7 @@ use sip::endpoint::{Hop, Transport};
 use sip::wire::{Message, ParseError};
 use tokio::sync::mpsc;
 
+use crate::call::letter::Letter;
 use crate::config::Config;
 use crate::locate::resolver::{Reach, Resolver};
 use crate::locate::{Dns, Families};
@@ -65,7 +66,7 @@ use listen::Listeners;
 use pace::Knocking;
 use table::{Found, Table};
 
-/// What the edge tells the shard.
+/// What the edge, or another shard, tells the shard.
 #[derive(Debug)]
 pub enum Inbound {
     /// A message. `hop` is the way back: its connection is the one it arrived on (for UDP a number
@@ -106,6 +107,19 @@ pub enum Inbound {
         /// With the connection's number.
         hop: Hop,
     },
+    /// From another shard: a message whose transaction is not there.
+    Sought {
+        /// As in `Message`.
+        hop: Hop,
+        /// As in `Message`.
+        origin: Origin,
+        /// A CANCEL.
+        message: Message,
+        /// How many shards do not have it.
+        turns: usize,
+    },
+    /// From another shard: what a call there tells one here.
+    Letter(Box<Letter>),
 }
 
 /// The running edge. Clones share it; when the last one goes, the edge stops.

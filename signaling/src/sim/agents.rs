@@ -23,6 +23,8 @@ pub enum Deed {
     Answer(usize, ServerId, u16, Option<String>),
     Ask(usize, DialogId, Method),
     HangUp(usize, DialogId),
+    /// Somebody else of that side takes the call that rings there.
+    PickUp(usize, DialogId),
     /// Somebody else of that side takes the dialog's place.
     Replace(usize, DialogId),
     /// The other side is to be transferred: to a number, or to the other side of another dialog.
@@ -138,16 +140,28 @@ impl World {
         for who in [CARRIER, PBX] {
             while let Some((id, request)) = self.peers[who].invites.pop_front() {
                 any = true;
+                if self.is_scripted {
+                    self.accept(who, id, &request);
+                    continue;
+                }
                 self.plan_answer(who, id, &request);
             }
             let live: Vec<_> = self.peers[who].live.iter().copied().collect();
             for dialog in live {
-                if self.seen.insert((who, dialog)) {
+                if !self.is_scripted && self.seen.insert((who, dialog)) {
                     self.plan_dialog(who, dialog);
                 }
             }
         }
         any
+    }
+
+    fn accept(&mut self, who: usize, id: ServerId, request: &Request) {
+        let offers = !request.body.is_empty();
+        let body = offers.then(|| self.peers[who].accept(&request.body));
+        let talks = self.peers[who].dialog;
+        let dialog = self.peers[who].answer(self.now, id, 200, body);
+        self.peers[who].dialog = dialog.or(talks);
     }
 
     fn follow(&mut self, deed: Deed) {
@@ -164,8 +178,12 @@ impl World {
                 }
             }
             Deed::Answer(who, id, status, body) => {
-                self.peers[who].answer(now, id, status, body);
+                let early = self.peers[who].answer(now, id, status, body);
+                if let Some(early) = early.filter(|_| status < 200 && self.dice.below(8) == 0) {
+                    self.within(3_000, Deed::PickUp(who, early));
+                }
             }
+            Deed::PickUp(who, dialog) => self.replace(who, dialog),
             Deed::Ask(who, dialog, method) => self.ask(who, dialog, method),
             Deed::HangUp(who, dialog) => {
                 if self.peers[who].live.contains(&dialog) {
@@ -315,7 +333,7 @@ impl World {
                 let soon = self.dice.below(2_000);
                 self.after(at + soon, Deed::HangUp(who, dialog));
             }
-            3 => drop(self.within(12_000, Deed::Transfer(who, dialog, true))),
+            3..=5 => drop(self.within(12_000, Deed::Transfer(who, dialog, true))),
             _ => {}
         }
     }
@@ -328,6 +346,9 @@ impl World {
         let client = self.peers[who].call(self.now, invite);
         self.placed.push((who, client));
         self.after(GIVE_UP_MS, Deed::GiveUp(who, client));
+        if self.dice.below(4) == 0 {
+            self.within(2_000, Deed::Cancel(who, client));
+        }
         self.tally.moves += 1;
     }
 

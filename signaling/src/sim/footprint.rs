@@ -15,9 +15,9 @@ use crate::call::tests::counting::{away, held};
 use crate::call::tests::peer::{Peer, message};
 use crate::call::tests::plane::Plane;
 use crate::cdr::Writer;
-use crate::homes::Homes;
 use crate::net::Inbound;
 use crate::plan::LivePlan;
+use crate::post::Post;
 use crate::shard::{Moment, Shard};
 use crate::ties::Ties;
 use crate::trunk::{Called, TrunkId, attribute};
@@ -52,9 +52,9 @@ impl Line {
         cdrs.stop();
         let shape = abi::Shape { flows: 2 * CALLS as u32, commands: 128, events: 256 };
         let (plane, media) = Plane::attach(&directory, shape, now);
-        let (wire, homes) = (Wire::default(), Homes::new(1, [1; 16]));
-        let parts = (wire.clone(), media, Ties::between(1).remove(0));
-        let shard = world::shard((1, 0, homes), parts, (&config, &plan, &cdrs), now);
+        let (wire, post) = (Wire::default(), Post::default());
+        let parts = (wire.clone(), media, post, Ties::between(1).remove(0));
+        let shard = world::shard(1, parts, (&config, &plan, &cdrs), now);
         let peers = away(world::both_peers);
         Self { now, start: now, shard, wire, plane, plan, peers, directory }
     }

@@ -12,6 +12,7 @@
 
 mod agents;
 mod canary;
+mod crossing;
 mod faults;
 mod footprint;
 mod verdict;
@@ -57,6 +58,10 @@ pub struct Tally {
     /// Calls that came of transfers, and calls of which a side was replaced.
     pub transferred: u64,
     pub replaced: u64,
+    /// Messages and letters that shards handed each other.
+    pub passed: u64,
+    /// Calls of which a side came from another shard.
+    pub crossed: u64,
     /// Data planes that died.
     pub planes: u64,
     /// Everything that the gateway sent and when, in one number.
@@ -117,6 +122,8 @@ impl Tally {
         self.moves += other.moves;
         self.transferred += other.transferred;
         self.replaced += other.replaced;
+        self.passed += other.passed;
+        self.crossed += other.crossed;
     }
 }
 
@@ -138,8 +145,11 @@ fn ten_thousand_seeds_leave_nothing() {
 #[test]
 fn ten_thousand_seeds_leave_nothing_on_two_shards() {
     let tally = all_well(2);
+    println!("{SEEDS} seeds: {tally:?}");
     assert!(tally.elsewhere > SEEDS / 2, "both have calls: {tally:?}");
     assert!(tally.attempts - tally.elsewhere > SEEDS / 2, "both have calls: {tally:?}");
+    // Attended transfers join calls of both.
+    assert!(tally.passed > SEEDS / 50 && tally.crossed > SEEDS / 500, "{tally:?}");
     // Whatever Call-ID who replaces has.
     assert!(tally.replaced > SEEDS / 100, "{tally:?}");
     assert_eq!(tally.dropped_in, u8::MAX >> 1, "connections dropped in every state");

@@ -37,6 +37,20 @@ impl World {
         }
     }
 
+    /// Runs until nothing is left; the records.
+    pub fn end(mut self) -> Vec<Value> {
+        for _ in 0..60 {
+            self.pass(5);
+            if self.drained().is_ok() {
+                break;
+            }
+        }
+        assert_eq!(self.drained(), Ok(()));
+        self.check_records();
+        assert_eq!(self.problems, Vec::<String>::new());
+        self.records()
+    }
+
     fn drained(&mut self) -> Result<(), String> {
         let is_indexed = self.shards.iter().any(|shard| {
             let index = &shard.world.index;
@@ -63,6 +77,7 @@ impl World {
         note(&format!("{flows} flows are open"), flows > 0);
         for shard in &self.shards {
             let media = &shard.world.media;
+            note("dialogs are away", !shard.calls.away().is_empty());
             note("slots are held", media.free_slots() != media.slots());
             let counts = shard.world.endpoint.counts();
             note(&format!("the gateway has {counts:?}"), counts != Counts::default());
@@ -94,13 +109,16 @@ impl World {
         }
     }
 
+    fn records(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.directory.join("cdr.jsonl")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).unwrap_or_default()).collect()
+    }
+
     /// Exactly one record for each attempt.
     fn check_records(&mut self) {
         self.shards.iter_mut().for_each(|shard| shard.world.cdrs.stop());
         self.cdrs.stop();
-        let text = std::fs::read_to_string(self.directory.join("cdr.jsonl")).unwrap_or_default();
-        let records: Vec<Value> =
-            text.lines().map(|line| serde_json::from_str(line).unwrap_or_default()).collect();
+        let records = self.records();
         let ids: BTreeSet<_> = records.iter().map(|record| record["id"].to_string()).collect();
         // Transfers make calls without an INVITE of a caller.
         let made = records.iter().filter(|record| record.get("transferred_from").is_some()).count();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use crossbeam::channel::{Receiver, bounded};
 use jiff::{SignedDuration, Timestamp};
 use sip::endpoint::{ClientId, DialogId, Hop, Transport};
 use sip::wire::{Message, Method};
@@ -30,6 +31,7 @@ use crate::locate::Memory;
 use crate::media::Media;
 use crate::net::Inbound;
 use crate::plan::{LivePlan, Plan};
+use crate::post::Post;
 use crate::shard::{self, Moment, Shard};
 use crate::ties::Ties;
 use crate::trunk::health::Fault;
@@ -43,6 +45,10 @@ pub const PBX: usize = 1;
 pub const STRANGER: &str = "198.51.100.9:5060";
 
 const SHAPE: abi::Shape = abi::Shape { flows: 64, commands: 128, events: 256 };
+/// What may wait for a shard from another one.
+const POSTS_MAX: usize = 64;
+/// How long an INVITE is known for a repetition (RFC 6026 §8.7, Timer L).
+const REPEATED_MAX: Duration = Duration::from_secs(32);
 /// Turns that one moment may take.
 const TURNS_MAX: usize = 2_000;
 /// Where the wall clock begins: in 2026.
@@ -71,20 +77,26 @@ pub struct World {
     pub seen: BTreeSet<(usize, DialogId)>,
     /// INVITEs that peers placed.
     pub placed: Vec<(usize, ClientId)>,
-    /// Branches of the INVITEs that reached the shard.
-    pub attempts: BTreeSet<Bytes>,
+    /// Branches of the INVITEs that reached the shard, and when each did first.
+    pub attempts: BTreeMap<Bytes, Instant>,
     pub tally: Tally,
     pub problems: Vec<String>,
     pub directory: PathBuf,
     pub asleep_until: Option<Instant>,
     pub wall_shift: SignedDuration,
     homes: Homes,
+    /// What shards hand each other.
+    posts: Vec<Receiver<Inbound>>,
     wire: Wire,
     links: [Link; 2],
     flying: BTreeMap<(Instant, u64), Flight>,
     flights: u64,
     digest: DefaultHasher,
     is_aloud: bool,
+    /// Nothing happens but what a test does, and peers accept whatever they are asked.
+    pub is_scripted: bool,
+    /// What the gateway sent, and where, in a world that is scripted.
+    pub sent: Vec<(SocketAddr, Bytes)>,
 }
 
 /// Connections with one peer.
@@ -140,11 +152,12 @@ pub fn plan(route: &str, refer: &str) -> (config::Config, Plan) {
 
 /// The shard with this number on the wire, beside its worker.
 pub fn shard(
-    (seed, number, homes): (u64, usize, Homes),
-    (wire, media, ties): (Wire, Media, Ties),
+    seed: u64,
+    (wire, media, post, ties): (Wire, Media, Post, Ties),
     (config, plan, cdrs): (&config::Config, &LivePlan, &Writer),
     now: Instant,
 ) -> Shard<Wire> {
+    let (number, homes) = (post.number(), post.homes());
     let mut random = Dice(!(seed + ((number as u64) << 32)));
     let entropy: crate::Entropy =
         Box::new(move |bytes| bytes.fill_with(|| random.below(256) as u8));
@@ -167,7 +180,7 @@ pub fn shard(
         tallies: Tallies::default(),
         feed: Feed::default(),
     };
-    Shard::new(world, wire.of(number), plan.reader(), homes, ties, now)
+    Shard::new(world, wire.of(number), plan.reader(), post, ties, now)
 }
 
 impl World {
@@ -183,11 +196,13 @@ impl World {
         let homes = Homes::new(shards, (u128::from(seed) + 1).to_be_bytes());
         let wire = Wire::default();
         let (mut all, mut planes) = (Vec::new(), Vec::new());
+        let (boxes, posts): (Vec<_>, Vec<_>) = (0..shards).map(|_| bounded(POSTS_MAX)).unzip();
         for (number, ties) in Ties::between(shards).into_iter().enumerate() {
             let (plane, media) = Plane::attach(&directory, SHAPE, now);
             planes.push(plane);
-            let parts = (wire.clone(), media, ties);
-            all.push(shard((seed, number, homes), parts, (&config, &plan, &cdrs), now));
+            let post = Post::new(number, homes, boxes.clone());
+            let parts = (wire.clone(), media, post, ties);
+            all.push(shard(seed, parts, (&config, &plan, &cdrs), now));
         }
         let link = || Link { up: None, dying: BTreeSet::new(), last: 0, arrives: [now; 2] };
         let mut world = Self {
@@ -203,12 +218,13 @@ impl World {
             plan,
             cdrs,
             homes,
+            posts,
             peers: both_peers(),
             deeds: BTreeMap::new(),
             planned: 0,
             seen: BTreeSet::new(),
             placed: Vec::new(),
-            attempts: BTreeSet::new(),
+            attempts: BTreeMap::new(),
             tally: Tally::default(),
             problems: Vec::new(),
             directory,
@@ -220,9 +236,36 @@ impl World {
             flights: 0,
             digest: DefaultHasher::new(),
             is_aloud: false,
+            is_scripted: false,
+            sent: Vec::new(),
         };
         world.plan_all();
         world
+    }
+
+    /// Two shards and a perfect network, for a test to play in.
+    pub fn scripted() -> Self {
+        let mut world = Self::new(1, 2);
+        world.deeds.clear();
+        world.faults = Faults { delay_ms: 5, ..Faults::default() };
+        world.is_scripted = true;
+        world
+    }
+
+    /// Lets seconds pass.
+    pub fn pass(&mut self, seconds: u64) {
+        let passed = (self.now - self.start).as_secs();
+        self.run_until(passed + seconds);
+    }
+
+    /// The shard that a name is at home on.
+    pub fn home(&self, name: &str) -> usize {
+        self.homes.of(name.as_bytes())
+    }
+
+    /// The carrier sends this.
+    pub fn hear_text(&mut self, text: &str) {
+        self.hear(CARRIER, Bytes::from(text.to_owned()));
     }
 
     /// Prints what goes over the wire.
@@ -286,6 +329,7 @@ impl World {
             if self.asleep_until.is_none() {
                 let at = self.moment();
                 self.shards.iter_mut().for_each(|shard| shard.tend(at));
+                busy |= self.deliver();
             }
             while let Some(out) = self.wire.take() {
                 busy = true;
@@ -305,6 +349,21 @@ impl World {
         self.problems.push(String::from("the shard spins"));
     }
 
+    /// What shards hand each other arrives at once.
+    fn deliver(&mut self) -> bool {
+        let (at, mut any) = (self.moment(), false);
+        for (shard, post) in self.shards.iter_mut().zip(&self.posts) {
+            for inbound in post.try_iter() {
+                any = true;
+                self.tally.passed += 1;
+                let goes_over = matches!(&inbound, Inbound::Letter(letter) if letter.is_guest());
+                self.tally.crossed += u64::from(goes_over);
+                shard.receive(at, inbound);
+            }
+        }
+        any
+    }
+
     fn pump(&mut self) -> bool {
         self.planes.iter_mut().fold(false, |any, plane| plane.pump() | any)
     }
@@ -312,6 +371,9 @@ impl World {
     fn take_out(&mut self, out: Out) {
         match out {
             Out::Send(shard, hop, bytes) => {
+                if self.is_scripted {
+                    self.sent.push((hop.remote, bytes.clone()));
+                }
                 (self.now - self.start, hop.remote, &bytes).hash(&mut self.digest);
                 self.send(shard, hop, bytes);
             }
@@ -463,7 +525,12 @@ impl World {
             Flight::ToShard { from, connection, bytes } => {
                 let message = message(&bytes);
                 if let Some(branch) = new_invite(&message) {
-                    let is_new = self.attempts.insert(branch);
+                    let is_new = !self.attempts.contains_key(&branch);
+                    let first = *self.attempts.entry(branch).or_insert(self.now);
+                    // One that comes when its transaction is over would be another attempt.
+                    if self.now.saturating_duration_since(first) >= REPEATED_MAX {
+                        return;
+                    }
                     let is_elsewhere = self.homes.of_message(&message) > 0;
                     self.tally.elsewhere += u64::from(is_new && is_elsewhere);
                 }

@@ -211,7 +211,7 @@ impl Endpoint {
         self.step_client(now, id, Step::Response(class), &mut Some(heard));
     }
 
-    fn client_of(&self, hop: Hop, response: &Response) -> Option<ClientId> {
+    pub(super) fn client_of(&self, hop: Hop, response: &Response) -> Option<ClientId> {
         let vias = response.headers.vias().ok()?;
         let [via] = vias.as_slice() else { return None };
         let method = response.headers.cseq().ok()?.method;

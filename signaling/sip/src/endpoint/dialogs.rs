@@ -56,8 +56,8 @@ impl Entry {
         Entry { dialog, hop, armed, invite: Some(invite), unacked: None, to_ack: None }
     }
 
-    /// A dialog that no INVITE made.
-    pub(super) fn subscribed(dialog: Dialog, hop: Hop) -> Self {
+    /// A dialog without an INVITE that runs: no INVITE made it, or that is over.
+    pub(super) fn quiet(dialog: Dialog, hop: Hop) -> Self {
         let armed = Armed::default();
         Entry { dialog, hop, armed, invite: None, unacked: None, to_ack: None }
     }

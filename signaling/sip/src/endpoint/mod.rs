@@ -21,6 +21,7 @@
 //! never leaves its overload, and so have emergency calls ([`Welcome`]).
 
 mod build;
+mod carry;
 mod client;
 mod config;
 mod dialogs;
@@ -51,6 +52,7 @@ use bytes::Bytes;
 use crate::transaction::{Actions, Timers};
 use crate::wire::{Message, Request};
 
+pub use carry::Carried;
 pub use config::{Config, Counts, PerHop, Stays};
 pub use event::{Cause, ClientId, DialogId, Event, Input, Output, ServerId};
 pub use hop::{Hop, Transport};

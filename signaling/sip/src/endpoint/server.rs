@@ -67,7 +67,7 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    fn read(request: &Request, via: &Via) -> Result<Self, ParseError> {
+    pub(super) fn read(request: &Request, via: &Via) -> Result<Self, ParseError> {
         let headers = &request.headers;
         let cseq = headers.cseq()?;
         if cseq.method != request.method {

@@ -67,7 +67,7 @@ impl Endpoint {
         let way = client.narrow.unwrap_or(client.hop);
         let hop = way.followed(heard.hop, dialog.remote_target());
         let dialog_id = DialogId(self.next_id());
-        self.dialogs.insert(dialog_id, Entry::subscribed(dialog, hop));
+        self.dialogs.insert(dialog_id, Entry::quiet(dialog, hop));
         if let Some(client) = self.clients.get_mut(&id) {
             client.dialog = Some(dialog_id);
         }
@@ -100,7 +100,7 @@ impl Endpoint {
         let mut dialog = Dialog::uas(request, &server.tag)?;
         dialog.confirm();
         server.dialog = Some(dialog_id);
-        self.dialogs.insert(dialog_id, Entry::subscribed(dialog, server.hop));
+        self.dialogs.insert(dialog_id, Entry::quiet(dialog, server.hop));
         Ok(Some(dialog_id))
     }
 }

@@ -8,6 +8,7 @@
     reason = "what tests share fails loudly too; the lints exempt only the test functions"
 )]
 
+mod carry;
 mod limits;
 mod malformed;
 mod network;

@@ -10,12 +10,13 @@ use super::super::common::Leg;
 use super::super::identity::Caller;
 use super::super::joining::{Joining, Seat};
 use super::super::leasing::{Asked, Leasing};
+use super::super::letter::{Found, Letter, Seek};
 use super::super::referring::Referred;
 use super::super::{Common, Desk, Happening, Party, State};
 use super::{Call, Calls, Refused, ServerId, places};
 use crate::cdr::Record;
 use crate::media::{Side, Token};
-use crate::trunk::Trunk;
+use crate::trunk::{Trunk, TrunkId};
 
 impl Calls {
     /// Begins the call that a transfer needs. Who asked is told what comes of it.
@@ -23,14 +24,25 @@ impl Calls {
         let Referred { from, party, wish } = referred;
         let Some(Call { common, .. }) = self.live.get(&from).map(|call| &**call) else { return };
         let Some(trunk) = desk.trunks.get(common.leg(party).trunk) else { return };
-        let begun = match &wish.replaces {
-            Some(replaces) => self.join(desk, trunk, (from, party), replaces),
+        let begun = match wish.replaces {
+            Some(replaces) => {
+                let seek = Seek { from, party, trunk: trunk.id, replaces, turns: 0 };
+                match self.home_of(desk, &seek.replaces) {
+                    None => {
+                        let found = self.find(desk, &seek);
+                        found.and_then(|found| self.join(desk, (from, party), seek.trunk, found))
+                    }
+                    Some(shard) => {
+                        if self.post.send(shard, Letter::Seek(seek)).is_ok() {
+                            return;
+                        }
+                        Err(StatusCode::SERVICE_UNAVAILABLE)
+                    }
+                }
+            }
             None => self.call_on(desk, trunk, (from, party), &wish.number),
         };
-        match begun {
-            Ok(call) => desk.tell_call(from, Happening::Begun { call }),
-            Err(status) => desk.tell_call(from, Happening::Progress { status }),
-        }
+        begun_for(desk, from, begun);
     }
 
     /// Blind transfer: the number is called, as the transferor's trunk would.
@@ -94,52 +106,98 @@ impl Calls {
         Ok(token)
     }
 
+    /// Where the dialog is that is named, if not here.
+    pub(super) fn home_of(&self, desk: &Desk<'_>, replaces: &Replaces) -> Option<usize> {
+        if desk.endpoint.named(replaces).is_some() {
+            return None;
+        }
+        let away = self.away.find(&replaces.to_tag).map(|(shard, _)| shard);
+        let home = away.unwrap_or_else(|| self.post.homes().of(&replaces.to_tag));
+        (home != self.post.number()).then_some(home)
+    }
+
     /// Attended transfer: the other side of the dialog that is named is who the transferred side is
     /// to talk to. The dialog must be of the transferor's trunk, and talk.
+    pub(super) fn find(&self, desk: &Desk<'_>, seek: &Seek) -> Result<Found, StatusCode> {
+        let unknown = StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST;
+        let named = desk.endpoint.named(&seek.replaces);
+        let named = named.filter(|named| named.tag == seek.trunk.tag()).ok_or(unknown)?;
+        let (call, its) = desk.index.dialogs.get(&named.dialog).copied().ok_or(unknown)?;
+        if call == seek.from || self.is_other_fork(call, its, named.dialog) {
+            return Err(unknown);
+        }
+        let Some(Call { common, state: State::Talking(_) }) = self.live.get(&call).map(|c| &**c)
+        else {
+            return Err(unknown);
+        };
+        let party = its.other();
+        let stays = common.leg(party);
+        let called = shown(common, desk, party).number();
+        Ok(Found { call, party, leg: stays.vacated(), side: side(stays), called })
+    }
+
+    /// Another shard has found the dialog, or not. The transfer may be over by now.
+    pub(super) fn found(
+        &mut self,
+        desk: &mut Desk<'_>,
+        (from, party): Place,
+        found: Result<Box<Found>, StatusCode>,
+    ) {
+        let call = self.live.get(&from).map(|call| &**call);
+        let Some(Call { common, state: State::Talking(talking) }) = call else { return };
+        if !talking.awaits_call(party) {
+            return;
+        }
+        let trunk = common.leg(party).trunk;
+        let begun = found.and_then(|found| self.join(desk, (from, party), trunk, *found));
+        begun_for(desk, from, begun);
+    }
+
+    /// Makes the call of both sides that are left.
     fn join(
         &mut self,
         desk: &mut Desk<'_>,
-        trunk: &Trunk,
-        (from, party): (Token, Party),
-        replaces: &Replaces,
+        (from, party): Place,
+        trunk: TrunkId,
+        found: Found,
     ) -> Result<Token, StatusCode> {
-        let unknown = StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST;
-        let own = desk.endpoint.named(replaces).filter(|named| named.tag == trunk.id.tag());
-        let named = own.ok_or(unknown)?;
-        let (to, its) = desk.index.dialogs.get(&named.dialog).copied().ok_or(unknown)?;
-        let talks = |call: Token| {
-            self.live.get(&call).is_some_and(|call| matches!(call.state, State::Talking(_)))
-        };
-        if to == from || self.is_other_fork(to, its, named.dialog) || !talks(to) {
-            return Err(unknown);
-        }
         let gone = StatusCode::SERVICE_UNAVAILABLE;
-        let [first, second] =
-            [&self.live.get(&from).ok_or(gone)?.common, &self.live.get(&to).ok_or(gone)?.common];
-        let legs = [first.leg(party.other()), second.leg(its.other())];
-        let sides = legs.map(side);
-        let [near, far] = legs.map(Leg::vacated);
+        let trunk = desk.trunks.get(trunk).ok_or(gone)?;
+        let first = &self.live.get(&from).ok_or(gone)?.common;
+        let stays = first.leg(party.other());
+        let (near, far) = (stays.vacated(), found.leg);
         let who = shown(first, desk, party.other());
-        let called = shown(second, desk, its.other()).number();
         let mut cdr = Record::start(desk.wall, desk.entropy);
-        cdr.from(&trunk.name, who.number(), Some(called.clone()));
+        cdr.from(&trunk.name, who.number(), Some(found.called.clone()));
         cdr.transferred_from(first.id());
         cdr.to_trunk(desk.trunks.get(far.trunk).map_or("", |trunk| &trunk.name));
         let token = self.last + 1;
+        let sides = [side(stays), found.side];
         let pair = desk.media.lease(token, cdr.key(), sides).map_err(|_no_ports| gone)?;
         self.last = token;
-        let mut common = Common::new(token, near, far, pair, cdr, called);
+        let mut common = Common::new(token, near, far, pair, cdr, found.called);
         common.who = who;
         common.sponsor = Some((from, party.other()));
         tracing::info!(call = common.id(), from = trunk.name, "attended transfer");
         desk.cdrs.note(&common.cdr);
         // The one that nobody may be waiting for first: who transfers holds the other.
-        let away = [(from, party.other()), (to, its.other())];
+        let away = [(from, party.other()), (found.call, found.party)];
         let seats = away.map(|(from, party)| Seat::Away { from, party });
         let state = Joining::start([None, None], seats, &mut common, desk);
         desk.tell(state.name(), common.trunks(), &common.cdr);
         self.live.insert(token, Box::new(Call { common, state }));
         Ok(token)
+    }
+}
+
+/// A side of a call.
+type Place = (Token, Party);
+
+/// Tells who asked what comes of it.
+fn begun_for(desk: &mut Desk<'_>, from: Token, begun: Result<Token, StatusCode>) {
+    match begun {
+        Ok(call) => desk.tell_call(from, Happening::Begun { call }),
+        Err(status) => desk.tell_call(from, Happening::Progress { status }),
     }
 }
 

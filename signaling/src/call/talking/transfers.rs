@@ -49,6 +49,11 @@ impl Talking {
         })
     }
 
+    /// Whether that side's transfer waits for the call that is to be made of it.
+    pub fn awaits_call(&self, party: Party) -> bool {
+        self.referral.as_ref().is_some_and(|one| one.party == party && one.awaits_call())
+    }
+
     /// Whether a side waits for a transfer alone.
     pub fn has_leaver(&self) -> bool {
         self.referral.as_ref().is_some_and(|referral| referral.has_left)
@@ -122,6 +127,7 @@ impl Talking {
         let is_alone = referral.has_left;
         self.referral = None;
         if is_alone {
+            self.end(common, desk);
             return common.hang_up_both(desk, status.code(), "the transfer came to nothing");
         }
         State::Talking(self).wake(common, desk)
@@ -134,6 +140,7 @@ impl Talking {
         referral.tell(common, desk, StatusCode::REQUEST_TIMEOUT, true);
         referral.abandon(desk);
         if is_alone {
+            self.end(common, desk);
             return common.hang_up_both(desk, 408, "the transfer came to nothing");
         }
         State::Talking(self).wake(common, desk)
