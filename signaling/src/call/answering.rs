@@ -53,7 +53,9 @@ impl Answering {
         happening: Happening,
     ) -> State {
         match happening {
-            Happening::Ack { request, .. } => self.acknowledged(common, desk, &request),
+            Happening::Ack { party: Party::Caller, request } => {
+                self.acknowledged(common, desk, &request)
+            }
             Happening::Connected { flow, serial } => {
                 let armed = |arming: &mut Arming| common.is_armed(flow, serial, arming.serial);
                 match self.arming.take_if(armed) {

@@ -5,13 +5,15 @@ use sip::endpoint::ServerId;
 use sip::wire::{Method, StatusCode};
 
 use super::answering::Answering;
-use super::inviting::{NO_PRACK, Told};
+use super::inviting::{NO_PRACK, PickUp, Told};
 use super::talking::Talking;
 use super::{Common, Desk, Happening, Party, State, headers};
 
 pub struct Connecting {
     transaction: ServerId,
     told: Told,
+    /// Who has the callee's place without having been asked.
+    picked_up: Option<PickUp>,
 }
 
 impl Connecting {
@@ -22,11 +24,24 @@ impl Connecting {
         common: &mut Common,
         desk: &mut Desk<'_>,
     ) -> State {
+        let this = Self { transaction, told, picked_up: None };
         if common.is_bypassed {
-            return Self { transaction, told }.answer(common, desk);
+            return this.answer(common, desk);
         }
         desk.set_deadline(common, desk.settings.lease_limit);
-        State::Connecting(Box::new(Self { transaction, told }))
+        State::Connecting(Box::new(this))
+    }
+
+    /// The same for a call that somebody picks up.
+    pub fn pick_up(
+        transaction: ServerId,
+        told: Told,
+        by: PickUp,
+        common: &mut Common,
+        desk: &mut Desk<'_>,
+    ) -> State {
+        desk.set_deadline(common, desk.settings.lease_limit);
+        State::Connecting(Box::new(Self { transaction, told, picked_up: Some(by) }))
     }
 
     pub fn on(
@@ -88,8 +103,10 @@ impl Connecting {
     }
 
     fn answer(self, common: &mut Common, desk: &mut Desk<'_>) -> State {
-        if let Some(dialog) = common.callee.dialog {
-            desk.ack(dialog, None);
+        match (self.picked_up, common.callee.dialog) {
+            (Some(by), _) => by.answer(common, desk),
+            (None, Some(dialog)) => desk.ack(dialog, None),
+            (None, None) => {}
         }
         // Whoever was greeted by an answered call has its answer already.
         if common.caller.dialog.is_some() {
@@ -110,8 +127,10 @@ impl Connecting {
         status: StatusCode,
         reason: &str,
     ) -> State {
-        if let Some(dialog) = common.callee.dialog {
-            desk.ack(dialog, None);
+        match (self.picked_up, common.callee.dialog) {
+            (Some(by), _) => by.refuse(common, desk),
+            (None, Some(dialog)) => desk.ack(dialog, None),
+            (None, None) => {}
         }
         desk.refuse(self.transaction, status, reason);
         common.failed(desk, status.code(), reason)

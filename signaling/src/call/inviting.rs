@@ -1,5 +1,7 @@
 //! The callee is asked and may ring; early media passes as soon as the callee described it.
 
+mod pickup;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,6 +20,8 @@ use super::joining::{Joining, Seat};
 use super::negotiate::{self, Agreed, Offered, Unusable};
 use super::{Common, Desk, Happening, Party, State, bypass, early, headers, timers};
 use crate::trunk::SecureRtp;
+
+pub use pickup::PickUp;
 
 /// Keys of the callee that one call may bring: its context in the data plane outlives each, and so
 /// many are kept there, as many as there are suites.
@@ -106,6 +110,7 @@ impl Inviting {
             Happening::PrackMissing => {
                 self.give_up(common, desk, StatusCode::SERVER_TIMEOUT, NO_PRACK)
             }
+            Happening::Newcomer(newcomer) => self.picked_up(*newcomer, common, desk),
             Happening::Deadline => self.overdue(common, desk),
             Happening::Stop { reason } => {
                 self.give_up(common, desk, StatusCode::SERVICE_UNAVAILABLE, reason)
@@ -201,13 +206,19 @@ impl Inviting {
     ) -> Result<Told, Unusable> {
         let offered = self.offered.as_ref().ok_or(Unusable::NoOffer)?;
         let far = negotiate::accept(offered, answer, &common.callee)?;
+        self.keep_key(&far, keys_max)?;
+        self.connect(common, desk, far)
+    }
+
+    /// Counts the key that the callee's side brings, if it is a new one.
+    fn keep_key(&mut self, far: &Agreed, keys_max: usize) -> Result<(), Unusable> {
         if let Some(key) = far.receive.as_ref().filter(|key| !self.hunting.keys.contains(key)) {
             if self.hunting.keys.len() >= keys_max {
                 return Err(Unusable::TooManyKeys);
             }
             self.hunting.keys.push(key.clone());
         }
-        self.connect(common, desk, far)
+        Ok(())
     }
 
     /// The caller's answer is the same at each call: one dialog has one (RFC 3264 §4).

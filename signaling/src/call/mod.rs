@@ -173,7 +173,9 @@ impl State {
                 common.told(&notice);
                 Happening::Told(notice)
             }
-            Happening::Newcomer(newcomer) if !matches!(self, State::Talking(_)) => {
+            Happening::Newcomer(newcomer)
+                if !matches!(self, State::Talking(_) | State::Inviting(_)) =>
+            {
                 self.turn_away(*newcomer, common, desk);
                 return self;
             }
@@ -210,7 +212,7 @@ impl State {
         matches!(self, State::Talking(talking) if talking.has_leaver())
     }
 
-    /// Only a call whose sides talk has places to take.
+    /// Only a call whose sides talk, or that rings, has places to take.
     fn turn_away(&self, newcomer: Newcomer, common: &Common, desk: &mut Desk<'_>) {
         match self {
             // RFC 3891 §3
@@ -219,7 +221,7 @@ impl State {
                 newcomer.refuse(common, desk, StatusCode::DECLINE, Vec::new(), reason);
             }
             _ if common.leg(newcomer.party).dialog.is_none() => {
-                let reason = "the call that it names rings: it cannot be picked up";
+                let reason = "the call that it names rings no more, and is not answered yet";
                 let status = StatusCode::NOT_ACCEPTABLE_HERE;
                 newcomer.refuse(common, desk, status, Vec::new(), reason);
             }

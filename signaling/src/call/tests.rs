@@ -20,6 +20,7 @@ mod hunting;
 mod identity;
 mod media;
 mod news;
+mod pickups;
 mod prack;
 mod preferred;
 pub mod random;

@@ -33,6 +33,7 @@ mod races;
 mod reach;
 mod refusals;
 mod registrar;
+mod replaced;
 mod routed;
 mod rtpengine;
 mod schema;

@@ -16,6 +16,9 @@ use crate::lines::PATIENCE;
 pub const TONE_HZ: u32 = 1000;
 /// The first media port of a SIPp.
 pub const MEDIA_PORT: u16 = 16_000;
+/// Where a second SIPp at the same address listens, and its first media port.
+pub const SECOND_PORT: u16 = 5072;
+pub const SECOND_MEDIA_PORT: u16 = 16_100;
 
 pub struct Sipp {
     child: Child,
@@ -76,12 +79,13 @@ impl Sipp {
         let scenario = place.file(run.scenario);
         fs::write(&scenario, &template).unwrap();
         let errors = place.file(&format!("sipp-{}.err", run.scenario));
+        let media = if port == SECOND_PORT { SECOND_MEDIA_PORT } else { MEDIA_PORT };
         let mut child = Command::new("sipp")
             .args(run.arguments)
             .args(["-sf", &scenario.display().to_string()])
             .args(["-i", &address.to_string(), "-mi", &address.to_string()])
             .args(["-p", &port.to_string(), "-t", run.transport, "-nostdin"])
-            .args(["-mp", &MEDIA_PORT.to_string()])
+            .args(["-mp", &media.to_string()])
             .args(["-trace_err", "-error_file", &errors.display().to_string()])
             .args(["-timeout", "60", "-timeout_error"])
             .current_dir(&place.directory)
