@@ -152,6 +152,8 @@ pub struct Common {
     pub who: Caller,
     /// The call that waits for this one to come of its transfer.
     pub sponsor: Option<Sponsor>,
+    /// Who asked for this call by REFER, and said so (RFC 3892).
+    pub referrer: Option<Box<Caller>>,
     /// There is no callee, and nobody is asked: the caller is only told why.
     pub is_alone: bool,
     /// Media goes from peer to peer (`bypass.rs`).
@@ -209,6 +211,7 @@ impl Common {
             cdr,
             who: Caller::default(),
             sponsor: None,
+            referrer: None,
             is_alone: false,
             is_bypassed: false,
             called,

@@ -94,6 +94,11 @@ pub fn callee_invite(
     let trunk = desk.trunks.get(common.callee.trunk).ok_or(gone)?;
     let mut request = outside(desk, trunk, Method::Invite, &common.called, &common.who, asked)?;
     let headers = &mut request.headers;
+    let referrer = common.referrer.as_ref();
+    if let Some((name, value)) = referrer.and_then(|who| who.referring(trunk, &desk.settings.host))
+    {
+        headers.push(name, value);
+    }
     let (name, methods) = allow(trunk.manner.update, trunk.manner.refer);
     headers.push(name, methods);
     for (name, value) in timers::offer_headers(&trunk.timer).into_iter().chain([replaces()]) {

@@ -24,6 +24,8 @@ use crate::trunk::refer::ReferPolicy;
 /// Whom the other side is to be connected to.
 pub struct Wish {
     pub number: String,
+    /// The REFER says who sends it: the call that comes of it does too, in our words (RFC 3892).
+    pub is_signed: bool,
     /// The dialog of the transferor's that is to be taken over (RFC 5589 §7).
     pub replaces: Option<Replaces>,
 }
@@ -228,6 +230,13 @@ fn read(request: &Request) -> Result<Wish, (StatusCode, &'static str)> {
     let Ok(Some(target)) = request.headers.refer_to() else {
         return Err((StatusCode::BAD_REQUEST, "Refer-To is missing, not one, or cannot be read"));
     };
+    let Ok(referrer) = request.headers.referred_by() else {
+        return Err((
+            StatusCode::BAD_REQUEST,
+            "Referred-By cannot be read, or there is more than one",
+        ));
+    };
+    let is_signed = referrer.is_some();
     let demanded = request.headers.list(&HeaderName::Require).unwrap_or_default();
     if !demanded.is_empty() {
         return Err((StatusCode::BAD_EXTENSION, "it requires an extension"));
@@ -245,9 +254,11 @@ fn read(request: &Request) -> Result<Wish, (StatusCode, &'static str)> {
             None => None,
         };
     match (headers::called_number(&target.uri), &target.uri) {
-        (Some(number), _) => Ok(Wish { number, replaces }),
+        (Some(number), _) => Ok(Wish { number, is_signed, replaces }),
         // Who names a dialog need name no number.
-        (None, Uri::Sip(_)) if replaces.is_some() => Ok(Wish { number: String::new(), replaces }),
+        (None, Uri::Sip(_)) if replaces.is_some() => {
+            Ok(Wish { number: String::new(), is_signed, replaces })
+        }
         (None, Uri::Other(_)) => {
             Err((StatusCode::UNSUPPORTED_URI_SCHEME, "Refer-To is no telephone number"))
         }

@@ -17,7 +17,7 @@ use sip::wire::{HeaderName, Headers, Host, NameAddr, ParseError, Request, SipUri
 
 use crate::route::Numbering;
 use crate::trunk::Trunk;
-use crate::trunk::identity::{CallerIdPolicy, IdentityRules};
+use crate::trunk::identity::{CallerIdPolicy, IdentityRules, SendRpid};
 
 use diversion::Diversion;
 
@@ -139,6 +139,20 @@ impl Caller {
         let diversions: Vec<_> = self.diversions.iter().filter(shows).collect();
         diversion::write(&diversions, rules.diversion, &at, called, &mut headers);
         Ok(Shown { from, headers })
+    }
+
+    /// Who asked for a call by REFER, as `trunk` may be told (RFC 3892 §2.2): by the rules of
+    /// P-Asserted-Identity, and not at all where it is told of nobody but in From.
+    pub fn referring(&self, trunk: &Trunk, host: &str) -> Option<(HeaderName, String)> {
+        let rules = &trunk.identity;
+        if rules.send_rpid == SendRpid::No || self.is_private && !rules.trust_identity {
+            return None;
+        }
+        let user = self.presented(trunk).ok()??;
+        let user = rewritten(user, |text| trunk.numbering.caller_out(text));
+        let host = Host::parse(trunk.from_domain.as_deref().unwrap_or(host).as_bytes()).ok()?;
+        let at = Place { host: &host, user_phone: rules.user_phone };
+        Some((HeaderName::ReferredBy, at.address(user, None).to_string()))
     }
 
     /// The number that the trunk is to be shown.

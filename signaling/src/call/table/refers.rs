@@ -11,7 +11,7 @@ use super::super::identity::Caller;
 use super::super::joining::{Joining, Seat};
 use super::super::leasing::{Asked, Leasing};
 use super::super::letter::{Found, Letter, Seek};
-use super::super::referring::Referred;
+use super::super::referring::{Referred, Wish};
 use super::super::{Common, Desk, Happening, Party, State};
 use super::{Call, Calls, Refused, ServerId, places};
 use crate::cdr::Record;
@@ -24,7 +24,7 @@ impl Calls {
         let Referred { from, party, wish } = referred;
         let Some(Call { common, .. }) = self.live.get(&from).map(|call| &**call) else { return };
         let Some(trunk) = desk.trunks.get(common.leg(party).trunk) else { return };
-        let begun = match wish.replaces {
+        let begun = match wish.replaces.clone() {
             Some(replaces) => {
                 let seek = Seek { from, party, trunk: trunk.id, replaces, turns: 0 };
                 match self.home_of(desk, &seek.replaces) {
@@ -40,7 +40,7 @@ impl Calls {
                     }
                 }
             }
-            None => self.call_on(desk, trunk, (from, party), &wish.number),
+            None => self.call_on(desk, trunk, (from, party), &wish),
         };
         begun_for(desk, from, begun);
     }
@@ -51,11 +51,13 @@ impl Calls {
         desk: &mut Desk<'_>,
         trunk: &Trunk,
         (from, party): (Token, Party),
-        number: &str,
+        wish: &Wish,
     ) -> Result<Token, StatusCode> {
+        let number = &*wish.number;
         let gone = StatusCode::SERVICE_UNAVAILABLE;
         let common = &self.live.get(&from).ok_or(gone)?.common;
         let who = shown(common, desk, party.other());
+        let referrer = wish.is_signed.then(|| Box::new(shown(common, desk, party)));
         let mut cdr = Record::start(desk.wall, desk.entropy);
         cdr.from(&trunk.name, who.number(), Some(number.to_owned()));
         cdr.transferred_from(common.id());
@@ -90,6 +92,7 @@ impl Calls {
         let far = Leg::new(callee, target.hop, Some(far_slot));
         let mut common = Common::new(token, near, far, pair, cdr, String::new());
         common.who = who.clone();
+        common.referrer = referrer;
         common.sponsor = Some((from, party.other()));
         if let Err(gone) = common.turn_to(&target, &hunt, desk) {
             tracing::error!(call = common.id(), gone, "a call's trunk is gone; report this");

@@ -191,6 +191,14 @@ fn refers_that_name_nobody_are_refused() {
     }
     rig.ask(Pbx, Method::Refer, None);
     assert_eq!(rig.last_status(Pbx), 400);
+    for claims in ["<sip:a@b>, <sip:c@d>", "nonsense"] {
+        let extra = vec![
+            (HeaderName::ReferTo, Bytes::from_static(TO.as_bytes())),
+            (HeaderName::ReferredBy, Bytes::from_static(claims.as_bytes())),
+        ];
+        rig.ask_with(Pbx, Method::Refer, extra, None);
+        assert_eq!(rig.last_status(Pbx), 400, "{claims}");
+    }
     let demanding = vec![
         (HeaderName::ReferTo, Bytes::from_static(TO.as_bytes())),
         (HeaderName::Require, Bytes::from_static(b"multiple-refer")),
@@ -475,4 +483,50 @@ fn a_data_plane_that_fails_ends_a_transfer_cleanly() {
         rig.attempts += 1;
         assert_eq!(rig.finish().len(), 3);
     }
+}
+
+/// The Referred-By of the call that the carrier gets when the pbx transfers by a REFER that has
+/// one, after a call of the pbx's 4940111.
+fn referred_by(carrier: &str, pbx: &str, said: Option<&str>, privacy: bool) -> Option<String> {
+    let mut rig = Rig::with(
+        "refer-signed",
+        &format!("refer = \"local\"\n{carrier}"),
+        &format!("refer = \"local\"\n{pbx}"),
+        "",
+    );
+    let offer = rig.pbx.offer();
+    let mut invite = rig.pbx.invite("+4930222", Some(offer));
+    if privacy {
+        invite.headers.push(HeaderName::Privacy, "id");
+    }
+    rig.place(Pbx, invite);
+    let (id, asked) = rig.invited(Carrier);
+    rig.accept(Carrier, id, &asked);
+    let mut extra = vec![(HeaderName::ReferTo, Bytes::from_static(TO.as_bytes()))];
+    extra.extend(said.map(|said| (HeaderName::ReferredBy, Bytes::from(said.to_owned()))));
+    rig.ask_with(Pbx, Method::Refer, extra, None);
+    assert_eq!(rig.last_status(Pbx), 202);
+    let (id, asked) = rig.invited(Carrier);
+    let value = asked.headers.referred_by().unwrap().map(|value| value.to_string());
+    rig.answer(Carrier, id, 486, None);
+    rig.hang_up(Pbx);
+    rig.attempts += 1;
+    rig.finish();
+    value
+}
+
+#[test]
+fn who_referred_is_told_in_our_words_and_by_the_rules_of_identities() {
+    let claim = Some("<sip:canary@canary.example>;cid=\"x@y\"");
+    let shown = Some(String::from("<sip:+4940111@192.0.2.1>"));
+    assert_eq!(referred_by("", "", claim, false), shown, "never what the REFER claims");
+    assert_eq!(referred_by("", "", None, false), None, "who does not say is not told of");
+    assert_eq!(referred_by("send_rpid = \"no\"", "", claim, false), None);
+    assert_eq!(referred_by("", "", claim, true), None, "who wants to stay unknown");
+    assert_eq!(referred_by("trust_identity = true", "", claim, true), shown);
+    let own = "virtual_phone_number = \"+4930100\"\ncaller_id_policy = \"trunk\"";
+    assert_eq!(referred_by(own, "", claim, false), Some(String::from("<sip:+4930100@192.0.2.1>")));
+    let domain = "from_domain = \"home.example\"\nuser_phone = true";
+    let written = "<sip:+4940111@home.example;user=phone>";
+    assert_eq!(referred_by(domain, "", claim, false), Some(String::from(written)));
 }
