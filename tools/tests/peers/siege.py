@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 
-PATIENCE = 10
+PATIENCE = 30
 PAUSE = 0.02
 CANARY = "0777"
 PLAIN = (
