@@ -78,7 +78,7 @@ impl Subscriptions {
         self.last += 1;
         let subscription = self.last;
         let trunks = [from, to];
-        let (subscriber, notifier, end, under_way) = (None, None, None, 1);
+        let (subscriber, notifier, end, under_way) = (None, None, None, vec![sent]);
         let one = Subscription { trunks, package, id, subscriber, notifier, end, under_way };
         self.live.insert(subscription, one);
         *self.of_trunk.entry(from).or_default() += 1;

@@ -74,7 +74,8 @@ struct Subscription {
     notifier: Option<DialogId>,
     /// When it is over if nobody says anything any more.
     end: Option<Instant>,
-    under_way: usize,
+    /// Requests of ours that somebody waits for, [`UNDER_WAY_MAX`] at most.
+    under_way: Vec<ClientId>,
 }
 
 /// A request of ours that has no final answer yet.
@@ -124,6 +125,11 @@ impl Subscription {
             Side::Subscriber => self.subscriber,
             Side::Notifier => self.notifier,
         }
+    }
+
+    /// A request of ours has its end.
+    fn answered(&mut self, client: ClientId) {
+        self.under_way.retain(|other| *other != client);
     }
 
     /// Event as one side knows it: the `id` is between the subscriber and us.
@@ -259,7 +265,8 @@ impl Subscriptions {
                 self.of_trunk.remove(&from);
             }
         }
-        for waiting in self.waiting.values_mut().filter(|waiting| waiting.subscription == id) {
+        for client in one.under_way {
+            let Some(waiting) = self.waiting.get_mut(&client) else { continue };
             waiting.what = What::Goodbye;
             if let Some(asker) = waiting.asker.take() {
                 let status = StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST;

@@ -83,7 +83,7 @@ impl Subscriptions {
         (method, extra, body): (Method, Vec<(HeaderName, Bytes)>, Body<'_>),
     ) {
         let Some(one) = self.live.get_mut(&id) else { return };
-        let room = one.under_way < UNDER_WAY_MAX;
+        let room = one.under_way.len() < UNDER_WAY_MAX;
         let dialog = one.dialog(what.to()).filter(|_| room);
         let sent = dialog.and_then(|dialog| {
             desk.endpoint.request_in_dialog(desk.now, dialog, method, extra, body).ok()
@@ -92,7 +92,7 @@ impl Subscriptions {
             let reason = "the other side of the subscription has its hands full";
             return desk.refuse(transaction, StatusCode::SERVICE_UNAVAILABLE, reason);
         };
-        one.under_way += 1;
+        one.under_way.push(client);
         let asker = Some(transaction);
         self.waiting.insert(client, Waiting { subscription: id, asker, what, tries: 0 });
     }
@@ -116,12 +116,16 @@ impl Subscriptions {
             if let Some(again) = again {
                 waiting.tries += 1;
                 self.waiting.insert(again, waiting);
+                if let Some(one) = self.live.get_mut(&id) {
+                    one.answered(client);
+                    one.under_way.push(again);
+                }
                 return;
             }
         }
         let Waiting { asker, what, .. } = waiting;
         let Some(one) = self.live.get_mut(&id) else { return };
-        one.under_way = one.under_way.saturating_sub(1);
+        one.answered(client);
         let Some(asker) = asker else { return };
         match what {
             What::First(_) if !response.status.is_success() => {
@@ -153,7 +157,7 @@ impl Subscriptions {
             return;
         };
         if let Some(one) = self.live.get_mut(&id) {
-            one.under_way = one.under_way.saturating_sub(1);
+            one.answered(client);
         }
         let Some(asker) = asker else { return };
         match what {

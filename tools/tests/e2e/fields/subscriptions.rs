@@ -4,11 +4,14 @@ use super::by_hand::ByHand;
 use crate::gateway::{Gateway, Place};
 use crate::sipp::{Run, Sipp};
 
+/// Enough that each of two shards has some.
+const SUBSCRIPTIONS: &str = "12";
+
 fn arguments(more: &[&str]) -> Vec<String> {
-    more.iter().chain(&["-m", "1"]).map(|text| (*text).to_owned()).collect()
+    more.iter().chain(&["-m", SUBSCRIPTIONS]).map(|text| (*text).to_owned()).collect()
 }
 
-/// SIPp at both ends: a phone that wants to know of its messages, and the voice box that keeps them.
+/// SIPp at both ends: phones that want to know of their messages, and the voice box that keeps them.
 #[test]
 fn sipp_hears_of_its_messages_through_a_trunk_that_may_subscribe() {
     let place = Place::new();
