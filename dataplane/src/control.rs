@@ -35,6 +35,7 @@ impl Worker {
             Ok(Request::Open(open)) => self.open(&open, now_ns)?,
             Ok(Request::Update(update)) => self.update(update, now_ns),
             Ok(Request::Play(play)) => self.play(&play, now_ns),
+            Ok(Request::Say(say)) => self.say(&say, now_ns),
             Ok(Request::Stop(stop)) => self.stop_talking(stop),
             Ok(Request::Dial(dial)) => self.dial(&dial, now_ns),
             Ok(Request::Order(order)) => self.obey(order),

@@ -47,7 +47,6 @@ mod error;
 pub mod far_view;
 pub mod flow;
 pub mod flows;
-pub mod g711;
 mod gathering;
 mod harden;
 mod hearing;
@@ -77,6 +76,8 @@ mod topology;
 pub mod verdict;
 pub mod voice;
 mod worker;
+
+pub use recording::g711;
 
 pub use config::{BackendChoice, Config, DSCP_DEFAULT, GATHER_US_DEFAULT};
 pub use environment::{Finding, Level, probe};

@@ -1,61 +1,23 @@
-//! What we can say: recordings, encoded once for every codec we may have to say them in.
+//! What we can say: prompts, which are files that were encoded at the start (`recording/`), and what
+//! signaling put on a worker's shelf since (`abi/src/shelf.rs`).
 //!
-//! ```text
-//! busy.wav (16 bit, mono, 8 or 16 kHz) -> samples -> 8 kHz  -> PCMU, PCMA
-//!                                            |    -> 16 kHz -> G.722
-//! ```
-//! All three make 8 octets per millisecond on an RTP clock of 8000 Hz (G.722 by an old mistake,
-//! RFC 3551 §4.5.2), so a packet of any length is a slice, and saying a prompt costs a copy. Loading
-//! happens before the first worker starts, or beside them: it allocates, reads files and takes a few
-//! milliseconds per second of audio.
+//! A packet of any length is a slice, so saying a prompt costs a copy. Loading happens before the first
+//! worker starts: it allocates, reads files and takes a few milliseconds per second of audio.
 
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::g711::Law;
+use abi::ShelfReader;
+pub(crate) use recording::OCTETS_PER_MS;
+pub use recording::{Codec, WavFault};
+use recording::{Octets, Samples, TAIL};
+
 use crate::limits::{
     PROMPT_BYTES_MAX, PROMPT_NAME_MAX, PROMPT_SECONDS_MAX, PROMPTS_MAX, PROMPTS_SECONDS_MAX,
     VOICE_PAYLOAD_MAX,
 };
-
-mod encode;
-mod resample;
-mod wav;
-
-use wav::Samples;
-pub use wav::WavFault;
-
-/// A codec that we can speak. Each has 8 octets per millisecond and an RTP clock of 8000 Hz.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Codec {
-    Pcmu,
-    Pcma,
-    G722,
-}
-
-impl Codec {
-    pub const ALL: [Codec; 3] = [Codec::Pcmu, Codec::Pcma, Codec::G722];
-
-    /// Static payload type (RFC 3551 §6).
-    pub const fn payload_type(self) -> u8 {
-        match self {
-            Codec::Pcmu => 0,
-            Codec::Pcma => 8,
-            Codec::G722 => 9,
-        }
-    }
-
-    /// The companding law, where tones can be said and heard.
-    pub const fn law(self) -> Option<Law> {
-        match self {
-            Codec::Pcmu => Some(Law::Mu),
-            Codec::Pcma => Some(Law::A),
-            Codec::G722 => None,
-        }
-    }
-}
 
 /// One prompt in one codec. Clones share the octets, so that a voice keeps its prompt however the
 /// set of prompts changes.
@@ -63,8 +25,19 @@ impl Codec {
 pub struct Audio {
     codec: Codec,
     payload_type: u8,
-    /// The prompt, then [`TAIL`] octets of silence.
-    octets: Arc<[u8]>,
+    said: Said,
+}
+
+/// Where the octets are: the prompt, then [`TAIL`] octets of silence.
+#[derive(Clone, Debug)]
+enum Said {
+    Loaded(Arc<[u8]>),
+    /// On the shelf, from there on; so many without the silence.
+    Shelf {
+        shelf: ShelfReader,
+        at: usize,
+        octets: usize,
+    },
 }
 
 impl Audio {
@@ -76,7 +49,20 @@ impl Audio {
     #[cfg(test)]
     pub(crate) fn of(codec: Codec, mut octets: Vec<u8>) -> Audio {
         octets.resize(octets.len() + TAIL, 0xff);
-        Audio { codec, payload_type: codec.payload_type(), octets: octets.into() }
+        Audio::loaded(codec, octets.into())
+    }
+
+    fn loaded(codec: Codec, octets: Arc<[u8]>) -> Audio {
+        Audio { codec, payload_type: codec.payload_type(), said: Said::Loaded(octets) }
+    }
+
+    /// What signaling put on the shelf at `at`, so many octets in each codec. Does not allocate.
+    pub fn on_shelf(shelf: ShelfReader, codec: Codec, at: u32, octets: u32) -> Audio {
+        let octets = octets as usize;
+        let before = Codec::ALL.iter().take_while(|other| **other != codec).count();
+        let at = at as usize + before * (octets + TAIL);
+        let said = Said::Shelf { shelf, at, octets };
+        Audio { codec, payload_type: codec.payload_type(), said }
     }
 
     /// The same under the payload type that was negotiated for its codec.
@@ -91,7 +77,10 @@ impl Audio {
 
     /// Length without the silence behind it, in octets; at least 1.
     pub fn len(&self) -> usize {
-        self.octets.len() - TAIL
+        match &self.said {
+            Said::Loaded(octets) => octets.len() - TAIL,
+            Said::Shelf { octets, .. } => *octets,
+        }
     }
 
     /// Whether there is nothing to say. No loaded prompt is empty.
@@ -103,12 +92,18 @@ impl Audio {
     /// `out` holds one packet, [`VOICE_PAYLOAD_MAX`] octets at most.
     pub fn write(&self, at: u64, looped: bool, out: &mut [u8]) {
         let len = self.len().max(1) as u64;
-        let (from, end) =
-            if looped { (at % len, self.len()) } else { (at.min(len), self.octets.len()) };
-        let part = self.octets.get(from as usize..end).unwrap_or_default();
-        let again = self.octets.get(..end).unwrap_or_default();
-        for (octet, said) in out.iter_mut().zip(part.iter().chain(again.iter().cycle())) {
-            *octet = *said;
+        match &self.said {
+            Said::Loaded(octets) => {
+                let (from, end) =
+                    if looped { (at % len, self.len()) } else { (at.min(len), octets.len()) };
+                let part = octets.get(from as usize..end).unwrap_or_default();
+                let again = octets.get(..end).unwrap_or_default();
+                for (octet, said) in out.iter_mut().zip(part.iter().chain(again.iter().cycle())) {
+                    *octet = *said;
+                }
+            }
+            // It is said once: SAY has no loop.
+            Said::Shelf { shelf, at: start, .. } => shelf.read(start + at.min(len) as usize, out),
         }
     }
 }
@@ -142,7 +137,7 @@ impl Prompts {
         let mut ms = 0;
         for path in files {
             let name = name_of(&path)?;
-            let samples = wav::read(&read(&path)?)
+            let samples = recording::read(&read(&path)?, PROMPT_SECONDS_MAX)
                 .map_err(|fault| PromptError::Wav { path: path.clone(), fault })?;
             ms += samples.ms();
             if ms > u64::from(PROMPTS_SECONDS_MAX) * 1000 {
@@ -154,7 +149,7 @@ impl Prompts {
             recordings.push((name, samples));
         }
         recordings.sort_by(|a, b| a.0.cmp(&b.0));
-        let encode = |(name, samples)| Prompt { name, audio: encode::encode(&samples) };
+        let encode = |(name, samples)| Prompt { name, audio: audio(recording::encode(&samples)) };
         Ok(Prompts { prompts: recordings.into_iter().map(encode).collect() })
     }
 
@@ -249,6 +244,16 @@ fn name_of(path: &Path) -> Result<String, PromptError> {
         .ok_or_else(|| PromptError::Name { path: path.into() })
 }
 
+/// Octets as audio, in the order of [`Codec::ALL`].
+fn audio(octets: Octets) -> [Audio; 3] {
+    let [pcmu, pcma, g722] = octets;
+    [
+        Audio::loaded(Codec::Pcmu, pcmu),
+        Audio::loaded(Codec::Pcma, pcma),
+        Audio::loaded(Codec::G722, g722),
+    ]
+}
+
 /// The whole file, whatever it says about its size.
 fn read(path: &Path) -> Result<Vec<u8>, PromptError> {
     let failed = |cause| PromptError::File { path: path.into(), cause };
@@ -262,10 +267,8 @@ fn read(path: &Path) -> Result<Vec<u8>, PromptError> {
     Ok(bytes)
 }
 
-/// Octets of every codec here.
-pub(crate) const OCTETS_PER_MS: usize = 8;
-/// Silence behind each prompt, so that its last packet is as long as the others: 60 ms.
-const TAIL: usize = VOICE_PAYLOAD_MAX;
+// What is behind a recording covers the longest packet, on the shelf too.
+const _: () = assert!(TAIL == VOICE_PAYLOAD_MAX && abi::shelf::SHELF_TAIL == TAIL);
 
 #[cfg(test)]
 mod tests;

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use abi::{
-    Codec, Command, Counter, Dial, FlowId, Format, Notice, Play, PromptName, Reason, Stop, Suite,
-    TelephoneEvent, Update,
+    Codec, Command, Counter, Dial, FlowId, Format, Notice, Play, PromptName, Reason, Say, Stop,
+    Suite, TelephoneEvent, Update,
 };
 use dataplane::dtmf::{DigitCode, EventDetector, ToneDetector};
 use dataplane::g711::Law;
@@ -264,6 +264,31 @@ fn a_prompt_is_heard_as_it_was_encoded_in_each_codec_plain_and_encrypted() {
     let said = stage.rig.counter(Counter::SaidPackets);
     assert_eq!(stage.rig.counter(Counter::TxPackets), said);
     assert!(calls.iter().all(|(call, ..)| rig::nothing_in(&call.far_b.rtcp)));
+}
+
+#[test]
+fn what_signaling_put_on_the_shelf_is_said_in_each_codec_plain_and_encrypted() {
+    let mut stage = Stage::start();
+    let wav = std::fs::read(stage._recordings.0.join("tone.wav")).unwrap();
+    let octets = recording::encode(&recording::read(&wav, 60).unwrap()).concat();
+    let each = (octets.len() / 3 - recording::TAIL) as u32;
+    // At the very end of the shelf.
+    let at = abi::shelf::SHELF_OCTETS - octets.len();
+    assert!(stage.rig.guest().shelf.write(at, &octets));
+    let mut slot = 0;
+    for codec in [Codec::Pcmu, Codec::Pcma, Codec::G722] {
+        for side in SIDES {
+            let call = Call::place(&mut stage.rig, slot, 1);
+            slot += 2;
+            let mut ear = join(&mut stage.rig, &call, side, format(codec, 20));
+            let (token, flow) = (stage.rig.token(), call.a);
+            let say = Say { token, flow, at: at as u32, octets: each };
+            assert_eq!(stage.rig.ask(&Command::say(&say)), Notice::Updated { token, flow });
+            stage.await_played(token, flow, true);
+            let packets = ear.hear_all(&drain(&call.far_b.rtp));
+            check_prompt(&packets, &stage.audio("tone", codec), false, 20);
+        }
+    }
 }
 
 /// The octets are not only those of our own encoder: decoded, they are what was recorded.

@@ -21,10 +21,13 @@ use std::time::{Duration, Instant};
 use abi::handover;
 use abi::{
     AttachError, Close, Command, Counter, Dial, Event, Family, FlowId, FlowSnapshot, Guest, Open,
-    Play, PromptName, Reason, Update, WorkerState,
+    Play, PromptName, Reason, Say, Update, WorkerState,
 };
 use zeroize::Zeroize;
 
+use crate::trunk::tones::Recording;
+
+mod shelf;
 mod workers;
 pub use workers::{HistogramReport, OrderError, Ordered, WorkerReport};
 
@@ -80,6 +83,8 @@ pub enum MediaError {
     NoSlots,
     #[error("the worker's command ring is full; the data plane is overloaded or stopped")]
     RingFull,
+    #[error("too many recordings are heard at this moment; use fewer different greetings")]
+    ShelfFull,
 }
 
 /// All workers of the data plane.
@@ -131,6 +136,8 @@ struct Worker {
     leaves: bool,
     /// It was told to serve and has not answered.
     called: bool,
+    /// Recordings that it can say.
+    shelf: shelf::Shelf,
 }
 
 /// What ports are leased for: one side of a call.
@@ -197,6 +204,7 @@ impl Media {
             guest,
             leaves: false,
             called: false,
+            shelf: shelf::Shelf::default(),
         };
         for slot in 0..worker.guest.flows.capacity() {
             let found = worker.guest.flows.snapshot(slot);
@@ -304,6 +312,23 @@ impl Media {
         let flow = if forward { pair.forward } else { pair.backward };
         let worker = self.workers.get_mut(pair.worker).ok_or(MediaError::NoSlots)?;
         worker.push(&Command::play(&Play { token: ASIDE, flow, prompt, looped: false }))
+    }
+
+    /// Says a recording to the caller, as a prompt.
+    ///
+    /// # Errors
+    /// [`MediaError::ShelfFull`], [`MediaError::RingFull`]; nothing is said then.
+    pub fn say(
+        &mut self,
+        pair: &Pair,
+        recording: &Recording,
+        now: Instant,
+    ) -> Result<(), MediaError> {
+        let worker = self.workers.get_mut(pair.worker).ok_or(MediaError::NoSlots)?;
+        let at = worker.shelf.place(&mut worker.guest.shelf, recording, now);
+        let at = at.ok_or(MediaError::ShelfFull)?;
+        let say = Say { token: ASIDE, flow: pair.backward, at, octets: recording.each() };
+        worker.push(&Command::say(&say))
     }
 
     /// Gives a call's flows back; [`Notice::Closed`] brings their final counts.

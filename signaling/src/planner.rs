@@ -16,6 +16,7 @@ use crate::group::{Group, GroupId};
 use crate::plan::{LivePlan, Plan};
 use crate::route::{Route, RouteId, Routes};
 use crate::store::{Catalog, Consumer, Departure, Finding, Kind, Object};
+use crate::trunk::tones::{AudioTones, Greeting, Spoken};
 use crate::trunk::{Trunk, TrunkId};
 
 /// Follows the catalog and publishes the plan.
@@ -129,7 +130,7 @@ impl Planner {
                     // The rules among trunks were kept when it was saved.
                     let around = self.around(&[], groups, &routes);
                     let read = trunk_from_json(&whole(object), TrunkId(object.id), around);
-                    let value = taken(object, read.map(|checked| checked.value));
+                    let value = taken(object, read.map(|checked| greeted(checked.value, object)));
                     let version = object.version;
                     self.trunks.insert(object.id, Read { version, value: value.clone() });
                     value
@@ -281,6 +282,16 @@ fn affected(candidate: &Catalog, changed: &[Arc<Object>]) -> Vec<Arc<Object>> {
         })
     };
     candidate.all(Kind::Route).filter(|route| is_named(route)).map(Arc::clone).collect()
+}
+
+/// The trunk with the greeting that was uploaded for it, where its callers are to hear one.
+fn greeted(mut trunk: Arc<Trunk>, object: &Object) -> Arc<Trunk> {
+    let tones = trunk.audio_tones;
+    if let Some(recording) = object.greeting.clone().filter(|_| tones != AudioTones::None) {
+        let greeting = Greeting { what: Spoken::Recording(recording), tones };
+        Arc::make_mut(&mut trunk).greeting = Some(greeting);
+    }
+    trunk
 }
 
 fn whole(object: &Object) -> Value {

@@ -76,12 +76,14 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ("signaling/sdp", &[]),
     ("dataplane/rtp", &[]),
     ("dataplane/abi", &[]),
-    ("signaling", &["sip", "sdp", "rtp", "abi"]),
-    ("dataplane", &["rtp", "abi"]),
+    ("dataplane/recording", &[]),
+    ("signaling", &["sip", "sdp", "rtp", "abi", "recording"]),
+    ("dataplane", &["rtp", "abi", "recording"]),
     ("bench", &["sip", "sdp", "rtp", "abi"]),
     ("tools", &["sip", "sdp", "rtp", "abi", "signaling", "dataplane", "bench"]),
 ];
-const OURS: &[&str] = &["sip", "sdp", "rtp", "abi", "signaling", "dataplane", "bench", "tools"];
+const OURS: &[&str] =
+    &["sip", "sdp", "rtp", "abi", "recording", "signaling", "dataplane", "bench", "tools"];
 
 /// Words that name everything and therefore nothing.
 const VAGUE: &[&str] = &["session", "stream", "channel", "manager", "helper", "util"];

@@ -10,6 +10,7 @@
 //! | UPDATE | the flow's whole configuration from now on | UPDATED, REFUSED |
 //! | CLOSE | release everything of this flow | CLOSED, REFUSED |
 //! | PLAY | say a prompt to where this flow sends, instead of what comes | UPDATED, REFUSED; later PLAYED |
+//! | SAY | the same with a recording that the guest put on the shelf | UPDATED, REFUSED; later PLAYED |
 //! | STOP | end the prompt; digits go on | UPDATED, REFUSED; PLAYED of what was stopped |
 //! | DIAL | send one digit to where this flow sends, after those before it | UPDATED, REFUSED; later DIALLED |
 //! | PIN | the worker runs on this core from now on | UPDATED, REFUSED |
@@ -29,9 +30,10 @@ use crate::key::{BadKey, KeySlot};
 use crate::learning::{BadLearning, LearningSlot};
 use crate::request::{
     CORES_MAX, Close, DIGIT_MAX, DIGIT_MS_MAX, DIGIT_MS_MIN, DSCP_MAX, Dial, Duty, Family, Open,
-    Order, PROMPT_NAME_MAX, Play, PromptName, Request, Stop, Update,
+    Order, PROMPT_NAME_MAX, Play, PromptName, Request, Say, Stop, Update,
 };
 use crate::ring::Slot;
+use crate::shelf::{SHELF_OCTETS, SHELF_RECORDING_MAX, shelf_span};
 
 /// Values of [`Command::kind`].
 pub mod kind {
@@ -44,6 +46,7 @@ pub mod kind {
     pub const PIN: u32 = 7;
     pub const DRAIN: u32 = 8;
     pub const SERVE: u32 = 9;
+    pub const SAY: u32 = 10;
 }
 
 /// Bits of [`Command::flags`].
@@ -116,7 +119,10 @@ pub struct Command {
     /// [`DSCP_SET`] and a code point; 0: the data plane's own.
     pub dscp: u8,
     pub dscp_pad: [u8; 7],
-    pub pad: [u64; 17],
+    /// Where a recording begins on the shelf, and its octets in each codec.
+    pub shelf_at: u32,
+    pub shelf_octets: u32,
+    pub pad: [u64; 16],
 }
 
 impl Command {
@@ -190,6 +196,19 @@ impl Command {
         }
     }
 
+    /// Says a recording of the shelf.
+    #[must_use]
+    pub fn say(say: &Say) -> Self {
+        Self {
+            kind: kind::SAY,
+            token: say.token,
+            flow: say.flow,
+            shelf_at: say.at,
+            shelf_octets: say.octets,
+            ..Self::zeroed()
+        }
+    }
+
     /// Ends the prompt.
     #[must_use]
     pub fn stop(stop: &Stop) -> Self {
@@ -228,7 +247,7 @@ impl Command {
 
     /// Validates every field. Nothing of a command is used before this has said `Ok`.
     pub fn decode(&self) -> Result<Request, Fault> {
-        if self.pad != [0; 17] {
+        if self.pad != [0; 16] {
             return Err(Fault::Unused);
         }
         let request = match self.kind {
@@ -249,6 +268,7 @@ impl Command {
             kind::UPDATE => Request::Update(self.decode_update(flow)?),
             kind::CLOSE => Request::Close(Close { token: self.token, flow }),
             kind::PLAY => Request::Play(self.decode_play(flow)?),
+            kind::SAY => Request::Say(self.decode_say(flow)?),
             kind::STOP => Request::Stop(Stop { token: self.token, flow }),
             kind::DIAL => Request::Dial(self.decode_dial(flow)?),
             _ => return Err(Fault::Kind),
@@ -329,6 +349,16 @@ impl Command {
         Ok(Play { token: self.token, flow, prompt, looped: self.has(flag::LOOP) })
     }
 
+    fn decode_say(&self, flow: FlowId) -> Result<Say, Fault> {
+        self.allow_flags(0)?;
+        let (at, octets) = (self.shelf_at, self.shelf_octets);
+        let end = u64::from(at).saturating_add(shelf_span(octets));
+        if !(1..=SHELF_RECORDING_MAX).contains(&octets) || end > SHELF_OCTETS as u64 {
+            return Err(Fault::Shelf);
+        }
+        Ok(Say { token: self.token, flow, at, octets })
+    }
+
     fn decode_dial(&self, flow: FlowId) -> Result<Dial, Fault> {
         let (digit, duration_ms) = (self.digit, self.duration_ms);
         if digit > DIGIT_MAX || !(DIGIT_MS_MIN..=DIGIT_MS_MAX).contains(&duration_ms) {
@@ -361,6 +391,7 @@ impl From<&Request> for Command {
             Request::Update(update) => Self::update(update),
             Request::Close(close) => Self::close(close),
             Request::Play(play) => Self::play(play),
+            Request::Say(say) => Self::say(say),
             Request::Stop(stop) => Self::stop(stop),
             Request::Dial(dial) => Self::dial(dial),
             Request::Order(order) => Self::order(order),
@@ -393,6 +424,8 @@ pub enum Fault {
     Dscp,
     #[error("prompt name of other characters than a-z 0-9 . _ -")]
     Prompt,
+    #[error("recording that is empty, too long, or not on the shelf")]
+    Shelf,
     #[error("no digit, or one of a length that no receiver understands")]
     Digit,
     #[error("core that no machine has, or none where one is needed")]

@@ -7,6 +7,7 @@
 //!          counters         (8 bytes each, rounded up to 128)
 //!          histograms       (8 bytes a bucket)
 //!          flow table       (384 bytes each)
+//!          shelf            (octets of recordings)
 //!          end, rounded up to whole pages
 //! ```
 //!
@@ -28,6 +29,7 @@ use crate::keepalive::KeepaliveSlot;
 use crate::key::KeySlot;
 use crate::learning::LearningSlot;
 use crate::ring::{SLOTS, TAIL, ring_words};
+use crate::shelf::{SHELF_TAIL, SHELF_WORDS};
 
 /// First word of every region and of every greeting, in all versions.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"TRUNKLNE");
@@ -59,7 +61,8 @@ pub const LAYOUT_HASH: u64 = {
         hash = text(hash, counter.name);
         index += 1;
     }
-    number(number(number(number(hash, TAIL), SLOTS), PAGE_BYTES), HISTOGRAM_WORDS)
+    hash = number(number(number(number(hash, TAIL), SLOTS), PAGE_BYTES), HISTOGRAM_WORDS);
+    number(number(hash, SHELF_WORDS), SHELF_TAIL)
 };
 
 /// The first page of a region. The first three fields keep their place in all versions.
@@ -99,6 +102,7 @@ pub(crate) struct Sections {
     pub counters: Range<usize>,
     pub histograms: Range<usize>,
     pub flows: Range<usize>,
+    pub shelf: Range<usize>,
     pub bytes: usize,
 }
 
@@ -117,9 +121,10 @@ impl Sections {
         let counters = next(COUNTERS.len());
         let histograms = next(HISTOGRAM_WORDS);
         let flows = next(flows as usize * ENTRY_WORDS);
+        let shelf = next(SHELF_WORDS);
         let bytes = (end * WORD).next_multiple_of(PAGE_BYTES);
         let header = header.start..HEADER_WORDS;
-        Self { header, commands, events, counters, histograms, flows, bytes }
+        Self { header, commands, events, counters, histograms, flows, shelf, bytes }
     }
 }
 
@@ -175,6 +180,8 @@ const TYPES: &[Described] = &[
         keepalive,
         dscp,
         dscp_pad,
+        shelf_at,
+        shelf_octets,
         pad,
     }),
     fields!(Event {
@@ -313,12 +320,13 @@ mod tests {
     fn sections_follow_each_other_without_overlap() {
         for (flows, commands, events) in [(1, 2, 2), (1000, 64, 4096), (262_144, 65_536, 65_536)] {
             let s = Sections::new(flows, commands, events);
-            let parts = [&s.header, &s.commands, &s.events, &s.counters, &s.histograms, &s.flows];
+            let front = [&s.header, &s.commands, &s.events, &s.counters];
+            let parts = [&front[..], &[&s.histograms, &s.flows, &s.shelf]].concat();
             for (a, b) in parts.iter().zip(&parts[1..]) {
                 assert!(a.end <= b.start, "{s:?}");
                 assert_eq!(b.start % LINE_WORDS, 0, "{s:?}");
             }
-            assert!(s.flows.end * WORD <= s.bytes && s.bytes.is_multiple_of(PAGE_BYTES));
+            assert!(s.shelf.end * WORD <= s.bytes && s.bytes.is_multiple_of(PAGE_BYTES));
             assert_eq!(s.commands.start * WORD, PAGE_BYTES);
         }
     }

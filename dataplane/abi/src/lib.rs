@@ -51,6 +51,7 @@ pub mod region;
 pub mod request;
 pub mod ring;
 mod seqlock;
+pub mod shelf;
 
 pub use address::Address;
 pub use command::{Command, Fault};
@@ -66,6 +67,7 @@ pub use learning::Learning;
 pub use region::{AttachError, Guest, Host, RegionError, Shape, WorkerState};
 pub use request::{
     CORES_MAX, Close, DIGIT_MS_MAX, DIGIT_MS_MIN, DSCP_MAX, Dial, Duty, Family, Open, Order, Play,
-    PromptName, Request, Stop, Update,
+    PromptName, Request, Say, Stop, Update,
 };
 pub use ring::{Consumer, Full, Producer};
+pub use shelf::{ShelfReader, ShelfWriter};

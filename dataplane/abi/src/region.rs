@@ -21,6 +21,7 @@ use crate::histogram::{HistogramReader, HistogramWriter};
 use crate::layout::{CORE, HEARTBEAT, Header, LAYOUT_HASH, MAGIC, STATE, Sections, VERSION};
 use crate::memory::{Words, sync::Ordering};
 use crate::ring::{Consumer, Producer};
+use crate::shelf::{ShelfReader, ShelfWriter};
 
 /// How much a region holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,7 +54,7 @@ impl Shape {
 }
 
 impl Default for Shape {
-    /// Room for 4,096 flows: 1.6 MB.
+    /// Room for 4,096 flows: 1.6 MB, and the shelf.
     fn default() -> Self {
         Self { flows: 4_096, commands: 1_024, events: 2_048 }
     }
@@ -110,6 +111,7 @@ pub struct Host {
     pub flows: FlowWriter,
     pub counters: CounterWriter,
     pub histograms: HistogramWriter,
+    pub shelf: ShelfReader,
     header: Words,
     /// The truth of which the header page is the shared copy.
     private: Header,
@@ -158,6 +160,7 @@ impl Host {
             flows: FlowWriter::new(parts.flows),
             counters: CounterWriter::new(parts.counters),
             histograms: HistogramWriter::new(parts.histograms),
+            shelf: ShelfReader::new(parts.shelf),
             header: parts.header,
             private,
             fd,
@@ -259,6 +262,7 @@ pub struct Guest {
     pub flows: FlowReader,
     pub counters: CounterReader,
     pub histograms: HistogramReader,
+    pub shelf: ShelfWriter,
     header: Words,
     worker: u32,
     host_pid: u32,
@@ -301,6 +305,7 @@ impl Guest {
             flows: FlowReader::new(parts.flows),
             counters: CounterReader::new(parts.counters),
             histograms: HistogramReader::new(parts.histograms),
+            shelf: ShelfWriter::new(parts.shelf),
             header: parts.header,
             worker: header.worker,
             host_pid: header.host_pid,
@@ -393,6 +398,7 @@ struct Parts {
     counters: Words,
     histograms: Words,
     flows: Words,
+    shelf: Words,
 }
 
 impl Parts {
@@ -404,6 +410,7 @@ impl Parts {
             counters: words.part(sections.counters.clone())?,
             histograms: words.part(sections.histograms.clone())?,
             flows: words.part(sections.flows.clone())?,
+            shelf: words.part(sections.shelf.clone())?,
         })
     }
 }

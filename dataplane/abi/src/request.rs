@@ -17,6 +17,7 @@ pub enum Request {
     Update(Update),
     Close(Close),
     Play(Play),
+    Say(Say),
     Stop(Stop),
     Dial(Dial),
     Order(Order),
@@ -31,6 +32,7 @@ impl Request {
             Self::Update(update) => update.token,
             Self::Close(close) => close.token,
             Self::Play(play) => play.token,
+            Self::Say(say) => say.token,
             Self::Stop(stop) => stop.token,
             Self::Dial(dial) => dial.token,
             Self::Order(order) => order.token,
@@ -46,6 +48,7 @@ impl Request {
             Self::Update(update) => update.flow,
             Self::Close(close) => close.flow,
             Self::Play(play) => play.flow,
+            Self::Say(say) => say.flow,
             Self::Stop(stop) => stop.flow,
             Self::Dial(dial) => dial.flow,
             Self::Order(_) => FlowId::NONE,
@@ -183,6 +186,18 @@ pub struct Play {
     pub prompt: PromptName,
     /// Begin again at the end, until stopped.
     pub looped: bool,
+}
+
+/// Say a recording of the shelf once, as a prompt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Say {
+    pub token: u64,
+    pub flow: FlowId,
+    /// Where it begins on the shelf: its octets in PCMU, PCMA, G.722, silence behind each.
+    pub at: u32,
+    /// Its octets in each codec, without the silence: 1 to
+    /// [`SHELF_RECORDING_MAX`](crate::shelf::SHELF_RECORDING_MAX).
+    pub octets: u32,
 }
 
 /// End the prompt; digits go on.

@@ -1,33 +1,60 @@
-//! PLAY, STOP and DIAL: what a flow says by itself.
+//! PLAY, SAY, STOP and DIAL: what a flow says by itself.
 
-use abi::{Dial, Event, FlowId, Play, Reason, Stop};
+use abi::{Dial, Event, FlowId, Play, Reason, Say, Stop};
 
 use crate::dtmf::DigitCode;
 use crate::flow::{Flow, Formats};
+use crate::prompt::{Audio, Codec};
 use crate::voice::{How, Ptime, Voice};
 use crate::worker::Worker;
 
 impl Worker {
     pub(crate) fn play(&mut self, play: &Play, now_ns: u64) -> Event {
-        let Some(flow) = self.flows.get_mut(play.flow) else {
-            return Event::refused(play.token, play.flow, self.absence(play.flow));
+        let (token, id) = (play.token, play.flow);
+        let codec = match self.speakable(id) {
+            Ok(codec) => codec,
+            Err(reason) => return Event::refused(token, id, reason),
+        };
+        match self.prompts.audio(play.prompt.as_str(), codec).cloned() {
+            Some(audio) => self.begin(audio, play.looped, token, id, now_ns),
+            None => Event::refused(token, id, Reason::NoPrompt),
+        }
+    }
+
+    pub(crate) fn say(&mut self, say: &Say, now_ns: u64) -> Event {
+        let (token, id) = (say.token, say.flow);
+        match self.speakable(id) {
+            Ok(codec) => {
+                let shelf = self.host.shelf.clone();
+                let audio = Audio::on_shelf(shelf, codec, say.at, say.octets);
+                self.begin(audio, false, token, id, now_ns)
+            }
+            Err(reason) => Event::refused(token, id, reason),
+        }
+    }
+
+    /// The codec in which a flow can say something.
+    fn speakable(&mut self, id: FlowId) -> Result<Codec, Reason> {
+        match self.flows.get_mut(id) {
+            Some(flow) => flow.formats.speakable().ok_or(Reason::NoFormat),
+            None => Err(self.absence(id)),
+        }
+    }
+
+    /// Says audio in the format of a flow.
+    fn begin(&mut self, audio: Audio, looped: bool, token: u64, id: FlowId, now_ns: u64) -> Event {
+        let Some(flow) = self.flows.get_mut(id) else {
+            return Event::refused(token, id, self.absence(id));
         };
         let payload_type = flow.formats.sent.map_or(0, |sent| sent.payload_type);
-        let Some(codec) = flow.formats.speakable() else {
-            return Event::refused(play.token, play.flow, Reason::NoFormat);
-        };
-        let Some(audio) = self.prompts.audio(play.prompt.as_str(), codec).cloned() else {
-            return Event::refused(play.token, play.flow, Reason::NoPrompt);
-        };
         let voice = voice(flow, self.seed);
-        let audio = audio.under(payload_type);
-        let replaced = voice.play(audio, play.looped, play.token, now_ns);
+        let replaced = voice.play(audio.under(payload_type), looped, token, now_ns);
         let due_ns = voice.due_ns();
-        self.pace(play.flow, due_ns);
+        self.pace(id, due_ns);
         if let Some(finished) = replaced {
-            self.say_finished(play.flow, finished);
+            self.say_finished(id, finished);
         }
-        Event::updated(play.token, play.flow)
+        Event::updated(token, id)
     }
 
     pub(crate) fn stop_talking(&mut self, stop: Stop) -> Event {

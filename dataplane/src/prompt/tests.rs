@@ -5,8 +5,38 @@ use std::f64::consts::TAU;
 use audio_codec::Decoder;
 use audio_codec::g722::G722Decoder;
 
-use super::wav::tests::file;
+use recording::encode;
+
 use super::*;
+use crate::g711::Law;
+
+/// A file as recorders write it.
+fn file(rate_hz: u32, bits: u16, tracks: u16, samples: &[i16]) -> Vec<u8> {
+    let data: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
+    let frame = tracks * bits / 8;
+    let mut bytes = b"RIFF".to_vec();
+    bytes.extend((36 + data.len() as u32).to_le_bytes());
+    bytes.extend(b"WAVEfmt ");
+    bytes.extend(16u32.to_le_bytes());
+    bytes.extend(1u16.to_le_bytes());
+    bytes.extend(tracks.to_le_bytes());
+    bytes.extend(rate_hz.to_le_bytes());
+    bytes.extend((rate_hz * u32::from(frame)).to_le_bytes());
+    bytes.extend(frame.to_le_bytes());
+    bytes.extend(bits.to_le_bytes());
+    bytes.extend(b"data");
+    bytes.extend((data.len() as u32).to_le_bytes());
+    bytes.extend(data);
+    bytes
+}
+
+/// The octets of a prompt, silence included.
+fn octets(audio: &Audio) -> &[u8] {
+    match &audio.said {
+        Said::Loaded(octets) => octets,
+        Said::Shelf { .. } => unreachable!("prompts are loaded"),
+    }
+}
 
 fn tone(hz: f64, rate_hz: u32, ms: u32) -> Vec<i16> {
     let at = |n: u32| (TAU * hz * f64::from(n) / f64::from(rate_hz)).sin();
@@ -119,7 +149,7 @@ fn all_prompts_together_have_a_limit() {
 #[test]
 fn g711_says_what_was_recorded() {
     let samples = tone(1000.0, 8000, 100);
-    let audio = encode::encode(&wav::Samples::Narrow(samples.clone()));
+    let audio = audio(encode(&Samples::Narrow(samples.clone())));
     for codec in [Codec::Pcmu, Codec::Pcma] {
         let law = codec.law().unwrap();
         let audio = audio.iter().find(|audio| audio.codec == codec).unwrap();
@@ -135,12 +165,12 @@ fn g711_says_what_was_recorded() {
 fn g722_snr_db(hz: f64, rate_hz: u32) -> f64 {
     let samples = tone(hz, rate_hz, 400);
     let samples = match rate_hz {
-        8000 => wav::Samples::Narrow(samples),
-        _ => wav::Samples::Wide(samples),
+        8000 => Samples::Narrow(samples),
+        _ => Samples::Wide(samples),
     };
-    let [_, _, audio] = encode::encode(&samples);
-    let mut decoded = vec![0; 4 * audio.octets.len()];
-    let len = G722Decoder::new().decode_into(&audio.octets, &mut decoded).unwrap();
+    let [_, _, audio] = audio(encode(&samples));
+    let mut decoded = vec![0; 4 * octets(&audio).len()];
+    let len = G722Decoder::new().decode_into(octets(&audio), &mut decoded).unwrap();
     let exact = tone(hz, 16_000, 400);
     (0..48)
         .map(|delay| {
@@ -166,8 +196,8 @@ fn g722_says_what_was_recorded_in_both_bands() {
 #[test]
 fn g722_octets_are_those_of_the_reference() {
     let sample = |n: i32| ((n * n * 97 + n * 1031) % 20_011 - 10_005) as i16;
-    let [_, _, audio] = encode::encode(&wav::Samples::Wide((0..128).map(sample).collect()));
-    assert_eq!(audio.octets[16..64], G722_REFERENCE);
+    let [_, _, audio] = audio(encode(&Samples::Wide((0..128).map(sample).collect())));
+    assert_eq!(octets(&audio)[16..64], G722_REFERENCE);
 }
 
 const G722_REFERENCE: [u8; 48] = [
@@ -178,14 +208,14 @@ const G722_REFERENCE: [u8; 48] = [
 
 #[test]
 fn the_end_is_followed_by_silence_and_a_loop_by_its_start() {
-    let [audio, ..] = encode::encode(&wav::Samples::Narrow(tone(500.0, 8000, 95)));
+    let [audio, ..] = audio(encode(&Samples::Narrow(tone(500.0, 8000, 95))));
     assert_eq!(audio.len(), 800, "whole 10 ms");
     let (mut once, mut looped) = ([0; 480], [0; 480]);
     audio.write(640, false, &mut once);
     audio.write(640, true, &mut looped);
     assert_eq!(once[..160], looped[..160]);
     assert!(once[160..].iter().all(|octet| *octet == Law::Mu.encode(0)));
-    assert_eq!(looped[160..], audio.octets[..320]);
+    assert_eq!(looped[160..], octets(&audio)[..320]);
     let mut again = [0; 480];
     audio.write(640 + 800 * 1_000_000, true, &mut again);
     assert_eq!(again, looped);
@@ -200,5 +230,35 @@ fn names_keep_to_their_alphabet() {
     }
     for name in ["", "A", "a/b", "..\0", "ä", &"x".repeat(PROMPT_NAME_MAX + 1)] {
         assert!(!Prompts::is_name(name), "{name}");
+    }
+}
+
+#[test]
+fn what_is_on_the_shelf_is_said_in_each_codec_as_if_it_had_been_loaded() {
+    use abi::shelf::shelf_span;
+    let host = abi::Host::create(0, abi::Shape { flows: 1, commands: 2, events: 2 }).unwrap();
+    let fd = host.fd().try_clone_to_owned().unwrap();
+    let mut guest = abi::Guest::attach(fd).unwrap();
+    let loaded = encode(&Samples::Narrow(tone(500.0, 8000, 95)));
+    let (start, said) = (4096, loaded[0].len() - TAIL);
+    let mut at = start;
+    for octets in &loaded {
+        assert!(guest.shelf.write(at, octets));
+        at += octets.len();
+    }
+    assert_eq!((at - start) as u64, shelf_span(said as u32));
+    for loaded in audio(loaded) {
+        let shelf = host.shelf.clone();
+        let audio = Audio::on_shelf(shelf, loaded.codec(), start as u32, said as u32);
+        assert_eq!((audio.len(), audio.codec()), (loaded.len(), loaded.codec()));
+        for from in [0, 160, 645, 800, u64::MAX] {
+            let (mut one, mut other) = ([1; VOICE_PAYLOAD_MAX], [2; VOICE_PAYLOAD_MAX]);
+            audio.write(from, false, &mut one);
+            loaded.write(from, false, &mut other);
+            // What lies behind the silence on the shelf is another's, and never heard.
+            let heard = (said + TAIL).saturating_sub(from.min(said as u64) as usize);
+            let heard = heard.min(VOICE_PAYLOAD_MAX);
+            assert_eq!(one[..heard], other[..heard], "{:?} from {from}", audio.codec());
+        }
     }
 }

@@ -27,24 +27,16 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let content = request.headers().get(header::CONTENT_TYPE);
-        let content = content.and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let essence = content.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let essence = essence(&request);
         if essence != "application/json" && !essence.ends_with("+json") {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "media-type",
-                "Not this content type",
-                format!("the Content-Type is \"{essence}\""),
-                "send Content-Type: application/json",
-            ));
+            return Err(media_type(&essence, "send Content-Type: application/json"));
         }
         let mut digest = Sha256::new();
         digest.update(request.method().as_str());
         digest.update([0]);
         digest.update(request.uri().path());
         digest.update([0]);
-        let bytes = whole(request).await?;
+        let bytes = whole(request, BODY_BYTES_MAX).await?;
         digest.update(&bytes);
         let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
             Problem::malformed(format!("the body is no JSON: {error}"), "correct it there")
@@ -73,12 +65,34 @@ impl Fields {
     }
 }
 
-async fn whole(request: Request) -> Result<Bytes, Problem> {
-    let limited = Limited::new(request.into_body(), BODY_BYTES_MAX);
+/// The content type without its parameters, in small letters.
+pub fn essence(request: &Request) -> String {
+    let content = request.headers().get(header::CONTENT_TYPE);
+    let content = content.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// 415.
+pub fn media_type(essence: &str, remedy: &'static str) -> Problem {
+    Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "media-type",
+        "Not this content type",
+        format!("the Content-Type is \"{essence}\""),
+        remedy,
+    )
+}
+
+/// The body of a request, of so many bytes at most.
+///
+/// # Errors
+/// 413, 400 when it breaks off, 408 when it takes too long.
+pub async fn whole(request: Request, limit: usize) -> Result<Bytes, Problem> {
+    let limited = Limited::new(request.into_body(), limit);
     let read = tokio::time::timeout(BODY_PATIENCE, limited.collect()).await;
     match read {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(BODY_BYTES_MAX)),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(limit)),
         Ok(Err(error)) => {
             Err(Problem::malformed(format!("the body broke off: {error}"), "send it again"))
         }

@@ -23,6 +23,7 @@ mod etag;
 mod events;
 pub mod fields;
 mod gateway;
+mod greeting;
 mod groups;
 mod health;
 mod keys;
@@ -143,6 +144,7 @@ fn endpoints() -> Vec<Endpoint> {
         health::endpoints(),
         trunks::endpoints(),
         trunk_test::endpoints(),
+        greeting::endpoints(),
         groups::endpoints(),
         routes::endpoints(),
         route_test::endpoints(),

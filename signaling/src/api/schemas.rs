@@ -176,9 +176,6 @@ fn others() -> Vec<(&'static str, RefOr<Schema>)> {
     let preview = ObjectBuilder::new()
         .property("document", Ref::from_schema_name("Trunk"))
         .property("changed", ArrayBuilder::new().items(shape(Shape::Text(64))));
-    let bytes = ObjectBuilder::new()
-        .schema_type(Type::String)
-        .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)));
     let adopt = ObjectBuilder::new()
         .property("trunk", shape(Shape::Number(1, u32::MAX.into())))
         .required("trunk");
@@ -223,8 +220,27 @@ fn others() -> Vec<(&'static str, RefOr<Schema>)> {
         ("Preset", any()),
         ("Preview", RefOr::T(preview.into())),
         ("PreviewInput", RefOr::T(presets::input().into())),
-        ("Backup", RefOr::T(bytes.into())),
+        ("Backup", bytes()),
+        ("Wav", bytes()),
+        ("Greeting", greeting()),
     ]
+}
+
+/// What is no text.
+fn bytes() -> RefOr<Schema> {
+    let binary = SchemaFormat::KnownFormat(KnownFormat::Binary);
+    RefOr::T(ObjectBuilder::new().schema_type(Type::String).format(Some(binary)).into())
+}
+
+fn greeting() -> RefOr<Schema> {
+    let count = || ObjectBuilder::new().schema_type(Type::Integer);
+    let note = ObjectBuilder::new().schema_type(Type::String);
+    let object = ObjectBuilder::new()
+        .property("trunk", count())
+        .property("bytes", count())
+        .property("milliseconds", count())
+        .property("note", note.description(Some("Why nobody hears it; empty when they do")));
+    RefOr::T(object.into())
 }
 
 fn problem() -> RefOr<Schema> {

@@ -2,6 +2,7 @@
 
 mod access;
 mod document;
+mod greetings;
 mod limits;
 mod listener;
 mod lists;

@@ -17,7 +17,7 @@ use super::hunt::Target;
 use super::hunting::Hunting;
 use super::inviting::NO_PRACK;
 use super::{Common, Desk, Happening, Party, State, headers};
-use crate::trunk::tones::{AudioTones, Greeting as Wanted};
+use crate::trunk::tones::{AudioTones, Greeting as Wanted, Spoken};
 
 pub struct Greeting {
     hunting: Hunting,
@@ -46,7 +46,8 @@ impl Greeting {
         desk: &mut Desk<'_>,
     ) -> State {
         let trunk = desk.trunks.get(common.caller.trunk);
-        let wanted = trunk.and_then(|trunk| trunk.greeting).filter(|_| hunting.near.is_none());
+        let wanted =
+            trunk.and_then(|trunk| trunk.greeting.clone()).filter(|_| hunting.near.is_none());
         let Some(wanted) = wanted else { return hunting.ask(target, common, desk) };
         let (asked, caller) = (&hunting.asked, hunting.caller);
         let direction = sdp::Direction::SendRecv;
@@ -140,7 +141,11 @@ impl Greeting {
 
     fn say(self: Box<Self>, common: &mut Common, desk: &mut Desk<'_>) -> State {
         let pair = *common.pair();
-        match desk.media.play(&pair, false, self.wanted.prompt) {
+        let said = match &self.wanted.what {
+            Spoken::Prompt(prompt) => desk.media.play(&pair, false, *prompt),
+            Spoken::Recording(recording) => desk.media.say(&pair, recording, desk.now),
+        };
+        match said {
             Ok(_) => State::Greeting(self),
             Err(_) => self.over(common, desk),
         }

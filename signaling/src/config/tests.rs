@@ -12,6 +12,7 @@ mod paths;
 use crate::route::Destination;
 use crate::trunk::digits::DtmfMode;
 use crate::trunk::identity::{CallerIdPolicy, DiversionStyle, SendRpid};
+use crate::trunk::tones::Spoken;
 use crate::trunk::{
     Cidr, DirectMedia, Direction, Host, IncomingCallPolicy, LearnFrom, Nat, SecureRtp, TrunkId,
 };
@@ -778,7 +779,8 @@ fn direct_media_is_never_encrypted() {
 fn greetings_name_a_prompt_and_need_a_voice() {
     let tones = "audio_tones = \"ON EARLY MEDIA\"\n";
     let greeting = first(trunk(&format!("{tones}greeting = \"welcome\"\n"))).greeting.unwrap();
-    assert_eq!(greeting.prompt.as_str(), "welcome");
+    let Spoken::Prompt(prompt) = greeting.what else { panic!("{greeting:?}") };
+    assert_eq!(prompt.as_str(), "welcome");
     refused("greeting = \"welcome\"\n", "greeting", "nothing is said");
     refused(&format!("{tones}greeting = \"../etc\"\n"), "greeting", "name of a prompt");
 }

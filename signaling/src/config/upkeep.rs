@@ -14,7 +14,7 @@ use crate::trunk::manner::Manner;
 use crate::trunk::refer::ReferPolicy;
 use crate::trunk::reliable::Reliability;
 use crate::trunk::timer::{INTERVAL_S, INTERVAL_S_MAX, MIN_S, TimerPolicy, TimerRules};
-use crate::trunk::tones::{AudioTones, Greeting};
+use crate::trunk::tones::{AudioTones, Greeting, Spoken};
 use crate::trunk::{DirectMedia, Host, Nat, SecureRtp};
 
 pub(super) fn audio_tones(section: &mut Section<'_, '_>) -> AudioTones {
@@ -39,7 +39,7 @@ pub(super) fn greeting(section: &mut Section<'_, '_>, tones: AudioTones) -> Opti
         let remedy = "write audio_tones = \"ON EARLY MEDIA\" or \"ON ANSWERED CALLS\"";
         section.error("greeting", "audio_tones says that nothing is said to callers", remedy);
     }
-    prompt.map(|prompt| Greeting { prompt, tones })
+    prompt.map(|prompt| Greeting { what: Spoken::Prompt(prompt), tones })
 }
 
 /// `direct_media` (rule 6 of the trunk's save-time rules: never with encryption, whose keys are ours).

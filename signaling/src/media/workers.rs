@@ -102,7 +102,9 @@ impl Media {
         self.last_serial += 1;
         let token = self.last_serial;
         worker.push(&Command::order(&Order { token, duty })).map_err(|full| match full {
-            MediaError::RingFull | MediaError::NoSlots => OrderError::RingFull,
+            MediaError::RingFull | MediaError::NoSlots | MediaError::ShelfFull => {
+                OrderError::RingFull
+            }
         })?;
         match duty {
             Duty::Pin { .. } => {}

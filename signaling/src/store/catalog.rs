@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Token;
 use crate::secret::Secret;
+use crate::trunk::tones::Recording;
 
 /// An object's fields by name, as the API and the configuration file write them, without secrets.
 pub type Document = Map<String, Value>;
@@ -78,6 +79,8 @@ pub struct Object {
     pub document: Document,
     /// Its secrets by field.
     pub secrets: BTreeMap<String, Secret<String>>,
+    /// The greeting that was uploaded for a trunk.
+    pub greeting: Option<Recording>,
 }
 
 impl Object {

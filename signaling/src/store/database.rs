@@ -1,6 +1,7 @@
 //! What a database has to do for the store. The embedded one is [`super::Sqlite`]; the operations
 //! are whole transactions in plain types, so that a PostgreSQL one fits behind the same trait.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -8,6 +9,7 @@ use jiff::Timestamp;
 use super::StoreError;
 use super::audit::{Chain, Draft, Entry};
 use super::catalog::Kind;
+use crate::trunk::tones::Recording;
 
 /// A database of one store. Called from one thread.
 pub trait Database: Send {
@@ -86,6 +88,8 @@ pub enum Change {
     Revoke(u32),
     /// Writes the report of a trunk's test, JSON, in place of the one before.
     Report(u32, String),
+    /// Writes the greeting of a trunk, or removes it.
+    Greeting(u32, Option<Recording>),
     /// Writes a named value of the store itself.
     Note(&'static str, Vec<u8>),
 }
@@ -178,6 +182,8 @@ pub struct Search {
 pub struct Contents {
     /// Objects, deleted ones included.
     pub rows: Vec<Row>,
+    /// Greetings by trunk: the WAV file and its octets.
+    pub greetings: HashMap<u32, (Vec<u8>, Vec<u8>)>,
     /// Tokens.
     pub tokens: Vec<TokenRow>,
     /// Values that [`Change::Note`] wrote.

@@ -19,6 +19,7 @@ use super::seal::{Keys, Place, SealError};
 use super::sqlite::{Fault, Sqlite};
 use super::tokens::Token;
 use super::{Finding, JOBS_MAX, Refusal, StoreError, UNDO_HOURS};
+use crate::trunk::tones::Recording;
 
 /// What becomes of the catalog: it knows the rules, and turns what is stored into what runs.
 pub trait Consumer: Send {
@@ -233,8 +234,13 @@ impl Keeper {
     /// What `contents` stand for; an error when a row does not read or a secret does not open.
     pub(super) fn assemble(&self, contents: Contents) -> Result<Catalog, StoreError> {
         let mut catalog = Catalog::default();
+        let mut greetings = contents.greetings;
         for row in contents.rows {
-            let (deleted, object) = (row.deleted, Arc::new(self.read(row)?));
+            let (deleted, mut object) = (row.deleted, self.read(row)?);
+            if object.kind == Kind::Trunk {
+                object.greeting = greeting(object.id, greetings.remove(&object.id))?;
+            }
+            let object = Arc::new(object);
             match deleted {
                 Some(at) => {
                     let place = (object.kind, object.id);
@@ -279,6 +285,7 @@ impl Keeper {
             updated: row.updated,
             document,
             secrets,
+            greeting: None,
         })
     }
 
@@ -366,6 +373,19 @@ impl Keeper {
             Err(error) => tracing::error!(%error, "deleted objects are not removed"),
         }
     }
+}
+
+/// A stored greeting as it is said.
+fn greeting(
+    trunk: u32,
+    stored: Option<(Vec<u8>, Vec<u8>)>,
+) -> Result<Option<Recording>, StoreError> {
+    let Some((wav, octets)) = stored else { return Ok(None) };
+    let whole = Recording::stored(wav, octets).ok_or_else(|| StoreError::Corrupt {
+        what: format!("the greeting of trunk {trunk}"),
+        cause: String::from("its octets are not those of a recording"),
+    })?;
+    Ok(Some(whole))
 }
 
 fn sealing(error: SealError) -> StoreError {

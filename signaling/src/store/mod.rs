@@ -17,6 +17,7 @@ mod backup;
 mod catalog;
 pub mod database;
 mod error;
+mod greeting;
 mod keeper;
 pub mod key_file;
 mod references;
@@ -46,5 +47,7 @@ pub const OBJECTS_MAX: usize = 100_000;
 pub const TOKENS_MAX: usize = 1_000;
 /// Bytes of one document in JSON.
 pub const DOCUMENT_BYTES_MAX: usize = 64 * 1024;
+/// Greetings of all trunks: 840 kB each in memory at most.
+pub const GREETINGS_MAX: usize = 256;
 /// Jobs that may wait for the keeper; beyond it the answer is "busy".
 pub const JOBS_MAX: usize = 256;

@@ -85,6 +85,7 @@ impl Keeper {
             updated: now,
             document,
             secrets,
+            greeting: None,
         };
         let mut candidate = (**self.catalog()).clone();
         candidate.put(Arc::new(object.clone()));

@@ -208,6 +208,7 @@ fn write(transaction: &Transaction<'_>, change: &Change) -> Result<(), StoreErro
             transaction.execute("DELETE FROM secrets WHERE kind = ?1 AND id = ?2", place)?;
             if *kind == Kind::Trunk {
                 transaction.execute("DELETE FROM reports WHERE trunk = ?1", [id])?;
+                transaction.execute("DELETE FROM greetings WHERE trunk = ?1", [id])?;
             }
             transaction.execute("DELETE FROM objects WHERE kind = ?1 AND id = ?2", place)?;
             Ok(())
@@ -227,6 +228,16 @@ fn write(transaction: &Transaction<'_>, change: &Change) -> Result<(), StoreErro
             let sql = "INSERT INTO reports (trunk, report) VALUES (?1, ?2)
                        ON CONFLICT (trunk) DO UPDATE SET report = ?2";
             transaction.execute(sql, params![trunk, report])?;
+            Ok(())
+        }
+        Change::Greeting(trunk, None) => {
+            transaction.execute("DELETE FROM greetings WHERE trunk = ?1", [trunk])?;
+            Ok(())
+        }
+        Change::Greeting(trunk, Some(greeting)) => {
+            let sql = "INSERT INTO greetings (trunk, wav, octets) VALUES (?1, ?2, ?3)
+                       ON CONFLICT (trunk) DO UPDATE SET wav = ?2, octets = ?3";
+            transaction.execute(sql, params![trunk, &*greeting.wav, &*greeting.octets])?;
             Ok(())
         }
         Change::Note(name, value) => {

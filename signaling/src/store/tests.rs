@@ -1,6 +1,7 @@
 //! The store as a whole: saves, refusals, the audit log, kills at every point.
 
 mod faults;
+mod greetings;
 mod rig;
 mod saves;
 mod secrecy;

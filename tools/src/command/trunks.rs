@@ -1,5 +1,7 @@
 //! `trunkline trunks`: the trunks of a running gateway.
 
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
@@ -16,6 +18,7 @@ use crate::failure::{Failure, NEGATIVE, REFUSED};
   trunkline trunks add provider host=198.51.100.7 transport=UDP
   trunkline trunks from-preset pbx --preset cucm host=pbx.example.com
   trunkline trunks test provider --call +390612345
+  trunkline trunks greeting provider welcome.wav
   trunkline trunks set provider max_concurrent_calls=30 password=@secret.txt")]
 pub struct Arguments {
     #[command(subcommand)]
@@ -42,6 +45,25 @@ enum TrunkVerb {
         /// Show the last test instead, with its SIP messages
         #[arg(long, conflicts_with = "call")]
         last: bool,
+    },
+    /// The greeting that callers hear first: upload one, fetch it, remove it
+    #[command(after_help = "Examples:
+  trunkline trunks greeting provider welcome.wav
+  trunkline trunks greeting provider --fetch copy.wav
+  trunkline trunks greeting provider --remove
+
+WAV, 16-bit PCM, mono, 8 or 16 kHz, at most 15 s. It is heard where audio_tones says so.")]
+    Greeting {
+        name: String,
+        /// A WAV file to upload
+        #[arg(required_unless_present_any = ["fetch", "remove"])]
+        file: Option<PathBuf>,
+        /// Write the one that there is into a file that does not exist yet
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "remove"])]
+        fetch: Option<PathBuf>,
+        /// Remove it
+        #[arg(long, conflicts_with = "file")]
+        remove: bool,
     },
     /// Take no new calls; calls under way go on
     Drain { name: String },
@@ -93,6 +115,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         TrunkVerb::Test { name, last: true, .. } => last(&gateway.client()?, name, gateway.json),
         TrunkVerb::Test { name, call, .. } => {
             test(&gateway.client()?, name, call.as_deref(), gateway.json)
+        }
+        TrunkVerb::Greeting { name, file, fetch, .. } => {
+            let client = gateway.client()?;
+            greeting(&client, name, (file.as_deref(), fetch.as_deref()), gateway.json)
         }
         TrunkVerb::Drain { name } => order(&gateway.client()?, name, "drain"),
         TrunkVerb::Resume { name } => order(&gateway.client()?, name, "resume"),
@@ -224,6 +250,34 @@ fn step(step: &Value) {
     if !remedy.is_empty() {
         println!("{:<27}remedy: {remedy}", "");
     }
+}
+
+/// Uploads the first file, or writes into the second one, or removes what there is.
+fn greeting(
+    client: &Client,
+    name: &str,
+    (upload, fetch): (Option<&Path>, Option<&Path>),
+    json: bool,
+) -> Result<ExitCode, Failure> {
+    let trunk = objects::find(&KIND, client, name)?;
+    let path = format!("{}/greeting", objects::place(&KIND, &trunk));
+    let fault = |file: &Path| {
+        let file = file.display().to_string();
+        move |error: std::io::Error| Failure { code: REFUSED, text: format!("{file}: {error}") }
+    };
+    if let Some(file) = upload {
+        let wav = std::fs::read(file).map_err(fault(file))?;
+        let reply = client.send("PUT", &path, &[("content-type", "audio/wav")], wav.into())?;
+        objects::show(&reply.json()?, json);
+    } else if let Some(file) = fetch {
+        let wav = client.send("GET", &path, &[], Default::default())?.bytes;
+        let mut output = std::fs::File::create_new(file).map_err(fault(file))?;
+        output.write_all(&wav).map_err(fault(file))?;
+        objects::show(&json!({ "file": file, "bytes": wav.len() }), json);
+    } else {
+        client.send("DELETE", &path, &[], Default::default())?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn order(client: &Client, name: &str, what: &str) -> Result<ExitCode, Failure> {

@@ -43,7 +43,7 @@ fn prompt(name: &str) -> PromptName {
     PromptName::new(name).unwrap()
 }
 
-fn samples() -> [Request; 12] {
+fn samples() -> [Request; 13] {
     [
         Request::Open(Open {
             token: 1,
@@ -65,6 +65,7 @@ fn samples() -> [Request; 12] {
         Request::Order(Order { token: 7, duty: Duty::Drain }),
         Request::Order(Order { token: 8, duty: Duty::Serve { core: None } }),
         Request::Order(Order { token: 9, duty: Duty::Serve { core: Some(0) } }),
+        Request::Say(Say { token: 10, flow: FLOW, at: 8, octets: SHELF_RECORDING_MAX }),
     ]
 }
 
@@ -85,12 +86,13 @@ fn each_fault_is_named() {
     let play = Command::from(&samples()[5]);
     let dial = Command::from(&samples()[7]);
     let [pin, drain, _, serve] = [8, 9, 10, 11].map(|at| Command::from(&samples()[at]));
+    let say = Command::from(&samples()[12]);
     let bad_key = KeySlot { suite: 9, ..KeySlot::NONE };
     let bad_address = Address { family: 4, ..Address::NONE };
     let cases = [
         (Command::zeroed(), Fault::Flow),
         (Command { kind: 0, ..update }, Fault::Kind),
-        (Command { kind: 10, ..update }, Fault::Kind),
+        (Command { kind: 11, ..update }, Fault::Kind),
         (Command { flags: 256, ..update }, Fault::Flags),
         (Command { flags: update.flags | flag::LOOP, ..update }, Fault::Flags),
         (Command { flags: flag::RELAY, ..open }, Fault::Flags),
@@ -102,7 +104,7 @@ fn each_fault_is_named() {
         (Command { unprotect: bad_key, ..update }, Fault::Key),
         (Command { protect: bad_key, ..update }, Fault::Key),
         (Command { destination_rtp: Address::NONE, ..update }, Fault::Incomplete),
-        (Command { pad: [1; 17], ..update }, Fault::Unused),
+        (Command { pad: [1; 16], ..update }, Fault::Unused),
         (Command { core: 1, ..close }, Fault::Unused),
         (Command { core: CORES_MAX, ..pin }, Fault::Core),
         (Command { flags: 0, ..pin }, Fault::Core),
@@ -131,6 +133,12 @@ fn each_fault_is_named() {
         (Command { family: 5, ..open }, Fault::Address),
         (Command { prompt: [b'A'; 32], ..play }, Fault::Prompt),
         (Command { prompt: [0; 32], ..play }, Fault::Prompt),
+        (Command { shelf_octets: 0, ..say }, Fault::Shelf),
+        (Command { shelf_octets: SHELF_RECORDING_MAX + 1, ..say }, Fault::Shelf),
+        (Command { shelf_at: SHELF_OCTETS as u32, ..say }, Fault::Shelf),
+        (Command { shelf_at: u32::MAX, ..say }, Fault::Shelf),
+        (Command { flags: flag::LOOP, ..say }, Fault::Flags),
+        (Command { shelf_at: 8, ..play }, Fault::Unused),
         (Command { digit: 16, ..dial }, Fault::Digit),
         (Command { duration_ms: 39, ..dial }, Fault::Digit),
         (Command { duration_ms: 8001, ..dial }, Fault::Digit),
@@ -166,7 +174,7 @@ fn every_changed_byte_is_either_understood_exactly_or_refused() {
 
 proptest! {
     #[test]
-    fn random_bytes_never_panic(words in prop::collection::vec(any::<u64>(), 64), kind in 0..11_u32) {
+    fn random_bytes_never_panic(words in prop::collection::vec(any::<u64>(), 64), kind in 0..12_u32) {
         let mut command: Command = *bytemuck::from_bytes(bytemuck::cast_slice(&words));
         judge(&command);
         command.kind = kind;

@@ -108,4 +108,5 @@ const STEPS: &[&str] = &[
      CREATE TRIGGER audit_is_not_shortened BEFORE DELETE ON audit
      BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;",
     "CREATE TABLE reports (trunk INTEGER PRIMARY KEY, report TEXT NOT NULL);",
+    "CREATE TABLE greetings (trunk INTEGER PRIMARY KEY, wav BLOB NOT NULL, octets BLOB NOT NULL);",
 ];

@@ -41,7 +41,11 @@ pub(super) fn contents(connection: &Connection) -> Result<Contents, StoreError> 
     let mut query = connection.prepare("SELECT name, value FROM notes")?;
     let notes = query.query_map([], |cells| Ok((cells.get(0)?, cells.get(1)?)))?;
     let notes = notes.collect::<Result<_, _>>()?;
-    Ok(Contents { rows: objects, tokens, notes })
+    let mut query = connection.prepare("SELECT trunk, wav, octets FROM greetings")?;
+    let greetings =
+        query.query_map([], |cells| Ok((cells.get(0)?, (cells.get(1)?, cells.get(2)?))))?;
+    let greetings = greetings.collect::<Result<_, _>>()?;
+    Ok(Contents { rows: objects, greetings, tokens, notes })
 }
 
 fn object(cells: &Cells<'_>, sealed: &mut SealedByPlace) -> Result<Row, StoreError> {

@@ -9,6 +9,8 @@ use serde_json::json;
 
 use super::super::*;
 use super::rig::*;
+use crate::trunk::tones::Recording;
+use crate::trunk::tones::tests::wav;
 
 const POINT: &str = "TRUNKLINE_TEST_FAULT_POINT";
 const DIRECTORY: &str = "TRUNKLINE_TEST_FAULT_DIRECTORY";
@@ -50,6 +52,12 @@ fn child() {
         }
         "delete" => {
             delete(&store, Kind::Trunk, 1).unwrap();
+        }
+        "greet" => {
+            let greeting = Recording::of_wav(&wav(200)).unwrap();
+            store
+                .ask_blocking(move |keeper| keeper.set_greeting(&ops(), 1, Some(greeting)))
+                .unwrap();
         }
         "rotate" => {
             store.ask_blocking(|keeper| keeper.rotate_key(&ops())).unwrap();
@@ -150,6 +158,19 @@ fn a_killed_deletion_leaves_the_trunk_or_its_undo() {
             (store.catalog().get(Kind::Trunk, 1).is_some(), store.catalog().deleted.len());
         assert_eq!((there, undo), if point == "committed" { (false, 1) } else { (true, 0) });
         assert_eq!(log(&store).len(), 1 + undo);
+    }
+}
+
+#[test]
+fn a_killed_upload_leaves_a_whole_greeting_or_none() {
+    for point in POINTS {
+        let scratch = laid();
+        assert!(killed(&scratch, "greet", point), "{point} is passed");
+        let store = scratch.open().unwrap();
+        let greeting = store.catalog().get(Kind::Trunk, 1).unwrap().greeting.clone();
+        let wanted = (point == "committed").then(|| Recording::of_wav(&wav(200)).unwrap());
+        assert_eq!(greeting, wanted, "killed at {point}");
+        assert_eq!(log(&store).len(), 1 + usize::from(wanted.is_some()));
     }
 }
 

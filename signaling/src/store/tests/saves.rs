@@ -277,7 +277,9 @@ fn a_store_of_the_first_version_gets_the_tables_of_the_newest() {
     create(&store, Kind::Trunk, trunk("a")).unwrap();
     drop(store);
     let tables = rusqlite::Connection::open(scratch.path("store.db")).unwrap();
-    tables.execute_batch("DROP TABLE reports; PRAGMA user_version = 1;").unwrap();
+    tables
+        .execute_batch("DROP TABLE reports; DROP TABLE greetings; PRAGMA user_version = 1;")
+        .unwrap();
     drop(tables);
     let store = scratch.open().unwrap();
     assert!(store.catalog().by_name(Kind::Trunk, "a").is_some());

@@ -111,9 +111,11 @@ fn a_backup_of_an_older_version_is_brought_to_this_one() {
     let a = create(&store, Kind::Trunk, trunk("a")).unwrap();
     let copy = store.ask_blocking(|keeper| keeper.backup(&ops())).unwrap();
     delete(&store, Kind::Trunk, a.id).unwrap();
-    // The tables of version 1 had no reports.
+    // The tables of version 1 had no reports and no greetings.
     let older = rusqlite::Connection::open(copy.path()).unwrap();
-    older.execute_batch("DROP TABLE reports; PRAGMA user_version = 1;").unwrap();
+    older
+        .execute_batch("DROP TABLE reports; DROP TABLE greetings; PRAGMA user_version = 1;")
+        .unwrap();
     older.close().unwrap();
     store.ask_blocking(move |keeper| keeper.restore(&ops(), &copy)).unwrap();
     assert_eq!(store.catalog().by_name(Kind::Trunk, "a").unwrap().id, a.id);

@@ -11,14 +11,14 @@ use super::{config_with, header};
 use crate::gateway::{Gateway, Place};
 use crate::lines::PATIENCE;
 use crate::pbx::Pbx;
+use crate::sipp::{Run, Sipp};
+use crate::stored::{Operator, add_trunks_and_route, start};
 
 /// What the prompt sounds like, in hertz.
 const TONE_HZ: u32 = 600;
 
-/// The configuration with half a second of a tone as the prompt for unknown numbers.
-fn config(place: &Place, tones: &str) -> String {
-    let prompts = place.file("prompts");
-    fs::create_dir_all(&prompts).unwrap();
+/// Half a second of a tone as a WAV file.
+fn wav() -> Vec<u8> {
     let samples = (0..4000).map(|n| {
         let turn = f64::from(n) * f64::from(TONE_HZ) * std::f64::consts::TAU / 8000.0;
         (turn.sin() * 12_000.0) as i16
@@ -36,7 +36,14 @@ fn config(place: &Place, tones: &str) -> String {
     wav.extend(*b"data");
     wav.extend(length.to_le_bytes());
     wav.extend(audio);
-    fs::write(prompts.join("unknown-number.wav"), wav).unwrap();
+    wav
+}
+
+/// The configuration with the tone as the prompt for unknown numbers.
+fn config(place: &Place, tones: &str) -> String {
+    let prompts = place.file("prompts");
+    fs::create_dir_all(&prompts).unwrap();
+    fs::write(prompts.join("unknown-number.wav"), wav()).unwrap();
     let config = config_with(place, "provider", &format!("audio_tones = \"{tones}\""));
     config.replace("flows = 100", &format!("flows = 100\nprompts = \"{}\"", prompts.display()))
 }
@@ -117,5 +124,62 @@ fn the_same_is_told_by_an_answered_call_where_early_media_does_not_pass() {
     caller.answer_bye();
     let cdr = &gateway.cdrs_when(1)[0];
     assert_eq!(cdr["ended_by"], "gateway", "{cdr:#}");
+    assert!(gateway.stop());
+}
+
+/// Calls SIPp; what the caller is told first, and whether it hears the tone.
+fn call_sipp(place: &Place, number: &'static str, is_greeted: bool) {
+    let arguments = vec!["-m".into(), "1".into()];
+    let run = Run { scenario: "silent_callee.xml", transport: "u1", arguments };
+    let mut callee = Sipp::run_at(place, place.pbx, 5081, run);
+    let ear = ear(place);
+    let mut caller = ByHand::new(place, number);
+    caller.ask("INVITE", &audio(place, 1));
+    if is_greeted {
+        caller.receive("SIP/2.0 183");
+        hear(&ear);
+    }
+    let accepted = caller.accepted();
+    assert!(accepted.contains("m=audio"), "{accepted}");
+    caller.hang_up();
+    callee.succeed();
+    ear.set_nonblocking(true).unwrap();
+    assert_eq!(ear.recv(&mut [0; 2048]).is_ok(), is_greeted, "SIPp itself says nothing");
+}
+
+/// Uploaded while the gateway runs; heard from the next call on, whichever process starts anew.
+#[test]
+fn an_uploaded_greeting_is_heard_until_it_is_removed() {
+    let place = Place::new();
+    let mut gateway = start(&place, "info");
+    let operator = Operator::new(&place);
+    add_trunks_and_route(&place, &operator);
+    operator.ask(&["trunks", "set", "provider", "audio_tones=ON EARLY MEDIA"]);
+    call_sipp(&place, "390600000", false);
+    let [file, copy, bad] = ["welcome.wav", "copy.wav", "bad.wav"].map(|name| {
+        let file = place.file(name);
+        file.to_str().unwrap().to_owned()
+    });
+    fs::write(&file, wav()).unwrap();
+    let told = operator.ask(&["trunks", "greeting", "provider", &file]);
+    assert_eq!((&told["milliseconds"], &told["note"]), (&500.into(), &"".into()), "{told}");
+    call_sipp(&place, "390600001", true);
+    fs::write(&bad, "no audio").unwrap();
+    let (code, text) = operator.refused(&["trunks", "greeting", "provider", &bad]);
+    assert_eq!(code, 65, "{text}");
+    assert!(text.contains("not a WAV file") && text.contains("convert it"), "{text}");
+    // The data plane dies, and what it was told with it.
+    let pid = gateway.pid_of("dataplane");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    gateway.log.wait("signaling attached");
+    call_sipp(&place, "390600002", true);
+    assert!(gateway.stop());
+    let mut gateway = start(&place, "info");
+    call_sipp(&place, "390600003", true);
+    operator.ask(&["trunks", "greeting", "provider", "--fetch", &copy]);
+    assert_eq!(fs::read(&copy).unwrap(), wav());
+    operator.ask(&["trunks", "greeting", "provider", "--remove"]);
+    call_sipp(&place, "390600004", false);
+    assert_eq!(operator.refused(&["trunks", "greeting", "provider", "--remove"]).0, 66);
     assert!(gateway.stop());
 }

@@ -3,8 +3,6 @@
 
 use hound::{SampleFormat, WavReader};
 
-use crate::limits::PROMPT_SECONDS_MAX;
-
 /// Samples at one of the two rates.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Samples {
@@ -33,15 +31,18 @@ pub enum WavFault {
     Truncated,
     #[error("no audio in it; record it again or remove it")]
     Empty,
-    #[error("longer than {PROMPT_SECONDS_MAX} s; shorten it")]
-    TooLong,
+    #[error("longer than {seconds_max} s; shorten it")]
+    TooLong { seconds_max: u32 },
 }
 
 const CONVERT: &str =
     "convert it to 16-bit PCM, mono, 8 or 16 kHz (`sox in.wav -b 16 -c 1 -r 16000 out.wav`)";
 
-/// Reads a whole file.
-pub fn read(bytes: &[u8]) -> Result<Samples, WavFault> {
+/// Reads a whole file of so many seconds at most.
+///
+/// # Errors
+/// [`WavFault`]: what is wrong with it, and the remedy.
+pub fn read(bytes: &[u8], seconds_max: u32) -> Result<Samples, WavFault> {
     let mut wav = WavReader::new(bytes).map_err(format)?;
     let spec = wav.spec();
     let is_pcm = spec.sample_format == SampleFormat::Int && spec.bits_per_sample == 16;
@@ -52,8 +53,8 @@ pub fn read(bytes: &[u8]) -> Result<Samples, WavFault> {
             tracks: spec.channels,
         });
     }
-    if u64::from(wav.duration()) > u64::from(PROMPT_SECONDS_MAX * spec.sample_rate) {
-        return Err(WavFault::TooLong);
+    if u64::from(wav.duration()) > u64::from(seconds_max) * u64::from(spec.sample_rate) {
+        return Err(WavFault::TooLong { seconds_max });
     }
     // The iterator's size hint is the header's word; a vector that grows believes the bytes.
     let mut samples = Vec::new();
@@ -78,11 +79,18 @@ const NARROW_HZ: u32 = 8000;
 const WIDE_HZ: u32 = 16_000;
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use super::*;
 
+    const SECONDS_MAX: u32 = 60;
+    const TOO_LONG: WavFault = WavFault::TooLong { seconds_max: SECONDS_MAX };
+
+    fn read(bytes: &[u8]) -> Result<Samples, WavFault> {
+        super::read(bytes, SECONDS_MAX)
+    }
+
     /// A file as recorders write it.
-    pub fn file(rate_hz: u32, bits: u16, tracks: u16, samples: &[i16]) -> Vec<u8> {
+    fn file(rate_hz: u32, bits: u16, tracks: u16, samples: &[i16]) -> Vec<u8> {
         let data: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
         let frame = tracks * bits / 8;
         let mut bytes = b"RIFF".to_vec();
@@ -119,9 +127,9 @@ pub mod tests {
 
     #[test]
     fn a_prompt_may_last_as_long_as_the_limit() {
-        let limit = (PROMPT_SECONDS_MAX * NARROW_HZ) as usize;
+        let limit = (SECONDS_MAX * NARROW_HZ) as usize;
         assert!(read(&file(8000, 16, 1, &vec![0; limit])).is_ok());
-        assert_eq!(read(&file(8000, 16, 1, &vec![0; limit + 1])), Err(WavFault::TooLong));
+        assert_eq!(read(&file(8000, 16, 1, &vec![0; limit + 1])), Err(TOO_LONG));
     }
 
     #[test]
@@ -133,7 +141,7 @@ pub mod tests {
             read(&bytes)
         };
         assert_eq!(with(40, 400), Err(WavFault::Truncated));
-        assert_eq!(with(40, u32::MAX - 1), Err(WavFault::TooLong));
+        assert_eq!(with(40, u32::MAX - 1), Err(TOO_LONG));
         assert_eq!(with(40, 0), Err(WavFault::Empty));
         // A chunk that reaches beyond the file, and one that hides the audio.
         for at in [16, 40] {
@@ -145,7 +153,7 @@ pub mod tests {
 
     /// Body of the fuzz target: any bytes give samples or a fault, and never more samples than
     /// bytes.
-    pub fn any_file_is_harmless(bytes: &[u8]) {
+    fn any_file_is_harmless(bytes: &[u8]) {
         match read(bytes) {
             Ok(Samples::Narrow(samples) | Samples::Wide(samples)) => {
                 assert!(!samples.is_empty() && samples.len() * 2 <= bytes.len());

@@ -1,16 +1,15 @@
-//! A prompt's samples in every codec.
+//! The samples of a recording in every codec.
 
 use audio_codec::Encoder;
 use audio_codec::g722::G722Encoder;
 
-use super::resample::{double, halve};
-use super::wav::Samples;
-use super::{Audio, Codec, OCTETS_PER_MS, TAIL};
 use crate::g711::Law;
+use crate::resample::{double, halve};
+use crate::wav::Samples;
+use crate::{Codec, OCTETS_PER_MS, Octets, TAIL};
 
-/// The prompt in the order of [`Codec::ALL`], all of the same length: full packets of 10 ms, with
-/// silence behind.
-pub fn encode(samples: &Samples) -> [Audio; 3] {
+/// Says them in each codec. Takes a few milliseconds per second of audio.
+pub fn encode(samples: &Samples) -> Octets {
     let (mut narrow, mut wide) = match samples {
         Samples::Narrow(narrow) => (narrow.clone(), double(narrow)),
         Samples::Wide(wide) => (halve(wide), wide.clone()),
@@ -18,14 +17,10 @@ pub fn encode(samples: &Samples) -> [Audio; 3] {
     let octets = narrow.len().next_multiple_of(10 * OCTETS_PER_MS) + TAIL;
     narrow.resize(octets, 0);
     wide.resize(2 * octets, 0);
-    Codec::ALL.map(|codec| Audio {
-        codec,
-        payload_type: codec.payload_type(),
-        octets: match codec {
-            Codec::Pcmu => narrow.iter().map(|sample| Law::Mu.encode(*sample)).collect(),
-            Codec::Pcma => narrow.iter().map(|sample| Law::A.encode(*sample)).collect(),
-            Codec::G722 => g722(&wide, octets).into(),
-        },
+    Codec::ALL.map(|codec| match codec {
+        Codec::Pcmu => narrow.iter().map(|sample| Law::Mu.encode(*sample)).collect(),
+        Codec::Pcma => narrow.iter().map(|sample| Law::A.encode(*sample)).collect(),
+        Codec::G722 => g722(&wide, octets).into(),
     })
 }
 
