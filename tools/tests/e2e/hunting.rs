@@ -69,3 +69,47 @@ fn a_call_goes_on_until_a_carrier_answers() {
     }
     assert!(gateway.stop());
 }
+
+/// The group says what is no end, and how long it waits; its members know better.
+#[test]
+fn weights_timers_and_codes_decide_where_a_call_goes_on() {
+    let place = Place::new();
+    let mut config = config(&place);
+    let at = config.find("\n[[group]]").unwrap();
+    config.truncate(at);
+    config.push_str(
+        "\n[[group]]\nname = \"carriers\"\nstrategy = \"priority\"\nreach_timer = 2\n\
+         progress_timer = 9\nfailover_codes = [486]\n",
+    );
+    for (n, name, lines) in [
+        (1, "dead", "priority = 1\nreach_timer = 1"),
+        (5, "dead too", "priority = 2"),
+        (3, "late", "priority = 3\nprogress_timer = 2"),
+        (4, "light", "priority = 4\nweight = 1"),
+        (2, "heavy", "priority = 4\nweight = 200"),
+    ] {
+        let host = carrier(&place, n);
+        config.push_str(&format!(
+            "\n[[trunk]]\nname = \"{name}\"\nhost = \"{host}\"\nport = 5070\n\
+             failover_group = \"carriers\"\nsend_keep_alive = false\n{lines}\n"
+        ));
+    }
+    let mut gateway = Gateway::start(&place, &config);
+    let _busy = Sipp::answering(&place, carrier(&place, 2), "INVITE", "486 Busy Here", 0);
+    let mut late = member(&place, 3, "late.xml");
+    let mut answers = member(&place, 4, "callee.xml");
+    Sipp::call(&place, "caller.xml", "u1", "390200000002", 1, 1_000).succeed();
+    answers.succeed();
+    late.succeed();
+    let cdr = &gateway.cdrs_when(1)[0];
+    let attempts = cdr["attempts"].as_array().expect("attempts").iter();
+    let of = |name: &str| -> Vec<Value> {
+        attempts.clone().map(|attempt| attempt[name].clone()).collect()
+    };
+    assert_eq!(of("trunk"), ["dead", "dead too", "late", "heavy", "light"], "{cdr:#}");
+    assert_eq!(of("code"), [408, 408, 408, 486, 200], "{cdr:#}");
+    let reasons = ["no response within 1s", "no response within 2s"];
+    assert_eq!(of("reason")[..2], reasons, "{cdr:#}");
+    assert_eq!(of("reason")[2], "100 and no progress within 2s", "{cdr:#}");
+    assert!(gateway.stop());
+}

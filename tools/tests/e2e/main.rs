@@ -43,6 +43,7 @@ mod sipp;
 mod spray;
 #[path = "../../../dataplane/src/io/stage.rs"]
 mod stage;
+mod statuses;
 mod stored;
 mod survival;
 mod transfers;

@@ -68,14 +68,45 @@ impl Sipp {
         Self::run_at(place, place.provider, 5070, run)
     }
 
-    /// The same at another address and port.
+    /// Answers every request of this method with this status after so long, until it is dropped.
+    pub fn answering(
+        place: &Place,
+        address: Ipv4Addr,
+        method: &str,
+        status: &str,
+        pause_ms: u32,
+    ) -> Self {
+        let words =
+            [("@METHOD@", method), ("@STATUS@", status), ("@PAUSE@", &pause_ms.to_string())];
+        // A REGISTER that is repeated has the Call-ID of the one before.
+        let arguments = ["-m", "1000", "-deadcall_wait", "0"].map(String::from).to_vec();
+        let run = Run { scenario: "answering.xml", transport: "u1", arguments };
+        Self::run_with(place, address, 5070, run, &words)
+    }
+
+    /// [`Sipp::run`] at another address and port.
     pub fn run_at(place: &Place, address: Ipv4Addr, port: u16, run: Run<'_>) -> Self {
+        Self::run_with(place, address, port, run, &[])
+    }
+
+    /// [`Sipp::run_at`] with words of the scenario filled in.
+    fn run_with(
+        place: &Place,
+        address: Ipv4Addr,
+        port: u16,
+        run: Run<'_>,
+        words: &[(&str, &str)],
+    ) -> Self {
         let tone = place.file("tone.al");
         // Written once: another SIPp of the place may just be reading it.
         if !tone.exists() {
             fs::write(&tone, tone_octets()).unwrap();
         }
-        let template = include_str_of(run.scenario).replace("@TONE@", &tone.display().to_string());
+        let mut template =
+            include_str_of(run.scenario).replace("@TONE@", &tone.display().to_string());
+        for (word, value) in words {
+            template = template.replace(word, value);
+        }
         let scenario = place.file(run.scenario);
         fs::write(&scenario, &template).unwrap();
         let errors = place.file(&format!("sipp-{}.err", run.scenario));

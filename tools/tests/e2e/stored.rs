@@ -145,6 +145,31 @@ fn a_file_is_imported_exported_and_imported_again() {
 }
 
 #[test]
+fn the_command_line_asks_by_tls_and_believes_nobody_unnamed() {
+    let place = Place::new();
+    let tls = "tls_certificate = \"gateway.pem\"\ntls_key = \"gateway.key\"\n";
+    let config = config(&place, "info") + tls;
+    let token = [("TRUNKLINE_ADMIN_TOKEN", TOKEN)];
+    let mut gateway = Gateway::start_with(&place, &config, &token);
+    let plain = Operator::new(&place);
+    let url = plain.url.replace("http:", "https:");
+    let operator = Operator { url, token: plain.token.clone() };
+    let ca = place.file("ca.pem").display().to_string();
+    let host = format!("host={}", place.provider);
+    operator.ask(&["trunks", "add", "provider", &host, "--ca", &ca]);
+    // Events come by the same way.
+    let tested = operator.run(&["trunks", "test", "provider", "--ca", &ca]);
+    assert!(String::from_utf8_lossy(&tested.stdout).contains("OPTIONS"), "{tested:?}");
+    let (code, text) = operator.refused(&["trunks", "list"]);
+    assert_eq!(code, 69, "an authority of its own is not the system's: {text}");
+    let other = place.file("pbx.pem").display().to_string();
+    let (code, text) = operator.refused(&["trunks", "list", "--ca", &other]);
+    assert_eq!(code, 69, "{text}");
+    assert_eq!(plain.refused(&["trunks", "list"]).0, 69, "nothing is said in the clear");
+    assert!(gateway.stop());
+}
+
+#[test]
 fn the_first_token_is_printed_once() {
     let place = Place::new();
     let mut gateway = Gateway::start(&place, &config(&place, "info"));

@@ -32,6 +32,14 @@ impl<'p> ByHand<'p> {
         Self { place, socket, number, contact, more: String::new(), to, sequence: 0 }
     }
 
+    /// Another call of the same provider's, beside this one.
+    pub fn beside(&self, number: &'static str) -> Self {
+        let socket = self.socket.try_clone().unwrap();
+        let to = format!("<sip:{number}@{}>", self.place.gateway);
+        let (contact, more) = (self.contact.clone(), self.more.clone());
+        Self { socket, number, contact, more, to, sequence: 0, ..*self }
+    }
+
     /// Its Contact names this host.
     pub fn at(self, contact: &str) -> Self {
         Self { contact: contact.to_owned(), ..self }

@@ -1,18 +1,20 @@
 //! The fields of a trunk, each with real peers: one file for each group of fields.
 
 mod belonging;
-mod by_hand;
+pub mod by_hand;
 mod challenge;
 mod digits;
 mod encryption;
 mod fax;
 mod identity;
+mod numbers;
 mod reach;
 mod running;
 mod subscriptions;
 mod timers;
 pub mod tones;
 mod traffic;
+mod trust;
 
 use crate::capture::{Capture, Datagram};
 use crate::gateway::{Gateway, Place};
