@@ -58,6 +58,8 @@ pub struct Tally {
     /// Calls that came of transfers, and calls of which a side was replaced.
     pub transferred: u64,
     pub replaced: u64,
+    /// Calls that were picked up while they rang.
+    pub picked_up: u64,
     /// Messages and letters that shards handed each other.
     pub passed: u64,
     /// Calls of which a side came from another shard.
@@ -122,6 +124,7 @@ impl Tally {
         self.moves += other.moves;
         self.transferred += other.transferred;
         self.replaced += other.replaced;
+        self.picked_up += other.picked_up;
         self.passed += other.passed;
         self.crossed += other.crossed;
     }
@@ -138,7 +141,7 @@ fn ten_thousand_seeds_leave_nothing() {
     assert_eq!(tally.dropped_in, u8::MAX >> 1, "connections dropped in every state");
     assert!(tally.dropped > SEEDS / 10 && tally.planes > SEEDS / 100, "{tally:?}");
     assert!(tally.moves > SEEDS / 4 && tally.transferred > SEEDS / 20, "{tally:?}");
-    assert!(tally.replaced > SEEDS / 100, "{tally:?}");
+    assert!(tally.replaced > SEEDS / 100 && tally.picked_up > SEEDS / 100, "{tally:?}");
 }
 
 /// The same seeds end as well where calls are divided among two shards.

@@ -125,6 +125,9 @@ impl World {
         self.tally.transferred += made as u64;
         let replaced = records.iter().filter(|record| record.get("replaced_by").is_some());
         self.tally.replaced += replaced.count() as u64;
+        let notes = records.iter().filter_map(|record| record["notes"].as_array());
+        let picked = |note: &Value| note.as_str().is_some_and(|note| note.starts_with("picked up"));
+        self.tally.picked_up += notes.flatten().filter(|note| picked(note)).count() as u64;
         if records.len() != self.attempts.len() + made || ids.len() != records.len() {
             let (attempts, records, ids) = (self.attempts.len() + made, records.len(), ids.len());
             self.problems.push(format!("{records} records, {ids} ids of {attempts} attempts"));
