@@ -530,3 +530,23 @@ fn who_referred_is_told_in_our_words_and_by_the_rules_of_identities() {
     let written = "<sip:+4940111@home.example;user=phone>";
     assert_eq!(referred_by(domain, "", claim, false), Some(String::from(written)));
 }
+
+#[test]
+fn who_waits_and_describes_its_media_anew_is_answered_when_the_transfer_fails() {
+    let mut rig = rig("refer-changing", "local", "");
+    rig.talk(Carrier);
+    assert_eq!(refer(&mut rig, Pbx, TO), 202);
+    rig.hang_up(Pbx);
+    let (id, _) = rig.invited(Carrier);
+    rig.plane.stopped = true;
+    let anew = rig.carrier.offer().replace("9977 1", "9977 2");
+    rig.ask(Carrier, Method::Invite, Some(anew));
+    rig.answer(Carrier, id, 486, None);
+    rig.plane.stopped = false;
+    let answer = rig.last_response(Carrier);
+    assert_eq!(answer.headers.cseq().unwrap().method, Method::Invite);
+    assert_eq!(answer.status.code(), 487);
+    assert_eq!(rig.carrier.byes, 1);
+    rig.attempts += 1;
+    assert_eq!(rig.finish().len(), 2);
+}
