@@ -145,6 +145,14 @@ struct Worker {
 pub struct Side {
     /// The side's address family, and so that of our ports.
     pub family: Family,
+    pub place: Place,
+}
+
+/// Where a trunk's media is, and how it is marked.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Place {
+    /// Number of the network: 0 for that of `[media]`, then those of `[[network]]`.
+    pub network: u32,
     /// Code point of what we send to it; `None`: as `[media] dscp` says.
     pub dscp: Option<u8>,
 }
@@ -250,8 +258,8 @@ impl Media {
         // Both before the first command: what is released must have an owner to become free again.
         self.owners.extend([forward, backward].map(|flow| ((index, flow), Owner::new(token))));
         for (flow, side) in [forward, backward].into_iter().zip(sides) {
-            let Side { family, dscp } = side;
-            let open = Open { token, flow, call, network: 0, family, rtcp_mux_in: false, dscp };
+            let Side { family, place: Place { network, dscp } } = side;
+            let open = Open { token, flow, call, network, family, rtcp_mux_in: false, dscp };
             if let Err(full) = worker.push(&Command::open(&open)) {
                 self.release(&pair);
                 return Err(full);

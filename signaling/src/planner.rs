@@ -11,7 +11,9 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::config::{self, Sip, Surroundings, group_from_json, route_from_json, trunk_from_json};
+use crate::config::{
+    self, Config, Media, Sip, Surroundings, group_from_json, route_from_json, trunk_from_json,
+};
 use crate::group::{Group, GroupId};
 use crate::plan::{LivePlan, Plan};
 use crate::route::{Route, RouteId, Routes};
@@ -22,6 +24,7 @@ use crate::trunk::{Trunk, TrunkId};
 /// Follows the catalog and publishes the plan.
 pub struct Planner {
     sip: Sip,
+    media: Media,
     base: PathBuf,
     live: LivePlan,
     groups: HashMap<u32, Read<Group>>,
@@ -51,16 +54,22 @@ struct Read<T> {
 }
 
 impl Planner {
-    /// A planner that publishes to `live`. Relative paths in documents count from `base`. Deleted
+    /// A planner that publishes to `live`. Relative paths in documents count from the file's. Deleted
     /// trunks run on until [`Consumer::depart`] says otherwise, if somebody hears of them.
-    pub fn new(
-        sip: Sip,
-        base: PathBuf,
-        live: LivePlan,
-        moves: mpsc::UnboundedSender<Move>,
-    ) -> Self {
+    pub fn new(config: &Config, live: LivePlan, moves: mpsc::UnboundedSender<Move>) -> Self {
         let (groups, trunks, routes, departing) = Default::default();
-        Self { sip, base, live, groups, trunks, routes, departing, moves }
+        let (sip, media) = (config.sip.clone(), config.media.clone());
+        Self {
+            sip,
+            media,
+            base: config.base.clone(),
+            live,
+            groups,
+            trunks,
+            routes,
+            departing,
+            moves,
+        }
     }
 
     /// Keeps trunks that left the catalog for as long as they need.
@@ -92,7 +101,14 @@ impl Planner {
         groups: &'a [Group],
         routes: &'a Routes,
     ) -> Surroundings<'a> {
-        Surroundings { sip: &self.sip, base: &self.base, trunks, groups, routes }
+        Surroundings {
+            sip: &self.sip,
+            media: &self.media,
+            base: &self.base,
+            trunks,
+            groups,
+            routes,
+        }
     }
 
     /// The failover groups of a catalog, read; those that do not read are left out and logged once.

@@ -306,7 +306,7 @@ fn what_runs(
         ));
     }
     let plan = LivePlan::new(Plan::default());
-    let planner = Planner::new(config.sip.clone(), config.base.clone(), plan.clone(), left);
+    let planner = Planner::new(config, plan.clone(), left);
     let store = Store::open(Opening {
         file: settings.file.clone(),
         key_file: settings.key_file.clone(),
@@ -342,7 +342,7 @@ fn entropy() -> Result<Entropy, StartError> {
 
 fn settings(config: &Config) -> Settings {
     Settings {
-        advertise: config.media.advertise.clone(),
+        told: config.media.told(),
         host: config.sip.host(),
         ending_limit: Settings::ENDING_LIMIT,
         lease_limit: Settings::LEASE_LIMIT,

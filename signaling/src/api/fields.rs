@@ -96,6 +96,7 @@ pub const TRUNK: &[Field] = &[
     field("rtp_keepalive_interval", Number(1, 3_600), "15", "Seconds of silent media before one"),
     field("signalling_dscp", Text(4), "CS3", "Code point of SIP to it: a name or a number"),
     field("media_dscp", Text(4), "[media] dscp", "Code point of its media: a name or a number"),
+    field("media_network", Text(64), "[media]", "The [[network]] that its media is on"),
     field("external_address", Text(253), "none", "What sip_alg calls us"),
     field("rtp_timeout", Number(0, 86_400), "60", "Seconds without media that end a call"),
     field("hold_timeout", Number(0, 86_400), "300", "The same while on hold"),

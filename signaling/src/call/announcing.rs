@@ -215,7 +215,8 @@ impl Announcing {
             return State::Announcing(self);
         };
         if common.is_forward(flow) {
-            *caller = Some(negotiate::ports(&desk.settings.advertise, rtp, rtcp));
+            let told = &desk.settings.told;
+            *caller = Some(negotiate::ports(common.caller.external, told, rtp, rtcp));
         }
         seen.push(flow);
         let (2, Some(ports)) = (seen.len(), *caller) else { return State::Announcing(self) };

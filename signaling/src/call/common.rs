@@ -18,7 +18,7 @@ use crate::admission::{Bound, Slot};
 use crate::away::Trail;
 use crate::cdr::{Record, Way};
 use crate::feed::Step;
-use crate::media::{MediaError, Pair, Side, Token};
+use crate::media::{MediaError, Pair, Place, Side, Token};
 use crate::secret::Pii;
 use crate::trunk::digits::{DigitRules, DtmfMode};
 use crate::trunk::hold::HoldStyle;
@@ -67,8 +67,8 @@ pub struct Leg {
     pub referrals: u32,
     /// How long media toward it may be silent before its way is kept open.
     pub rtp_keepalive: Option<Duration>,
-    /// How its media is marked.
-    pub media_dscp: Option<u8>,
+    /// Where its media is, and how it is marked.
+    pub media_place: Place,
     /// What we call ourselves in session descriptions, where its trunk repairs addresses.
     pub external: Option<IpAddr>,
     pub hop: Hop,
@@ -102,7 +102,7 @@ impl Leg {
             refer: trunk.manner.refer,
             referrals: 0,
             rtp_keepalive: trunk.manner.rtp_keepalive,
-            media_dscp: trunk.manner.media_dscp,
+            media_place: trunk.manner.media_place,
             external: match trunk.external_address {
                 Some(Host::Address(address)) => Some(address),
                 _ => None,
@@ -186,7 +186,7 @@ struct Silence {
 struct Flows {
     pair: Pair,
     /// How what leaves from the callee's ports is marked.
-    callee_dscp: Option<u8>,
+    callee_place: Place,
     released: bool,
     /// What had passed when the record began: from caller, from callee.
     before: [Way; 2],
@@ -203,7 +203,7 @@ impl Common {
         cdr: Record,
         called: String,
     ) -> Self {
-        let callee_dscp = callee.media_dscp;
+        let callee_place = callee.media_place;
         Self {
             token,
             caller,
@@ -225,7 +225,7 @@ impl Common {
             dialogs: Vec::new(),
             flows: Flows {
                 pair,
-                callee_dscp,
+                callee_place,
                 released: false,
                 before: [Way::default(); 2],
                 forward: None,
@@ -318,9 +318,9 @@ impl Common {
     /// # Errors
     /// [`MediaError`]; the old ports stay then.
     pub fn lease_again(&mut self, sides: [Side; 2], desk: &mut Desk<'_>) -> Result<(), MediaError> {
-        let callee_dscp = sides.get(1).and_then(|side| side.dscp);
+        let callee_place = sides.get(1).map(|side| side.place).unwrap_or_default();
         let pair = desk.media.lease(self.token, self.cdr.key(), sides)?;
-        self.flows.callee_dscp = callee_dscp;
+        self.flows.callee_place = callee_place;
         let old = std::mem::replace(&mut self.flows.pair, pair);
         desk.media.release(&old);
         Ok(())
@@ -328,7 +328,12 @@ impl Common {
 
     /// Whether the callee's ports mark what they send as its trunk wants it.
     pub fn is_marked_right(&self) -> bool {
-        self.flows.callee_dscp == self.callee.media_dscp
+        self.flows.callee_place.dscp == self.callee.media_place.dscp
+    }
+
+    /// Whether the callee's ports are on the network of its trunk.
+    pub fn is_on_its_network(&self) -> bool {
+        self.flows.callee_place.network == self.callee.media_place.network
     }
 
     /// Whether a flow is one of the call's: not of ports that it gave back.
@@ -614,11 +619,11 @@ impl Common {
         self.presses.reverse();
         self.silence.packets.reverse();
         self.silence.patience.reverse();
-        let Flows { pair, callee_dscp, before, forward, backward, .. } = &mut self.flows;
+        let Flows { pair, callee_place, before, forward, backward, .. } = &mut self.flows;
         std::mem::swap(&mut pair.forward, &mut pair.backward);
         std::mem::swap(forward, backward);
         before.reverse();
-        *callee_dscp = self.callee.media_dscp;
+        *callee_place = self.callee.media_place;
         for dialog in &self.dialogs {
             if let Some((_, party)) = desk.index.dialogs.get_mut(dialog) {
                 *party = party.other();

@@ -25,9 +25,8 @@ use crate::trunk::{Health, TrunkId, TrunkTable};
 
 /// What holds for all calls.
 pub struct Settings {
-    /// Addresses in session descriptions, where they are not those the ports are bound to: at most
-    /// one of each family.
-    pub advertise: Vec<IpAddr>,
+    /// Addresses that ports are bound to, where session descriptions tell another one, with that.
+    pub told: Vec<(IpAddr, IpAddr)>,
     /// Host in From and Contact.
     pub host: String,
     /// How long the end of a call may take: Timer F of its BYEs and a margin.

@@ -147,23 +147,24 @@ impl Hunting {
         Announcing::finish(&self.asked, self.caller, self.near, verdict, common, desk)
     }
 
-    /// The callee's leg is another one now. Its ports are of the old one's address family, and mark
-    /// what they send as the old one wanted it.
+    /// The callee's leg is another one now. Its ports are of the old one's address family and
+    /// network, and mark what they send as the old one wanted it.
     fn turned(self, target: Target, common: &mut Common, desk: &mut Desk<'_>) -> State {
         let family = abi::Family::of(target.hop.remote.ip().to_canonical());
-        let is_family = abi::Family::of(self.callee.address) == family;
+        let fits = abi::Family::of(self.callee.address) == family && common.is_on_its_network();
         // A caller that was told its port keeps it: the wrong mark is the lesser evil.
-        if is_family && (common.is_marked_right() || self.near.is_some()) {
+        if fits && (common.is_marked_right() || self.near.is_some()) {
             return self.ask(target, common, desk);
         }
         if self.near.is_some() {
             // The caller was told its port: it cannot be given another one.
-            let reason = "the next target has another address family than early media had";
+            let reason =
+                "the next target has another network or address family than early media had";
             return self.end(StatusCode::SERVICE_UNAVAILABLE, reason, common, desk);
         }
         let near = abi::Family::of(self.caller.address);
-        let near = Side { family: near, dscp: common.caller.media_dscp };
-        let far = Side { family, dscp: common.callee.media_dscp };
+        let near = Side { family: near, place: common.caller.media_place };
+        let far = Side { family, place: common.callee.media_place };
         match common.lease_again([near, far], desk) {
             Ok(()) => {
                 desk.set_deadline(common, desk.settings.lease_limit);

@@ -9,7 +9,6 @@
 //! ```
 //! The call that gives a side ends; whoever asked for the transfer is told so there.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use sdp::{Audio, Direction};
@@ -145,9 +144,7 @@ impl Joining {
         desk: &mut Desk<'_>,
     ) {
         let leg = if is_caller { &common.caller } else { &common.callee };
-        let advertised: Vec<IpAddr> =
-            leg.external.iter().chain(&desk.settings.advertise).copied().collect();
-        let ports = negotiate::ports(&advertised, rtp, rtcp);
+        let ports = negotiate::ports(leg.external, &desk.settings.told, rtp, rtcp);
         let [caller, callee] = &mut self.ports;
         *(if is_caller { caller } else { callee }) = Some(ports);
         if self.ports.iter().all(Option::is_some) {

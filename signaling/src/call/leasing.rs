@@ -1,7 +1,5 @@
 //! The caller's INVITE waits for the ports of both legs.
 
-use std::net::IpAddr;
-
 use sdp::{Audio, Description, Policy};
 use sip::endpoint::ServerId;
 use sip::wire::{Request, StatusCode};
@@ -50,9 +48,7 @@ impl Leasing {
             Happening::Opened { flow, rtp, rtcp } => {
                 let is_caller = common.is_forward(flow);
                 let leg = if is_caller { &common.caller } else { &common.callee };
-                let advertised: Vec<IpAddr> =
-                    leg.external.iter().chain(&desk.settings.advertise).copied().collect();
-                let ports = negotiate::ports(&advertised, rtp, rtcp);
+                let ports = negotiate::ports(leg.external, &desk.settings.told, rtp, rtcp);
                 if is_caller {
                     self.caller = Some(ports);
                 } else {

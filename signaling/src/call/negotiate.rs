@@ -361,11 +361,18 @@ fn wire_key(key: &Key) -> Result<abi::Key, Unusable> {
     abi::Key::new(suite, key.key(), key.salt()).ok_or(Unusable::Keyless)
 }
 
-/// The address to tell a peer: the configured one of this family, else the one the ports are bound
-/// to.
-pub fn ports(advertise: &[IpAddr], rtp: SocketAddr, rtcp: SocketAddr) -> Ports {
-    let configured = advertise.iter().copied().find(|ip| ip.is_ipv4() == rtp.is_ipv4());
-    Ports { address: configured.unwrap_or(rtp.ip()), rtp: rtp.port(), rtcp: rtcp.port() }
+/// What to tell a peer of ports: the address that its trunk calls us by where that is of this family,
+/// else the one that stands for the ports' own, else that.
+pub fn ports(
+    external: Option<IpAddr>,
+    told: &[(IpAddr, IpAddr)],
+    rtp: SocketAddr,
+    rtcp: SocketAddr,
+) -> Ports {
+    let external = external.filter(|ip| ip.is_ipv4() == rtp.is_ipv4());
+    let stands = || told.iter().find(|(own, _)| *own == rtp.ip()).map(|(_, told)| *told);
+    let address = external.or_else(stands).unwrap_or(rtp.ip());
+    Ports { address, rtp: rtp.port(), rtcp: rtcp.port() }
 }
 
 #[cfg(test)]
@@ -457,15 +464,26 @@ mod tests {
 
     #[test]
     fn the_advertised_address_is_told_where_its_family_fits() {
-        let told = |advertise: &[&str], bound: &str| {
+        let told_with = |external: Option<&str>, advertise: &[&str], bound: &str| {
             let bound = bound.parse().unwrap();
-            let advertise: Vec<_> = advertise.iter().map(|text| text.parse().unwrap()).collect();
-            ports(&advertise, bound, bound).address.to_string()
+            let own = ["192.0.2.1", "2001:db8::1"].map(|text| text.parse().unwrap());
+            let stands_for = |text: &&str| {
+                let told: IpAddr = text.parse().unwrap();
+                (own[usize::from(told.is_ipv6())], told)
+            };
+            let pairs: Vec<_> = advertise.iter().map(stands_for).collect();
+            let external = external.map(|text| text.parse().unwrap());
+            ports(external, &pairs, bound, bound).address.to_string()
         };
+        let told = |advertise: &[&str], bound: &str| told_with(None, advertise, bound);
         assert_eq!(told(&[], "192.0.2.1:4000"), "192.0.2.1");
         assert_eq!(told(&["203.0.113.5"], "192.0.2.1:4000"), "203.0.113.5");
         assert_eq!(told(&["203.0.113.5"], "[2001:db8::1]:4000"), "2001:db8::1");
         let both = ["203.0.113.5", "2001:db8::5"];
         assert_eq!(told(&both, "[2001:db8::1]:4000"), "2001:db8::5");
+        // An address of another network, or one that the trunk calls us by.
+        assert_eq!(told(&both, "192.0.2.2:4000"), "192.0.2.2");
+        assert_eq!(told_with(Some("198.51.100.9"), &both, "192.0.2.1:4000"), "198.51.100.9");
+        assert_eq!(told_with(Some("2001:db8::9"), &both, "192.0.2.1:4000"), "203.0.113.5");
     }
 }

@@ -161,7 +161,7 @@ impl Calls {
         let (offer, known) = (Some(offer), None);
         let asked = Asked { transaction, invite, offer, known, who, policy };
         let family = abi::Family::of(far_address(&asked, hop));
-        let side = Side { family, dscp: caller.manner.media_dscp };
+        let side = Side { family, place: caller.manner.media_place };
         let Ok(pair) = desk.media.lease(self.last + 1, cdr.key(), [side; 2]) else {
             return self.refuse(desk, caller.id, transaction, refused, cdr);
         };
@@ -320,7 +320,7 @@ impl Calls {
         let far = target.hop.remote.ip().to_canonical();
         let side = |far, trunk: &Trunk| Side {
             family: abi::Family::of(far),
-            dscp: trunk.manner.media_dscp,
+            place: trunk.manner.media_place,
         };
         let sides = [side(far_address(&asked, hop), caller), side(far, callee)];
         let pair = match desk.media.lease(token, cdr.key(), sides) {

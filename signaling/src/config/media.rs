@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::dscp;
+use super::network::Network;
 use super::section::Section;
 use super::sections::Sip;
 
@@ -16,6 +17,8 @@ pub struct Media {
     pub addresses: Vec<IpAddr>,
     /// Addresses to write in session descriptions instead: at most one of each family.
     pub advertise: Vec<IpAddr>,
+    /// More networks, each with ports of its own.
+    pub networks: Vec<Network>,
     /// Ports for RTP and RTCP, on every address.
     pub ports: RangeInclusive<u16>,
     /// Worker threads.
@@ -93,11 +96,7 @@ pub(super) fn read(mut section: Section<'_, '_>, sip: &Sip) -> Media {
         let problem = "only the backend \"xdp\" takes frames from interfaces";
         section.error("interfaces", problem, "set backend = \"xdp\", or remove the field");
     }
-    let xdp_tx = section.boolean("xdp_tx").is_some_and(|given| given.value);
-    if xdp_tx && backend != MediaBackend::Xdp {
-        let problem = "only the backend \"xdp\" has the kernel relay by itself";
-        section.error("xdp_tx", problem, "set backend = \"xdp\", or remove the field");
-    }
+    let xdp_tx = xdp_tx(&mut section, backend);
     let dscp = dscp::code_point(&mut section, "dscp").unwrap_or(DSCP_DEFAULT);
     let prompts = section.path("prompts");
     let user = section.string("user").map(|text| text.value);
@@ -110,6 +109,7 @@ pub(super) fn read(mut section: Section<'_, '_>, sip: &Sip) -> Media {
         flows: flows.unwrap_or_else(|| flows_of(&ports, &addresses, workers)),
         addresses,
         advertise,
+        networks: Vec::new(),
         ports,
         workers: u16::try_from(workers).unwrap_or(u16::MAX),
         cores,
@@ -123,6 +123,44 @@ pub(super) fn read(mut section: Section<'_, '_>, sip: &Sip) -> Media {
         prompts,
         user,
     }
+}
+
+impl Media {
+    /// The addresses of each network, that of `[media]` first.
+    pub fn by_network(&self) -> Vec<Vec<IpAddr>> {
+        let more = self.networks.iter().map(|network| network.addresses.clone());
+        std::iter::once(self.addresses.clone()).chain(more).collect()
+    }
+
+    /// All addresses.
+    pub fn local(&self) -> impl Iterator<Item = IpAddr> {
+        let more = self.networks.iter().flat_map(|network| &network.addresses);
+        self.addresses.iter().chain(more).copied()
+    }
+
+    /// Addresses for which session descriptions tell another one, with that.
+    pub fn told(&self) -> Vec<(IpAddr, IpAddr)> {
+        let own = std::iter::once((&self.addresses, &self.advertise));
+        let more = self.networks.iter().map(|network| (&network.addresses, &network.advertise));
+        let of_network = |(addresses, told): (&Vec<IpAddr>, &Vec<IpAddr>)| -> Vec<_> {
+            let stands_for = |told: &IpAddr| {
+                let same_family = |ip: &&IpAddr| ip.is_ipv4() == told.is_ipv4();
+                addresses.iter().find(same_family).map(|address| (*address, *told))
+            };
+            told.iter().filter_map(stands_for).collect()
+        };
+        own.chain(more).flat_map(of_network).collect()
+    }
+}
+
+/// Whether the kernel may relay by itself on a network.
+pub(super) fn xdp_tx(section: &mut Section<'_, '_>, backend: MediaBackend) -> bool {
+    let wanted = section.boolean("xdp_tx").is_some_and(|given| given.value);
+    if wanted && backend != MediaBackend::Xdp {
+        let problem = "only the backend \"xdp\" has the kernel relay by itself";
+        section.error("xdp_tx", problem, "set backend = \"xdp\" in [media], or remove the field");
+    }
+    wanted
 }
 
 /// The addresses given, else those of the SIP listeners: the first of each family.
@@ -152,7 +190,7 @@ fn addresses(section: &mut Section<'_, '_>, sip: &Sip) -> Vec<IpAddr> {
 
 /// At most one address of each family, standing for the one media address of that family: behind
 /// it, two addresses with the same ports could not be told apart.
-fn advertise(section: &mut Section<'_, '_>, addresses: &[IpAddr]) -> Vec<IpAddr> {
+pub(super) fn advertise(section: &mut Section<'_, '_>, addresses: &[IpAddr]) -> Vec<IpAddr> {
     let given = section.addresses("advertise").unwrap_or_default();
     check_addresses(section, "advertise", &given);
     for (is_ipv4, family) in [(true, "IPv4"), (false, "IPv6")] {
@@ -170,7 +208,7 @@ fn advertise(section: &mut Section<'_, '_>, addresses: &[IpAddr]) -> Vec<IpAddr>
     given
 }
 
-fn check_addresses(section: &mut Section<'_, '_>, key: &'static str, given: &[IpAddr]) {
+pub(super) fn check_addresses(section: &mut Section<'_, '_>, key: &'static str, given: &[IpAddr]) {
     for (index, ip) in given.iter().enumerate() {
         let problem = match ip {
             _ if ip.is_unspecified() || ip.is_multicast() => {

@@ -17,6 +17,7 @@ mod group;
 mod identity;
 pub mod media;
 mod named;
+pub mod network;
 mod numbering;
 mod object;
 mod paths;
@@ -145,8 +146,7 @@ fn read(
     let root = Table::from_toml(document.get_ref(), 0, &lines);
     check_tables(&root, &mut findings);
     let sip = sections::sip(Section::new("[sip]", table(&root, "sip"), base, &mut findings));
-    let media =
-        media::read(Section::new("[media]", table(&root, "media"), base, &mut findings), &sip);
+    let media = media(&root, base, &sip, &mut findings);
     let dns = sections::dns(Section::new("[dns]", table(&root, "dns"), base, &mut findings));
     let run = sections::run(Section::new("[run]", table(&root, "run"), base, &mut findings));
     let cdr = sections::cdr(Section::new("[cdr]", table(&root, "cdr"), base, &mut findings), &run);
@@ -161,7 +161,7 @@ fn read(
     for row in rows(&root, "trunk") {
         let id = TrunkId(place(parsed.len()));
         let section = Section::new(String::new(), Some(row), base, &mut findings);
-        parsed.push(trunk::read(id, section, Some(environment), &sip, &groups));
+        parsed.push(trunk::read(id, section, Some(environment), (&sip, &media), &groups));
     }
     rules::check(&parsed, &sip, &mut findings);
     rules::check_names(&parsed, &groups, &mut findings);
@@ -194,6 +194,17 @@ fn read(
     let checked = findings.conclude(config).map_err(broken)?;
     let warnings = checked.warnings.iter().map(|warning| warning.line_of(file)).collect();
     Ok(Config { warnings, ..checked.value })
+}
+
+fn media(root: &Table, base: &Path, sip: &Sip, findings: &mut Findings) -> Media {
+    let section = Section::new("[media]", table(root, "media"), base, findings);
+    let mut media = media::read(section, sip);
+    for row in rows(root, "network") {
+        let section = Section::new(String::new(), Some(row), base, findings);
+        media.networks.push(network::read(section, &media));
+    }
+    network::check_count(&media, findings);
+    media
 }
 
 fn groups(root: &Table, base: &Path, findings: &mut Findings) -> Vec<Group> {
@@ -241,7 +252,7 @@ fn rows<'a>(root: &'a Table, name: &str) -> impl Iterator<Item = &'a Table> {
 }
 
 const TABLES: [&str; 9] = ["sip", "media", "dns", "run", "cdr", "store", "http", "webhook", "log"];
-const LISTS: [&str; 3] = ["trunk", "group", "route"];
+const LISTS: [&str; 4] = ["network", "trunk", "group", "route"];
 
 /// Where the runtime directory is when the file does not say.
 pub const RUN_DIRECTORY_DEFAULT: &str = "/run/trunkline";

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::error::{Checked, Finding, Findings};
+use super::media::Media;
 use super::section::Section;
 use super::sections::Sip;
 use super::tree::Table;
@@ -19,6 +20,8 @@ use crate::trunk::{Trunk, TrunkId};
 pub struct Surroundings<'a> {
     /// The listeners, and what trunks take from them.
     pub sip: &'a Sip,
+    /// The networks that trunks name.
+    pub media: &'a Media,
     /// Where relative paths count from.
     pub base: &'a Path,
     /// All trunks. One with the object's own id is the one that the object replaces.
@@ -42,7 +45,7 @@ pub fn trunk_from_json(
     let table = table(object, "trunk")?;
     let mut findings = Findings::default();
     let section = Section::new(String::new(), Some(&table), around.base, &mut findings);
-    let parsed = trunk::read(id, section, None, around.sip, around.groups);
+    let parsed = trunk::read(id, section, None, (around.sip, around.media), around.groups);
     let others = around.trunks.iter().map(|other| &**other);
     rules::check_one(&parsed, others, around.sip, &mut findings);
     rules::check_names(std::slice::from_ref(&parsed), around.groups, &mut findings);

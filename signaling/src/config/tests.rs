@@ -378,7 +378,7 @@ fn media_keeps_its_way_open_with_the_trunks_and_is_marked_as_it_says() {
     refused("keepalive = true\nrtp_keepalive_interval = 0\n", "rtp_keepalive_interval", "");
     let marks = |fields: &str| {
         let read = first(trunk(fields)).manner;
-        (read.signalling_dscp, read.media_dscp)
+        (read.signalling_dscp, read.media_place.dscp)
     };
     assert_eq!(marks(""), (None, None));
     assert_eq!(marks("signalling_dscp = \"CS0\"\nmedia_dscp = 34\n"), (Some(0), Some(34)));

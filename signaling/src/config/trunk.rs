@@ -13,6 +13,7 @@ use sdp::Codec;
 use sip::endpoint::Transport;
 
 use super::error::Place;
+use super::media::Media;
 use super::section::{At, Section, alternatives};
 use super::sections::Sip;
 use super::{Environment, digits, group, identity, numbering, proof, upkeep};
@@ -42,7 +43,7 @@ pub(super) fn read(
     id: TrunkId,
     mut section: Section<'_, '_>,
     environment: Option<Environment<'_>>,
-    sip: &Sip,
+    (sip, media): (&Sip, &Media),
     groups: &[Group],
 ) -> Parsed {
     let name = name(id, &mut section);
@@ -51,6 +52,7 @@ pub(super) fn read(
     let (username, password) = credentials(&mut section, environment);
     let register = register(&mut section, &username, &password);
     let nat = nat(&mut section);
+    let is_kept = register || nat != Nat::No;
     let numbers = numbers(&mut section);
     let policy = incoming_call_policy(&mut section);
     let audio_tones = upkeep::audio_tones(&mut section);
@@ -95,7 +97,7 @@ pub(super) fn read(
         greeting: upkeep::greeting(&mut section, audio_tones),
         timer: upkeep::timer(&mut section),
         reliability: upkeep::reliability(&mut section),
-        manner: upkeep::manner(&mut section, security.transport, register || nat != Nat::No, sip),
+        manner: upkeep::manner(&mut section, security.transport, is_kept, (sip, media)),
         external_address: upkeep::external_address(&mut section, security.transport),
         nat,
         learn_from: learn_from(&mut section, nat),

@@ -6,9 +6,11 @@ use std::time::Duration;
 use abi::PromptName;
 use sip::endpoint::Transport;
 
-use super::dscp;
+use super::media::Media;
 use super::section::{At, Section};
 use super::sections::Sip;
+use super::{dscp, network};
+use crate::media::Place;
 use crate::trunk::hold::HoldStyle;
 use crate::trunk::manner::Manner;
 use crate::trunk::refer::ReferPolicy;
@@ -72,14 +74,17 @@ pub(super) fn manner(
     section: &mut Section<'_, '_>,
     transport: Transport,
     is_kept: bool,
-    sip: &Sip,
+    (sip, media): (&Sip, &Media),
 ) -> Manner {
     let keepalive = keepalive(section, transport, is_kept);
     Manner {
         keepalive,
         rtp_keepalive: rtp_keepalive(section, keepalive.is_some()),
         signalling_dscp: dscp::code_point(section, "signalling_dscp"),
-        media_dscp: dscp::code_point(section, "media_dscp"),
+        media_place: Place {
+            network: network::of_trunk(section, media),
+            dscp: dscp::code_point(section, "media_dscp"),
+        },
         forces_offer: forces_offer(section),
         hold_style: hold_style(section),
         subscriptions: match section.word("create_subscriptions", &["DEFAULT", "ALLOW", "DENY"]) {

@@ -45,7 +45,7 @@ use crate::config::Config;
 use crate::locate::resolver::{Reach, Resolver};
 use crate::locate::{Dns, Families};
 use crate::plan::LivePlan;
-use crate::probe::{Kit, MediaPlace, Patience, Probes};
+use crate::probe::{Kit, Patience, Probes};
 use crate::trunk::health::Fault;
 use crate::trunk::{Host, Origin, Trunk, TrunkId};
 
@@ -208,11 +208,7 @@ pub fn start_with(
         reach,
         sip: config.sip.clone(),
         listeners: listeners.iter().map(|one| (one.transport, one.local)).collect(),
-        media: MediaPlace {
-            addresses: config.media.addresses.clone(),
-            advertise: config.media.advertise.clone(),
-            ports: config.media.ports.clone(),
-        },
+        media: config.media.clone(),
         patience: Patience::default(),
     });
     let mut resolver = Resolver::new(plan.clone(), dns, reach);

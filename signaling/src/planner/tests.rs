@@ -22,10 +22,10 @@ fn rig() -> Rig {
 fn rig_with(text: &str) -> Rig {
     let scratch = Scratch::new("planner");
     let config = config::parse(text, Path::new("."));
-    let sip = config.unwrap_or_else(|errors| panic!("{errors}")).sip;
+    let config = config.unwrap_or_else(|errors| panic!("{errors}"));
     let live = LivePlan::new(Plan::default());
     let (left, moves) = mpsc::unbounded_channel();
-    let planner = Planner::new(sip, PathBuf::from("."), live.clone(), left);
+    let planner = Planner::new(&config, live.clone(), left);
     let store = Store::open(Opening {
         file: scratch.path("store.db"),
         key_file: scratch.path("store.key"),

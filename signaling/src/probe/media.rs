@@ -44,8 +44,8 @@ pub(super) struct Heard {
 
 impl Ports {
     /// A pair of ports of the media range on the address that leads to the peer.
-    pub(super) async fn open(kit: &Kit, remote: SocketAddr) -> Result<Self, String> {
-        let address = kit.media_address(remote)?;
+    pub(super) async fn open(kit: &Kit, network: u32, remote: SocketAddr) -> Result<Self, String> {
+        let (address, advertise) = kit.media_address(network, remote)?;
         let (first, last) = (*kit.media.ports.start(), *kit.media.ports.end());
         let pairs = (first.div_ceil(2)..=last / 2).rev().map(|half| half * 2);
         for even in pairs.filter(|even| *even >= first && *even < last).take(PORTS_TRIED) {
@@ -54,7 +54,6 @@ impl Ports {
                 UdpSocket::bind((address, even + 1)).await,
             );
             if let (Ok(socket), Ok(rtcp)) = both {
-                let advertise = kit.media_advertised(address);
                 let (rtp, rtcp_port) = (even, even + 1);
                 return Ok(Self { socket, _rtcp: rtcp, advertise, rtp, rtcp: rtcp_port });
             }

@@ -22,7 +22,6 @@ mod way;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,7 +30,7 @@ use sip::endpoint::Transport;
 use sip::wire::Framer;
 use tokio::sync::mpsc;
 
-use crate::config::Sip;
+use crate::config::{Media, Sip};
 use crate::locate::Dns;
 use crate::locate::resolver::Reach;
 use crate::trunk::{Trunk, TrunkId};
@@ -84,7 +83,7 @@ pub struct Kit {
     /// Where the listeners really are.
     pub listeners: Vec<(Transport, SocketAddr)>,
     /// Where media of a test call is.
-    pub media: MediaPlace,
+    pub media: Media,
     /// How long each thing may take.
     pub patience: Patience,
 }
@@ -107,17 +106,6 @@ impl Default for Patience {
         use limits::{ANSWER, CONNECT, RING, TALK};
         Self { connect: CONNECT, answer: ANSWER, ring: RING, talk: TALK }
     }
-}
-
-/// Addresses and ports of media, as the data plane has them.
-#[derive(Clone, Debug)]
-pub struct MediaPlace {
-    /// Our own.
-    pub addresses: Vec<IpAddr>,
-    /// To be told instead.
-    pub advertise: Vec<IpAddr>,
-    /// RTP and RTCP.
-    pub ports: RangeInclusive<u16>,
 }
 
 impl Probes {
@@ -295,7 +283,7 @@ async fn call(
     log: &mut Log,
 ) {
     let begun = Instant::now();
-    let ports = match media::Ports::open(kit, remote).await {
+    let ports = match media::Ports::open(kit, trunk.manner.media_place.network, remote).await {
         Ok(ports) => ports,
         Err(text) => {
             let remedy = "wait until fewer calls run, or widen [media] ports";
@@ -389,16 +377,16 @@ impl Kit {
         way::listener_address(&listeners, remote)
     }
 
-    fn media_address(&self, remote: SocketAddr) -> Result<IpAddr, String> {
-        let mut fitting = self.media.addresses.iter().filter(|ip| ip.is_ipv4() == remote.is_ipv4());
-        fitting.next().copied().ok_or_else(|| {
-            String::from("[media] address has none of the family of the peer's address")
-        })
-    }
-
-    fn media_advertised(&self, address: IpAddr) -> IpAddr {
-        let told = self.media.advertise.iter().find(|ip| ip.is_ipv4() == address.is_ipv4());
-        told.copied().unwrap_or(address)
+    /// Ours on a network, of the peer's family, with what it is told of it.
+    fn media_address(&self, network: u32, remote: SocketAddr) -> Result<(IpAddr, IpAddr), String> {
+        let networks = self.media.by_network();
+        let of_network = usize::try_from(network).ok().and_then(|network| networks.get(network));
+        let mut all = of_network.into_iter().flatten();
+        let own = *all.find(|ip| ip.is_ipv4() == remote.is_ipv4()).ok_or_else(|| {
+            String::from("the trunk's media network has no address of the family of the peer's")
+        })?;
+        let told = self.media.told().into_iter().find(|(local, _)| *local == own);
+        Ok((own, told.map_or(own, |(_, told)| told)))
     }
 }
 

@@ -51,11 +51,7 @@ impl Scene {
             reach: Reach::ALL,
             sip,
             listeners: vec![(Transport::Udp, "127.0.0.1:5060".parse().unwrap())],
-            media: MediaPlace {
-                addresses: vec!["127.0.0.1".parse().unwrap()],
-                advertise: Vec::new(),
-                ports: 31_000..=31_999,
-            },
+            media: config::Media { ports: 31_000..=31_999, ..config.media.clone() },
             patience,
         };
         let trunk = Arc::clone(&config.trunks[0]);

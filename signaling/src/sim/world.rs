@@ -162,7 +162,7 @@ pub fn shard(
     let entropy: crate::Entropy =
         Box::new(move |bytes| bytes.fill_with(|| random.below(256) as u8));
     let settings = Settings {
-        advertise: Vec::new(),
+        told: Vec::new(),
         host: config.sip.host(),
         ending_limit: Settings::ENDING_LIMIT,
         lease_limit: Settings::LEASE_LIMIT,

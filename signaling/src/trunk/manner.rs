@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::hold::HoldStyle;
 use super::refer::ReferPolicy;
+use crate::media::Place;
 
 /// Fields of a trunk that say so.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,8 +16,8 @@ pub struct Manner {
     pub rtp_keepalive: Option<Duration>,
     /// Differentiated services code point of SIP to it (RFC 2474); `None`: class selector 3.
     pub signalling_dscp: Option<u8>,
-    /// The same of its media; `None`: as `[media] dscp` says.
-    pub media_dscp: Option<u8>,
+    /// Where its media is.
+    pub media_place: Place,
     /// It is made an offer of ours where the caller made none (`offer_mode`).
     pub forces_offer: bool,
     /// How it is told that the other side holds.

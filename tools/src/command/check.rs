@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use dataplane::Level;
 use serde::Serialize;
-use signaling::config::{self, Config, Media};
+use signaling::config::{self, Config};
 
 use crate::failure::{Failure, NEGATIVE};
 use crate::pin::Host;
@@ -148,8 +148,8 @@ fn listener(name: &str, at: SocketAddr, error: Option<std::io::Error>) -> Findin
 fn media(config: &Config) -> Vec<Finding> {
     match dataplane::check(&super::dataplane::plan(config)) {
         Ok(warnings) => {
-            let Media { addresses, ports, .. } = &config.media;
-            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            let addresses: Vec<String> = config.media.local().map(|ip| ip.to_string()).collect();
+            let ports = &config.media.ports;
             let what = format!("{} ports {ports:?}", addresses.join(", "));
             let ok = Finding::ok("media", what);
             std::iter::once(ok).chain(warnings.into_iter().map(Finding::from)).collect()

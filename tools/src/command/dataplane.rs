@@ -1,5 +1,6 @@
 //! `trunkline dataplane`: the process that carries media.
 
+use std::iter::once;
 use std::process::ExitCode;
 
 use dataplane::{Hardening, Life, Pulse};
@@ -78,7 +79,7 @@ pub fn plan(config: &signaling::config::Config) -> dataplane::Config {
     let media = &config.media;
     dataplane::Config {
         socket: config.run.handover_socket(),
-        networks: vec![media.addresses.clone()],
+        networks: media.by_network(),
         ports: media.ports.clone(),
         workers: usize::from(media.workers),
         standby: usize::from(media.standby_workers),
@@ -94,7 +95,7 @@ pub fn plan(config: &signaling::config::Config) -> dataplane::Config {
             MediaBackend::Mmsg => dataplane::BackendChoice::Mmsg,
         },
         interfaces: media.interfaces.clone(),
-        xdp_tx: vec![media.xdp_tx],
+        xdp_tx: once(media.xdp_tx).chain(media.networks.iter().map(|one| one.xdp_tx)).collect(),
         dscp: media.dscp,
         prompts: media.prompts.clone(),
         allowed_uid: rustix::process::geteuid().as_raw(),
@@ -104,12 +105,13 @@ pub fn plan(config: &signaling::config::Config) -> dataplane::Config {
 #[cfg(test)]
 mod tests {
     use dataplane::limits;
-    use signaling::config::media;
+    use signaling::config::{media, network};
 
     #[test]
     fn a_configuration_that_loads_is_within_the_limits_of_the_data_plane() {
         assert_eq!(media::WORKERS_MAX, limits::WORKERS_MAX as u64);
         assert_eq!(media::ADDRESSES_MAX, limits::ADDRESSES_MAX);
+        assert_eq!(network::NETWORKS_MAX, limits::NETWORKS_MAX);
         assert_eq!(media::GATHER_US_MAX, u64::from(limits::GATHER_US_MAX));
         assert_eq!(media::SPIN_US_MAX, u64::from(limits::SPIN_US_MAX));
         assert_eq!(media::FLOWS_MAX, u64::from(limits::FLOWS_MAX));

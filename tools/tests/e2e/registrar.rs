@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use signaling::locate::Dns;
 use signaling::locate::resolver::Reach;
-use signaling::probe::{
-    Failure, Kit, MediaPlace, Patience, Probes, Report, Stage, Update, Verdict,
-};
+use signaling::probe::{Failure, Kit, Patience, Probes, Report, Stage, Update, Verdict};
 use sip::endpoint::Transport;
 
 use crate::gateway::{Gateway, Place};
@@ -275,11 +273,7 @@ fn probe(place: &Place, setup: Setup, more: &str) -> Report {
         reach: Reach::ALL,
         sip,
         listeners: vec![(setup.transport, (place.gateway, 5060).into())],
-        media: MediaPlace {
-            addresses: vec![place.gateway.into()],
-            advertise: Vec::new(),
-            ports: 20_000..=20_199,
-        },
+        media: config.media.clone(),
         patience: Patience::default(),
     });
     let mut updates = probes.start(Arc::clone(trunk), None).unwrap();

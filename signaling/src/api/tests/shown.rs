@@ -140,6 +140,7 @@ const TRUNK: &[(&str, Test)] = &[
     ("rtp_keepalive_interval", KEPT),
     ("signalling_dscp", KEPT),
     ("media_dscp", KEPT),
+    ("media_network", (WAYS, "each_side_has_its_media_on_its_own_network")),
     ("external_address", ALG),
     ("rtp_timeout", (TRAFFIC_OF, "a_call_without_media_ends_after_the_rtp_timeout")),
     ("hold_timeout", (RUNNING, "a_held_call_without_media_ends_after_the_hold_timeout")),

@@ -78,7 +78,7 @@ impl Calls {
         };
         let token = self.last + 1;
         let far = abi::Family::of(target.hop.remote.ip().to_canonical());
-        let sides = [side(&near), Side { family: far, dscp: callee.manner.media_dscp }];
+        let sides = [side(&near), Side { family: far, place: callee.manner.media_place }];
         let pair = match desk.media.lease(token, cdr.key(), sides) {
             Ok(pair) => pair,
             Err(error) => {
@@ -208,7 +208,7 @@ fn begun_for(desk: &mut Desk<'_>, from: Token, begun: Result<Token, StatusCode>)
 fn side(leg: &Leg) -> Side {
     let address = leg.standing.as_ref().map(|standing| standing.said.ports.address);
     let address = address.unwrap_or(leg.hop.remote.ip().to_canonical());
-    Side { family: abi::Family::of(address), dscp: leg.media_dscp }
+    Side { family: abi::Family::of(address), place: leg.media_place }
 }
 
 /// Who a side is to somebody else: who called, or the number that was called.

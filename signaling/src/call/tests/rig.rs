@@ -174,7 +174,7 @@ impl Rig {
             routes: config.routes.clone(),
             groups: config.plan().groups,
             settings: Settings {
-                advertise: Vec::new(),
+                told: Vec::new(),
                 host: config.sip.host(),
                 ending_limit: Settings::ENDING_LIMIT,
                 lease_limit: Settings::LEASE_LIMIT,

@@ -16,6 +16,7 @@ fn around(config: &Config) -> Surroundings<'_> {
     let base = Path::new("/etc/trunkline");
     Surroundings {
         sip: &config.sip,
+        media: &config.media,
         base,
         trunks: &config.trunks,
         groups: &config.groups,

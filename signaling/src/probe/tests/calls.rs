@@ -179,11 +179,11 @@ fn no_media_port_is_left() {
     let kit = Arc::clone(&scene.probes.0.kit);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let small = |ports| {
-        let media = MediaPlace { ports, ..kit.media.clone() };
+        let media = config::Media { ports, ..kit.media.clone() };
         Kit { media, dns: kit.dns.clone(), sip: kit.sip.clone(), listeners: Vec::new(), ..*kit }
     };
     let open = |kit: &Kit| {
-        let opened = runtime.block_on(media::Ports::open(kit, peer.address));
+        let opened = runtime.block_on(media::Ports::open(kit, 0, peer.address));
         opened.map(|ports| (ports.rtp, ports.rtcp)).map_err(|text| text.contains("are taken"))
     };
     assert_eq!(open(&small(31_500..=31_503)), Err(true));

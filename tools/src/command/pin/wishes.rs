@@ -68,7 +68,7 @@ impl Wishes {
         let backend = media.map_or(MediaBackend::Auto, |media| media.backend);
         let sockets = match backend {
             MediaBackend::Packet | MediaBackend::Xdp => {
-                let addresses = media.map_or(1, |media| media.addresses.len());
+                let addresses = media.map_or(1, |media| media.local().count());
                 workers * DESCRIPTORS_PACKET + addresses as u64
             }
             MediaBackend::Auto | MediaBackend::Uring | MediaBackend::Mmsg => {

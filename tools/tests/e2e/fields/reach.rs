@@ -1,8 +1,8 @@
 //! `keepalive`, `keepalive_interval`, `rtp_keepalive_interval`, `signalling_dscp`, `media_dscp`, `sip_alg`,
-//! `external_address`.
+//! `external_address`, `media_network`.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 use super::by_hand::{ByHand, MEDIA_PORT};
 use super::{config_with, header};
@@ -95,6 +95,43 @@ fn a_silent_way_to_pjsip_is_kept_open_and_marked_as_its_trunk_says() {
     phones.hang_up();
     provider.answer_bye();
     assert_eq!(gateway.cdrs_when(1)[0]["ended_by"], "callee");
+    assert!(gateway.stop());
+}
+
+/// The carrier outside, PJSIP inside: neither sees the other network's address.
+#[test]
+fn each_side_has_its_media_on_its_own_network() {
+    let place = Place::new();
+    let [a, b, n, _] = place.gateway.octets();
+    let inside = Ipv4Addr::new(a, b, n, 6);
+    let config = config_with(&place, "pbx", "media_network = \"inside\"");
+    let network = format!("\n[[network]]\nname = \"inside\"\naddress = \"{inside}\"\n");
+    let mut gateway = Gateway::start(&place, &(config + &network));
+    let mut phones = Pbx::start(&place, &[]);
+    let wire = Capture::start(&place);
+    let mut provider = ByHand::new(&place, "390612345");
+    let media = UdpSocket::bind((place.provider, MEDIA_PORT)).unwrap();
+    media.set_read_timeout(Some(PATIENCE)).unwrap();
+    let accepted = provider.call();
+    assert!(accepted.contains(&format!("c=IN IP4 {}\r\n", place.gateway)), "{accepted}");
+    phones.events.wait("\"media\"");
+    for _ in 0..50 {
+        let (length, from) = media.recv_from(&mut [0; 512]).unwrap();
+        assert_eq!((length, from.ip()), (172, place.gateway.into()));
+        media.send_to(&[0x80; 172], from).unwrap();
+    }
+    phones.hang_up();
+    provider.answer_bye();
+    let wire = wire.finish();
+    let pbx = (place.pbx, crate::pbx::MEDIA_PORT);
+    let to_pbx = wire.iter().filter(|d| d.destination == pbx).map(|d| d.source.0);
+    let from_pbx = wire.iter().filter(|d| d.source == pbx).map(|d| d.destination.0);
+    for ours in [to_pbx.collect::<Vec<_>>(), from_pbx.collect()] {
+        assert!(!ours.is_empty() && ours.iter().all(|address| *address == inside), "{ours:?}");
+    }
+    let cdr = &gateway.cdrs_when(1)[0];
+    assert!(cdr["forward"]["packets"].as_u64() > Some(0), "{cdr}");
+    assert!(cdr["backward"]["packets"].as_u64() >= Some(50), "{cdr}");
     assert!(gateway.stop());
 }
 
