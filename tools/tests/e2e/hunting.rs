@@ -113,3 +113,28 @@ fn weights_timers_and_codes_decide_where_a_call_goes_on() {
     assert_eq!(of("reason")[2], "100 and no progress within 2s", "{cdr:#}");
     assert!(gateway.stop());
 }
+
+/// What a carrier played to the caller before it refused is the end, unless the group says otherwise.
+#[test]
+fn a_group_hunts_on_after_early_media_where_it_says_so() {
+    for (fields, codes) in [("hunt_after_ringing = true\n", &[503, 200][..]), ("", &[503])] {
+        let place = Place::new();
+        let mut config = config(&place).replace("progress_timer = 3\n", fields);
+        for name in ["dead", "late"] {
+            config = config.replace(
+                &format!("name = \"{name}\"\n"),
+                &format!("name = \"{name}\"\nenabled = false\n"),
+            );
+        }
+        let mut gateway = Gateway::start(&place, &config);
+        let mut plays = member(&place, 2, "early_refuse.xml");
+        let _answers = member(&place, 4, "callee.xml");
+        Sipp::call(&place, "caller_capped.xml", "u1", "390200000002", 1, 500).succeed();
+        plays.succeed();
+        let cdr = &gateway.cdrs_when(1)[0];
+        let attempts = cdr["attempts"].as_array().expect("attempts").iter();
+        assert_eq!(attempts.map(|attempt| &attempt["code"]).collect::<Vec<_>>(), codes, "{cdr:#}");
+        assert_eq!(cdr["code"], codes[codes.len() - 1], "{cdr:#}");
+        assert!(gateway.stop());
+    }
+}

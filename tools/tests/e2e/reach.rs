@@ -25,9 +25,16 @@ struct Natted {
 
 impl Natted {
     fn call(nat: &str, is_provider: bool) -> Self {
+        Self::call_with(nat, |_| String::new(), is_provider)
+    }
+
+    /// The same, the provider's trunk with more fields.
+    fn call_with(nat: &str, more: impl Fn(&Place) -> String, is_provider: bool) -> Self {
         let place = Place::new();
         let nat = format!("nat = \"{nat}\"\nhost =");
-        let gateway = Gateway::start(&place, &place.config().replace("host =", &nat));
+        let name = "name = \"provider\"\n";
+        let config = place.config().replace(name, &format!("{name}{}", more(&place)));
+        let gateway = Gateway::start(&place, &config.replace("host =", &nat));
         let counters = Counters::of(&gateway);
         let [_, _, n, _] = place.gateway.octets();
         let nowhere = format!("{}:40000", Ipv4Addr::new(127, 9, n, 5));
@@ -102,6 +109,28 @@ fn a_peer_behind_nat_is_not_believed_where_its_trunk_does_not_allow_it() {
             assert_eq!(far.tally().datagrams, 0, "{nat}");
         }
         assert_eq!(call.source(), None, "{nat}");
+    }
+}
+
+#[test]
+fn a_peer_behind_nat_is_believed_from_the_network_that_its_trunk_names() {
+    for is_within in [true, false] {
+        let more = |place: &Place| match is_within {
+            true => format!("learn_from = \"{}/32\"\n", place.provider),
+            false => String::from("learn_from = \"192.0.2.0/24\"\n"),
+        };
+        let mut call = Natted::call_with("COMEDIA", more, true);
+        call.parties[0].talk(TALK, 1, REPORTS);
+        let each = u64::from(TALK + REPORTS);
+        if is_within {
+            call.parties[1].reach(&json!({"distinct": TALK, "reports": REPORTS}));
+            let expected = format!("{}:16000", call.place.provider);
+            assert_eq!(call.source(), Some(expected));
+        } else {
+            call.counters.await_that("all", |now| now.get(Counter::DropOffPath) == each);
+            assert_eq!(call.parties[1].tally().datagrams, 0);
+            assert_eq!(call.source(), None);
+        }
     }
 }
 

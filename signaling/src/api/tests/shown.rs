@@ -14,7 +14,6 @@ type Test = (&'static str, &'static str);
 const CONFIG: &str = "signaling/src/config/tests.rs";
 const CALLS: &str = "tools/tests/e2e/calls.rs";
 const WAYS: &str = "tools/tests/e2e/fields/reach.rs";
-const HUNTING: &str = "signaling/src/call/tests/hunting.rs";
 const KAMAILIO: &str = "tools/tests/e2e/registrar.rs";
 const TRAFFIC_OF: &str = "tools/tests/e2e/fields/traffic.rs";
 const WHO: &str = "tools/tests/e2e/fields/identity.rs";
@@ -48,6 +47,10 @@ const ALG: Test = (WAYS, "a_trunk_with_sip_alg_is_told_our_outer_address_and_fou
 const KEPT: Test = (WAYS, "a_silent_way_to_pjsip_is_kept_open_and_marked_as_its_trunk_says");
 const ACCOUNT_SHOWN: Test = (WHO, "caller_id_policy_and_account_shape_what_sipp_sees");
 const TRUSTED: Test = (WHO, "trust_and_diversion_styles_decide_what_sipp_is_told");
+const LEARNED: Test = (
+    "tools/tests/e2e/reach.rs",
+    "a_peer_behind_nat_is_believed_from_the_network_that_its_trunk_names",
+);
 const HUNTED: Test = ("tools/tests/e2e/hunting.rs", "a_call_goes_on_until_a_carrier_answers");
 const PRIVATE: Test = (WHO, "a_caller_who_asks_for_privacy_is_unknown_to_pjsip");
 const DIALLED: Test =
@@ -135,7 +138,7 @@ const TRUNK: &[(&str, Test)] = &[
     ("tls_pin", BELIEVED),
     ("from_user", ACCOUNT_SHOWN),
     ("from_domain", ACCOUNT_SHOWN),
-    ("learn_from", ("signaling/src/trunk/nat/tests.rs", "learning_may_be_limited_to_a_network")),
+    ("learn_from", LEARNED),
     ("keepalive_interval", (WAYS, "a_datagram_keeps_the_way_to_a_trunk_open")),
     ("rtp_keepalive_interval", KEPT),
     ("signalling_dscp", KEPT),
@@ -202,7 +205,7 @@ const GROUP: &[(&str, Test)] = &[
     ("reach_timer", EDITED),
     ("progress_timer", EDITED),
     ("failover_codes", EDITED),
-    ("hunt_after_ringing", (HUNTING, "a_group_may_hunt_on_after_early_media")),
+    ("hunt_after_ringing", (HUNTS, "a_group_hunts_on_after_early_media_where_it_says_so")),
 ];
 
 const ROUTES: &[(&str, Test)] = &[
