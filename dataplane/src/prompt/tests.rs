@@ -11,23 +11,14 @@ use super::*;
 use crate::g711::Law;
 
 /// A file as recorders write it.
-fn file(rate_hz: u32, bits: u16, tracks: u16, samples: &[i16]) -> Vec<u8> {
-    let data: Vec<u8> = samples.iter().flat_map(|sample| sample.to_le_bytes()).collect();
-    let frame = tracks * bits / 8;
-    let mut bytes = b"RIFF".to_vec();
-    bytes.extend((36 + data.len() as u32).to_le_bytes());
-    bytes.extend(b"WAVEfmt ");
-    bytes.extend(16u32.to_le_bytes());
-    bytes.extend(1u16.to_le_bytes());
-    bytes.extend(tracks.to_le_bytes());
-    bytes.extend(rate_hz.to_le_bytes());
-    bytes.extend((rate_hz * u32::from(frame)).to_le_bytes());
-    bytes.extend(frame.to_le_bytes());
-    bytes.extend(bits.to_le_bytes());
-    bytes.extend(b"data");
-    bytes.extend((data.len() as u32).to_le_bytes());
-    bytes.extend(data);
-    bytes
+fn file(sample_rate: u32, channels: u16, samples: &[i16]) -> Vec<u8> {
+    let sample_format = hound::SampleFormat::Int;
+    let spec = hound::WavSpec { channels, sample_rate, bits_per_sample: 16, sample_format };
+    let mut file = std::io::Cursor::new(Vec::new());
+    let mut writer = hound::WavWriter::new(&mut file, spec).unwrap();
+    samples.iter().for_each(|sample| writer.write_sample(*sample).unwrap());
+    writer.finalize().unwrap();
+    file.into_inner()
 }
 
 /// The octets of a prompt, silence included.
@@ -72,8 +63,8 @@ fn wav_files_become_prompts_by_their_names_and_other_files_do_not() {
     let directory = Directory::new(
         "names",
         &[
-            ("de.busy.wav", file(16_000, 16, 1, &tone(440.0, 16_000, 250))),
-            ("closing-1_a.WAV", file(8000, 16, 1, &tone(440.0, 8000, 1000))),
+            ("de.busy.wav", file(16_000, 1, &tone(440.0, 16_000, 250))),
+            ("closing-1_a.WAV", file(8000, 1, &tone(440.0, 8000, 1000))),
             ("README.txt", b"not audio".to_vec()),
         ],
     );
@@ -96,17 +87,17 @@ fn an_empty_directory_holds_no_prompts_and_a_missing_one_is_an_error() {
 
 #[test]
 fn faults_name_the_file_the_cause_and_the_remedy() {
-    let good = || file(8000, 16, 1, &[0; 80]);
+    let good = || file(8000, 1, &[0; 80]);
     let long_name = format!("{}.wav", "a".repeat(PROMPT_NAME_MAX + 1));
     for (n, (name, bytes, words)) in [
         ("Busy.wav", good(), ["Busy.wav", "rename"]),
         ("a b.wav", good(), ["a b.wav", "rename"]),
         (long_name.as_str(), good(), ["aaaa", "rename"]),
         ("text.wav", b"hello".to_vec(), ["text.wav", "convert"]),
-        ("cd.wav", file(44_100, 16, 2, &[0; 80]), ["44100 Hz", "sox"]),
+        ("cd.wav", file(44_100, 2, &[0; 80]), ["44100 Hz", "sox"]),
         ("cut.wav", good()[..100].to_vec(), ["cut.wav", "copy or export"]),
-        ("none.wav", file(8000, 16, 1, &[]), ["none.wav", "record"]),
-        ("long.wav", file(8000, 16, 1, &vec![0; 480_001]), ["60 s", "shorten"]),
+        ("none.wav", file(8000, 1, &[]), ["none.wav", "record"]),
+        ("long.wav", file(8000, 1, &vec![0; 480_001]), ["60 s", "shorten"]),
         ("big.wav", vec![0; PROMPT_BYTES_MAX as usize + 1], ["big.wav", "shorten"]),
     ]
     .into_iter()
@@ -120,14 +111,14 @@ fn faults_name_the_file_the_cause_and_the_remedy() {
 
 #[test]
 fn a_name_is_there_once() {
-    let wav = file(8000, 16, 1, &[0; 80]);
+    let wav = file(8000, 1, &[0; 80]);
     let directory = Directory::new("twice", &[("a.wav", wav.clone()), ("a.WAV", wav)]);
     assert!(directory.fault().contains("rename"));
 }
 
 #[test]
 fn there_are_so_many_prompts_and_no_more() {
-    let wav = file(8000, 16, 1, &[0; 80]);
+    let wav = file(8000, 1, &[0; 80]);
     let names: Vec<String> = (0..=PROMPTS_MAX).map(|n| format!("p{n}.wav")).collect();
     let files: Vec<_> = names.iter().map(|name| (name.as_str(), wav.clone())).collect();
     let directory = Directory::new("many", &files[..PROMPTS_MAX]);
@@ -138,7 +129,7 @@ fn there_are_so_many_prompts_and_no_more() {
 
 #[test]
 fn all_prompts_together_have_a_limit() {
-    let minute = file(8000, 16, 1, &vec![0; 60 * 8000]);
+    let minute = file(8000, 1, &vec![0; 60 * 8000]);
     let count = PROMPTS_SECONDS_MAX / 60 + 1;
     let names: Vec<String> = (0..count).map(|n| format!("p{n}.wav")).collect();
     let files: Vec<_> = names.iter().map(|name| (name.as_str(), minute.clone())).collect();

@@ -21,27 +21,16 @@ impl Connecting {
     pub fn start(
         transaction: ServerId,
         told: Told,
+        picked_up: Option<PickUp>,
         common: &mut Common,
         desk: &mut Desk<'_>,
     ) -> State {
-        let this = Self { transaction, told, picked_up: None };
+        let this = Self { transaction, told, picked_up };
         if common.is_bypassed {
             return this.answer(common, desk);
         }
         desk.set_deadline(common, desk.settings.lease_limit);
         State::Connecting(Box::new(this))
-    }
-
-    /// The same for a call that somebody picks up.
-    pub fn pick_up(
-        transaction: ServerId,
-        told: Told,
-        by: PickUp,
-        common: &mut Common,
-        desk: &mut Desk<'_>,
-    ) -> State {
-        desk.set_deadline(common, desk.settings.lease_limit);
-        State::Connecting(Box::new(Self { transaction, told, picked_up: Some(by) }))
     }
 
     pub fn on(

@@ -281,7 +281,7 @@ impl Inviting {
             (None, None) => Err(Unusable::NoAnswer),
         };
         match told {
-            Ok(told) => Connecting::start(transaction, told, common, desk),
+            Ok(told) => Connecting::start(transaction, told, None, common, desk),
             Err(reject) => {
                 desk.ack(dialog, None);
                 reject_caller(transaction, &reject, common, desk)

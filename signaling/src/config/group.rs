@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::error::Place;
-use super::named::{Known, named};
+use super::named::{Known, named, own_name};
 use super::section::Section;
 use crate::group::{
     Codes, Group, GroupId, Hunting, Membership, OwnHunting, Strategy, WEIGHT_DEFAULT,
@@ -33,24 +33,12 @@ pub(super) fn read(id: GroupId, mut section: Section<'_, '_>) -> Parsed {
 }
 
 fn name(id: GroupId, section: &mut Section<'_, '_>) -> String {
-    section.name = format!("[[group]] number {}", id.0);
-    let name = section.string("name").map(|text| text.value).unwrap_or_default();
     let allowed = |c: char| c.is_alphanumeric() || " ._-".contains(c);
-    let fits = (1..=64).contains(&name.chars().count())
-        && name.chars().all(allowed)
-        && name.trim() == name
-        && !name.eq_ignore_ascii_case("none");
-    if !fits {
-        let problem = match name.is_empty() {
-            true => String::from("the group has no name"),
-            false => format!("\"{name}\" is not a name"),
-        };
-        let remedy = "give it 1 to 64 letters, digits, spaces or any of . _ -, and not NONE";
-        section.error("name", problem, remedy);
-        return format!("group-{}", id.0);
-    }
-    section.name = format!("group \"{name}\"");
-    name
+    let fits = |name: &str| {
+        name.chars().all(allowed) && name.trim() == name && !name.eq_ignore_ascii_case("none")
+    };
+    let remedy = "give it 1 to 64 letters, digits, spaces or any of . _ -, and not NONE";
+    own_name(section, "group", id.0, fits, remedy)
 }
 
 /// The fields `reach_timer`, `progress_timer` and `failover_codes`, of a group or of a trunk.

@@ -1,4 +1,4 @@
-//! A field that names another object.
+//! Names: an object's own, and a field that names another object.
 
 use super::section::{Section, alternatives};
 use super::tree::Value;
@@ -79,6 +79,29 @@ pub(super) fn one_of(
     found
 }
 
+/// The object's own name, which heads its findings from then on; after an error its kind and number. Names
+/// have [`NAME_MAX`] characters at most, and `fits` says what else they have to be.
+pub(super) fn own_name(
+    section: &mut Section<'_, '_>,
+    kind: &str,
+    number: u32,
+    fits: impl Fn(&str) -> bool,
+    remedy: &str,
+) -> String {
+    section.name = format!("[[{kind}]] number {number}");
+    let name = section.string("name").map(|text| text.value).unwrap_or_default();
+    if !(1..=NAME_MAX).contains(&name.chars().count()) || !fits(&name) {
+        let problem = match name.is_empty() {
+            true => format!("the {kind} has no name"),
+            false => format!("\"{name}\" is not a name"),
+        };
+        section.error("name", problem, remedy);
+        return format!("{kind}-{number}");
+    }
+    section.name = format!("{kind} \"{name}\"");
+    name
+}
+
 fn absent(section: &mut Section<'_, '_>, key: &'static str, known: &[&Known<'_>]) {
     let names: Vec<&str> =
         known.iter().flat_map(|known| known.all.iter().map(|(_, name)| *name)).collect();
@@ -93,5 +116,7 @@ fn absent(section: &mut Section<'_, '_>, key: &'static str, known: &[&Known<'_>]
     section.error(key, problem, remedy);
 }
 
+/// Characters of an object's name.
+const NAME_MAX: usize = 64;
 /// Names that an error lists at most.
 const NAMES_SHOWN_MAX: usize = 8;

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use super::error::Findings;
 use super::media::{self, Media};
+use super::named::{Known, named, own_name};
+use super::place;
 use super::section::Section;
 
 /// The values of one.
@@ -21,7 +23,7 @@ pub struct Network {
 
 /// Reads the next network of a configuration.
 pub(super) fn read(mut section: Section<'_, '_>, media: &Media) -> Network {
-    let name = name(media.networks.len() + 1, &mut section);
+    let name = name(media.networks.len(), &mut section);
     let addresses = section.addresses("address").unwrap_or_default();
     media::check_addresses(&mut section, "address", &addresses);
     if !(1..=media::ADDRESSES_MAX).contains(&addresses.len()) {
@@ -42,20 +44,11 @@ pub(super) fn read(mut section: Section<'_, '_>, media: &Media) -> Network {
     Network { name, addresses, advertise, xdp_tx }
 }
 
-fn name(number: usize, section: &mut Section<'_, '_>) -> String {
-    section.name = format!("[[network]] number {number}");
-    let name = section.string("name").map(|text| text.value).unwrap_or_default();
+fn name(before: usize, section: &mut Section<'_, '_>) -> String {
     let allowed = |c: char| c.is_alphanumeric() || "._-".contains(c);
-    if !(1..=64).contains(&name.chars().count()) || !name.chars().all(allowed) {
-        let problem = match name.is_empty() {
-            true => String::from("the network has no name"),
-            false => format!("\"{name}\" is not a name"),
-        };
-        section.error("name", problem, "give it 1 to 64 letters, digits or any of . _ -");
-        return format!("network-{number}");
-    }
-    section.name = format!("network \"{name}\"");
-    name
+    let fits = |name: &str| name.chars().all(allowed);
+    let remedy = "give it 1 to 64 letters, digits or any of . _ -";
+    own_name(section, "network", place(before), fits, remedy)
 }
 
 /// Reports networks that are too many.
@@ -69,19 +62,11 @@ pub(super) fn check_count(media: &Media, findings: &mut Findings) {
 
 /// Of a trunk: the number of the network that it names, 0 for that of `[media]`.
 pub(super) fn of_trunk(section: &mut Section<'_, '_>, media: &Media) -> u32 {
-    let Some(given) = section.string("media_network") else { return 0 };
-    let place = media.networks.iter().position(|network| network.name == given.value);
-    let number = place.and_then(|place| u32::try_from(place + 1).ok());
-    number.unwrap_or_else(|| {
-        let problem = format!("there is no [[network]] \"{}\"", given.value);
-        let names: Vec<&str> = media.networks.iter().map(|network| &*network.name).collect();
-        let remedy = match names.is_empty() {
-            true => String::from("add one to the configuration file, or remove the field"),
-            false => format!("name one of {}, or remove the field", names.join(", ")),
-        };
-        section.error("media_network", problem, remedy);
-        0
-    })
+    let names = media.networks.iter().enumerate();
+    let all = names.map(|(before, network)| (place(before), network.name.as_str())).collect();
+    let known = Known { kind: "[[network]]", all };
+    let given = section.string("media_network");
+    given.and_then(|_| named(section, "media_network", &known, &[])).unwrap_or(0)
 }
 
 /// Networks at most, that of `[media]` included, as in the data plane.

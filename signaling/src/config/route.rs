@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::Place;
-use super::named::{Known, named, one_of};
+use super::named::{Known, named, one_of, own_name};
 use super::section::Section;
 use super::{group, numbering};
 use crate::group::{Group, GroupId};
@@ -70,18 +70,8 @@ pub(super) fn read(
 }
 
 fn name(id: RouteId, section: &mut Section<'_, '_>) -> String {
-    section.name = format!("[[route]] number {}", id.0);
-    let name = section.string("name").map(|text| text.value).unwrap_or_default();
-    if !(1..=64).contains(&name.chars().count()) || name.contains(char::is_control) {
-        let problem = match name.is_empty() {
-            true => String::from("the route has no name"),
-            false => format!("\"{name}\" is not a name"),
-        };
-        section.error("name", problem, "give it 1 to 64 characters");
-        return format!("route-{}", id.0);
-    }
-    section.name = format!("route \"{name}\"");
-    name
+    let fits = |name: &str| !name.contains(char::is_control);
+    own_name(section, "route", id.0, fits, "give it 1 to 64 characters")
 }
 
 /// The trunks that a field may name.

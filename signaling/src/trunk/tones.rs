@@ -113,16 +113,13 @@ pub mod tests {
     /// A file of `ms` milliseconds of a loud square wave, as recorders write it.
     pub fn wav(ms: u32) -> Vec<u8> {
         let samples = (0..8 * ms).map(|n| if n / 8 % 2 == 0 { 9_000_i16 } else { -9_000 });
-        let data: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
-        let length = u32::try_from(data.len()).unwrap();
-        let mut bytes = b"RIFF".to_vec();
-        bytes.extend((36 + length).to_le_bytes());
-        bytes.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
-        bytes.extend([8_000_u32.to_le_bytes(), 16_000_u32.to_le_bytes()].concat());
-        bytes.extend(b"\x02\0\x10\0data");
-        bytes.extend(length.to_le_bytes());
-        bytes.extend(data);
-        bytes
+        let (channels, bits_per_sample, sample_format) = (1, 16, hound::SampleFormat::Int);
+        let spec = hound::WavSpec { channels, sample_rate: 8_000, bits_per_sample, sample_format };
+        let mut file = std::io::Cursor::new(Vec::new());
+        let mut writer = hound::WavWriter::new(&mut file, spec).unwrap();
+        samples.for_each(|sample| writer.write_sample(sample).unwrap());
+        writer.finalize().unwrap();
+        file.into_inner()
     }
 
     #[test]

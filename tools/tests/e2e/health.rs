@@ -43,9 +43,7 @@ fn a_trunk_carries_exactly_what_it_may_under_a_hundred_calls() {
         &format!("name = \"provider\"\nmax_concurrent_calls = {cap}\n"),
     );
     let mut gateway = Gateway::start(&place, &config);
-    let arguments = vec!["-m".into(), cap.to_string()];
-    let run = Run { scenario: "callee.xml", transport: "u1", arguments };
-    let mut callee = Sipp::run_at(&place, place.pbx, 5081, run);
+    let mut callee = Sipp::pbx(&place, "callee.xml", cap);
     let arguments = [
         &format!("{}:5060", place.gateway),
         "-s",

@@ -64,6 +64,13 @@ impl Sipp {
         Self::run(place, Run { scenario: "callee.xml", transport, arguments })
     }
 
+    /// In the PBX's place, on a plain trunk: `calls` calls.
+    pub fn pbx(place: &Place, scenario: &str, calls: usize) -> Self {
+        let arguments = vec!["-m".into(), calls.to_string()];
+        let run = Run { scenario, transport: "u1", arguments };
+        Self::run_at(place, place.pbx, crate::pbx::PORT, run)
+    }
+
     pub fn run(place: &Place, run: Run<'_>) -> Self {
         Self::run_at(place, place.provider, 5070, run)
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::fields::by_hand::ByHand;
 use crate::gateway::Place;
 use crate::lines::PATIENCE;
-use crate::sipp::{Run, Sipp};
+use crate::sipp::Sipp;
 use crate::stored::{Operator, start};
 
 /// The address of a peer of this place.
@@ -80,9 +80,7 @@ fn each_peer_gives_its_trunk_the_status_that_it_deserves() {
     operator.ask(&["trunks", "add", "pbx", &format!("host={}", place.pbx), "port=5081", quiet]);
     let route = ["routes", "add", "to pbx", "direction=inbound", "called=_39.", "destination=pbx"];
     operator.ask(&route);
-    let arguments = vec!["-m".into(), "1".into()];
-    let run = Run { scenario: "silent_callee.xml", transport: "u1", arguments };
-    let mut callee = Sipp::run_at(&place, place.pbx, 5081, run);
+    let mut callee = Sipp::pbx(&place, "silent_callee.xml", 1);
     let mut caller = ByHand::new(&place, "390612345");
     caller.call();
     let wanted = [

@@ -101,7 +101,7 @@ impl Inviting {
         common.leave_behind(self.client);
         common.cdr.note(PICKED_UP);
         let transaction = self.hunting.asked.transaction;
-        Connecting::pick_up(transaction, told, picked_up, common, desk)
+        Connecting::start(transaction, told, Some(picked_up), common, desk)
     }
 }
 

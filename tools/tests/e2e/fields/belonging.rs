@@ -92,9 +92,7 @@ fn a_trunk_that_is_switched_off_keeps_its_call_and_takes_no_other() {
     let mut gateway = start(&place, "info");
     let operator = Operator::new(&place);
     add_trunks_and_route(&place, &operator);
-    let arguments = vec!["-m".into(), "1".into()];
-    let run = crate::sipp::Run { scenario: "silent_callee.xml", transport: "u1", arguments };
-    let mut callee = Sipp::run_at(&place, place.pbx, 5081, run);
+    let mut callee = Sipp::pbx(&place, "silent_callee.xml", 1);
     let mut caller = ByHand::new(&place, "390612345");
     caller.call();
     operator.ask(&["trunks", "set", "provider", "enabled=false"]);

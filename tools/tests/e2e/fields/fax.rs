@@ -10,7 +10,7 @@ use crate::counters::Counters;
 use crate::gateway::{Gateway, Place};
 use crate::lines::PATIENCE;
 use crate::pbx::Pbx;
-use crate::sipp::{Run, Sipp};
+use crate::sipp::Sipp;
 
 /// Where both fax machines take datagrams; `fax_callee.xml` names it too.
 const FAX_PORT: u16 = 16_100;
@@ -57,9 +57,7 @@ fn a_fax_passes_to_sipp_in_a_call_that_began_as_audio() {
     let config = place.plain_config().replace(quiet, &format!("{quiet}{ALLOW}"));
     let mut gateway = Gateway::start(&place, &config);
     let counters = Counters::of(&gateway);
-    let arguments = vec!["-m".into(), "1".into()];
-    let run = Run { scenario: "fax_callee.xml", transport: "u1", arguments };
-    let mut callee = Sipp::run_at(&place, place.pbx, 5081, run);
+    let mut callee = Sipp::pbx(&place, "fax_callee.xml", 1);
     let machines = [place.provider, place.pbx].map(|host| {
         let machine = UdpSocket::bind((host, FAX_PORT)).unwrap();
         machine.set_read_timeout(Some(PATIENCE)).unwrap();

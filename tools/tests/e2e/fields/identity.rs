@@ -6,7 +6,7 @@ use super::{asked_of_sipp, config_with, header};
 use crate::capture::Capture;
 use crate::gateway::{Gateway, Place};
 use crate::pbx::Pbx;
-use crate::sipp::{Run, Sipp};
+use crate::sipp::Sipp;
 
 /// The INVITE that SIPp gets when PJSIP calls it through a provider with these fields.
 fn asked_with(fields: &str) -> String {
@@ -58,9 +58,7 @@ fn asked_privately(fields: &str) -> String {
     let quiet = "send_keep_alive = false\n";
     let believed = format!("{quiet}trust_inbound_identity = true\n{fields}\n");
     let mut gateway = Gateway::start(&place, &place.plain_config().replace(quiet, &believed));
-    let arguments = vec!["-m".into(), "1".into()];
-    let run = Run { scenario: "silent_callee.xml", transport: "u1", arguments };
-    let mut callee = Sipp::run_at(&place, place.pbx, 5081, run);
+    let mut callee = Sipp::pbx(&place, "silent_callee.xml", 1);
     let capture = Capture::start(&place);
     let mut caller = ByHand::new(&place, "390612345").saying(
         "P-Asserted-Identity: <sip:+390299999999@example.com>\r\nPrivacy: id\r\n\

@@ -16,6 +16,8 @@ pub mod tones;
 mod traffic;
 mod trust;
 
+use by_hand::ByHand;
+
 use crate::capture::{Capture, Datagram};
 use crate::gateway::{Gateway, Place};
 use crate::pbx::Pbx;
@@ -23,10 +25,24 @@ use crate::sipp::Sipp;
 
 /// The configuration that most tests use, with more fields of one trunk.
 pub fn config_with(place: &Place, trunk: &str, fields: &str) -> String {
+    with(&place.config(), trunk, fields)
+}
+
+/// A configuration with more fields of one trunk.
+fn with(config: &str, trunk: &str, fields: &str) -> String {
     let name = format!("name = \"{trunk}\"\n");
-    let config = place.config();
     assert!(config.contains(&name), "{trunk} is a trunk");
     config.replace(&name, &format!("{name}{fields}\n"))
+}
+
+/// The gateway ends a call in which nobody speaks.
+fn ends_in_silence(mut gateway: Gateway, caller: ByHand<'_>, mut callee: Sipp) {
+    caller.answer_bye();
+    callee.succeed();
+    let cdr = &gateway.cdrs_when(1)[0];
+    assert_eq!(cdr["ended_by"], "gateway", "{cdr:#}");
+    assert_eq!(cdr["reason"], "no media in either direction", "{cdr:#}");
+    assert!(gateway.stop());
 }
 
 /// The first captured message that begins so and went to the provider.

@@ -3,24 +3,14 @@
 //! `max_outbound_calls`, and the fields of a route.
 
 use super::by_hand::{ByHand, audio};
+use super::with;
 use crate::capture::Capture;
 use crate::gateway::{Gateway, Place};
 use crate::sipp::{Run, Sipp};
 
-/// SIPp in the PBX's place.
-fn callee(place: &Place, scenario: &str, calls: usize) -> Sipp {
-    let arguments = vec!["-m".into(), calls.to_string()];
-    Sipp::run_at(place, place.pbx, 5081, Run { scenario, transport: "u1", arguments })
-}
-
 /// Two plain trunks with these fields: of the provider, of the PBX.
 fn plain(place: &Place, provider: &str, pbx: &str) -> String {
-    let mut config = place.plain_config();
-    for (trunk, fields) in [("provider", provider), ("pbx", pbx)] {
-        let name = format!("name = \"{trunk}\"\n");
-        config = config.replace(&name, &format!("{name}{fields}\n"));
-    }
-    config
+    with(&with(&place.plain_config(), "provider", provider), "pbx", pbx)
 }
 
 /// What SIPp is asked when the provider calls each number, one after the other; the routes of the calls.
@@ -30,7 +20,7 @@ fn asked(
     numbers: &[&'static str],
 ) -> (Vec<String>, Vec<serde_json::Value>) {
     let mut gateway = Gateway::start(place, config);
-    let mut callee = callee(place, "silent_callee.xml", numbers.len());
+    let mut callee = Sipp::pbx(place, "silent_callee.xml", numbers.len());
     let capture = Capture::start(place);
     for number in numbers {
         let mut caller = ByHand::new(place, number);
@@ -113,7 +103,7 @@ fn a_route_lets_it_ring_no_longer_than_it_says() {
     let config =
         plain(&place, "", "").replace("name = \"to pbx\"\n", "name = \"to pbx\"\nring_limit = 1\n");
     let mut gateway = Gateway::start(&place, &config);
-    let mut callee = callee(&place, "unanswered_callee.xml", 1);
+    let mut callee = Sipp::pbx(&place, "unanswered_callee.xml", 1);
     let mut caller = ByHand::new(&place, "390612345");
     caller.ask("INVITE", &audio(&place, 1));
     caller.receive("SIP/2.0 180");
@@ -128,7 +118,7 @@ fn a_route_lets_it_ring_no_longer_than_it_says() {
 fn capped(provider: &str, pbx: &str, reason: &str) {
     let place = Place::new();
     let mut gateway = Gateway::start(&place, &plain(&place, provider, pbx));
-    let mut callee = callee(&place, "callee.xml", 1);
+    let mut callee = Sipp::pbx(&place, "callee.xml", 1);
     let target = format!("{}:5060", place.gateway);
     let arguments = [&target, "-s", "390612345", "-m", "3", "-l", "3", "-r", "10", "-d", "3000"];
     let arguments = arguments.map(String::from).to_vec();
@@ -156,7 +146,7 @@ fn an_emergency_call_reaches_sipp_through_trunks_that_are_full() {
         + "\n[[route]]\nname = \"rescue\"\ndirection = \"inbound\"\ncalled = \"112\"\n\
            emergency = true\ndestination = \"pbx\"\n";
     let mut gateway = Gateway::start(&place, &config);
-    let mut callee = callee(&place, "silent_callee.xml", 2);
+    let mut callee = Sipp::pbx(&place, "silent_callee.xml", 2);
     let mut first = ByHand::new(&place, "390612345");
     first.call();
     let mut second = first.beside("390612346");

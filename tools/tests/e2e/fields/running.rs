@@ -2,40 +2,32 @@
 //! made or runs.
 
 use super::by_hand::{ByHand, audio};
-use super::header;
+use super::{ends_in_silence, header, with};
 use crate::capture::Capture;
 use crate::gateway::{Gateway, Place};
-use crate::sipp::{Run, Sipp};
+use crate::sipp::Sipp;
 
-/// SIPp in the PBX's place, on a plain trunk.
+/// SIPp in the PBX's place.
 fn callee(place: &Place) -> Sipp {
-    let arguments = vec!["-m".into(), "1".into()];
-    let run = Run { scenario: "silent_callee.xml", transport: "u1", arguments };
-    Sipp::run_at(place, place.pbx, 5081, run)
+    Sipp::pbx(place, "silent_callee.xml", 1)
 }
 
 /// Two plain trunks; the provider's has these fields.
 fn plain(place: &Place, fields: &str) -> String {
-    let name = "name = \"provider\"\n";
-    place.plain_config().replace(name, &format!("{name}{fields}\n"))
+    with(&place.plain_config(), "provider", fields)
 }
 
 /// Held from its beginning: `rtp_timeout` would let it be for a minute, longer than this waits.
 #[test]
 fn a_held_call_without_media_ends_after_the_hold_timeout() {
     let place = Place::new();
-    let mut gateway = Gateway::start(&place, &plain(&place, "hold_timeout = 1"));
-    let mut callee = callee(&place);
+    let gateway = Gateway::start(&place, &plain(&place, "hold_timeout = 1"));
+    let callee = callee(&place);
     let mut caller = ByHand::new(&place, "390612345");
     caller.ask("INVITE", &(audio(&place, 1) + "a=inactive\r\n"));
     let accepted = caller.accepted();
     assert!(accepted.contains("a=inactive\r\n"), "{accepted}");
-    caller.answer_bye();
-    callee.succeed();
-    let cdr = &gateway.cdrs_when(1)[0];
-    assert_eq!(cdr["ended_by"], "gateway", "{cdr:#}");
-    assert_eq!(cdr["reason"], "no media in either direction", "{cdr:#}");
-    assert!(gateway.stop());
+    ends_in_silence(gateway, caller, callee);
 }
 
 /// The provider offers nothing; SIPp is offered something where its trunk wants that.
@@ -43,9 +35,7 @@ fn a_held_call_without_media_ends_after_the_hold_timeout() {
 fn a_trunk_that_wants_an_early_offer_is_made_one() {
     for (mode, is_offered) in [("force_early", true), ("as_is", false)] {
         let place = Place::new();
-        let name = "name = \"pbx\"\n";
-        let config =
-            place.plain_config().replace(name, &format!("{name}offer_mode = \"{mode}\"\n"));
+        let config = with(&place.plain_config(), "pbx", &format!("offer_mode = \"{mode}\""));
         let mut gateway = Gateway::start(&place, &config);
         let mut callee = callee(&place);
         let capture = Capture::start(&place);

@@ -11,7 +11,7 @@ use super::{config_with, header};
 use crate::gateway::{Gateway, Place};
 use crate::lines::PATIENCE;
 use crate::pbx::Pbx;
-use crate::sipp::{Run, Sipp};
+use crate::sipp::Sipp;
 use crate::stored::{Operator, add_trunks_and_route, start};
 
 /// What the prompt sounds like, in hertz.
@@ -129,9 +129,7 @@ fn the_same_is_told_by_an_answered_call_where_early_media_does_not_pass() {
 
 /// Calls SIPp; what the caller is told first, and whether it hears the tone.
 fn call_sipp(place: &Place, number: &'static str, is_greeted: bool) {
-    let arguments = vec!["-m".into(), "1".into()];
-    let run = Run { scenario: "silent_callee.xml", transport: "u1", arguments };
-    let mut callee = Sipp::run_at(place, place.pbx, 5081, run);
+    let mut callee = Sipp::pbx(place, "silent_callee.xml", 1);
     let ear = ear(place);
     let mut caller = ByHand::new(place, number);
     caller.ask("INVITE", &audio(place, 1));

@@ -2,17 +2,11 @@
 //! `direct_media`, `hold_style`.
 
 use super::by_hand::{ByHand, audio};
-use super::{asked_of_sipp, config_with, header};
+use super::{asked_of_sipp, config_with, ends_in_silence, header};
 use crate::capture::Capture;
 use crate::gateway::{Gateway, Place};
 use crate::pbx::Pbx;
 use crate::sipp::{Run, Sipp};
-
-/// SIPp in the PBX's place, on a plain trunk.
-fn callee(place: &Place, scenario: &str, calls: usize) -> Sipp {
-    let arguments = vec!["-m".into(), calls.to_string()];
-    Sipp::run_at(place, place.pbx, 5081, Run { scenario, transport: "u1", arguments })
-}
 
 /// Two plain trunks that have these fields.
 fn plain(place: &Place, fields: &str) -> String {
@@ -50,7 +44,7 @@ fn max_cps_lets_a_burst_of_sipp_pass_and_refuses_the_flood() {
         place.plain_config().replace("name = \"provider\"\n", "name = \"provider\"\nmax_cps = 2\n");
     let mut gateway = Gateway::start(&place, &config);
     let calls = 30;
-    let _callee = callee(&place, "callee.xml", calls);
+    let _callee = Sipp::pbx(&place, "callee.xml", calls);
     let target = format!("{}:5060", place.gateway);
     let count = calls.to_string();
     let arguments =
@@ -84,23 +78,18 @@ fn numbers_are_dialled_nationally_and_leave_as_the_carrier_writes_them() {
 #[test]
 fn a_call_without_media_ends_after_the_rtp_timeout() {
     let place = Place::new();
-    let mut gateway = Gateway::start(&place, &plain(&place, "rtp_timeout = 1"));
-    let mut callee = callee(&place, "silent_callee.xml", 1);
+    let gateway = Gateway::start(&place, &plain(&place, "rtp_timeout = 1"));
+    let callee = Sipp::pbx(&place, "silent_callee.xml", 1);
     let mut caller = ByHand::new(&place, "390612345");
     caller.call();
-    caller.answer_bye();
-    callee.succeed();
-    let cdr = &gateway.cdrs_when(1)[0];
-    assert_eq!(cdr["ended_by"], "gateway", "{cdr:#}");
-    assert_eq!(cdr["reason"], "no media in either direction", "{cdr:#}");
-    assert!(gateway.stop());
+    ends_in_silence(gateway, caller, callee);
 }
 
 #[test]
 fn with_direct_media_each_side_is_told_of_the_other() {
     let place = Place::new();
     let mut gateway = Gateway::start(&place, &plain(&place, "direct_media = \"yes\""));
-    let mut callee = callee(&place, "silent_callee.xml", 1);
+    let mut callee = Sipp::pbx(&place, "silent_callee.xml", 1);
     let capture = Capture::start(&place);
     let mut caller = ByHand::new(&place, "390612345");
     let accepted = caller.call();
