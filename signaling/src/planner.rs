@@ -54,8 +54,8 @@ struct Read<T> {
 }
 
 impl Planner {
-    /// A planner that publishes to `live`. Relative paths in documents count from the file's. Deleted
-    /// trunks run on until [`Consumer::depart`] says otherwise, if somebody hears of them.
+    /// A planner that publishes to `live`. Relative paths in documents count from the file's directory.
+    /// Deleted trunks run on until [`Consumer::depart`] says otherwise, if somebody hears of them.
     pub fn new(config: &Config, live: LivePlan, moves: mpsc::UnboundedSender<Move>) -> Self {
         let (groups, trunks, routes, departing) = Default::default();
         let (sip, media) = (config.sip.clone(), config.media.clone());

@@ -34,6 +34,19 @@ impl Lines {
         }
     }
 
+    /// Waits for one line for each of `wanted`, in whatever order they come; a line serves one only.
+    pub fn wait_each(&mut self, wanted: &[&str]) {
+        let mut left = wanted.to_vec();
+        while !left.is_empty() {
+            let Some(line) = self.find(|line| left.iter().any(|text| line.contains(text))) else {
+                panic!("no lines with {left:?}; seen:\n{}", self.seen.join("\n"));
+            };
+            if let Some(at) = left.iter().position(|text| line.contains(text)) {
+                left.swap_remove(at);
+            }
+        }
+    }
+
     fn find(&mut self, accept: impl Fn(&str) -> bool) -> Option<String> {
         let until = Instant::now() + PATIENCE;
         loop {
