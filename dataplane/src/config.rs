@@ -32,6 +32,9 @@ pub struct Config {
     pub backend: BackendChoice,
     /// Interfaces that `Xdp` takes frames from; empty: those that carry a media address.
     pub interfaces: Vec<String>,
+    /// Networks, by their index, whose packets `Xdp` takes from the driver; those that are not named
+    /// here: it does. The others are served as `Packet` does.
+    pub takes_xdp: Vec<bool>,
     /// Networks, by their index, between which `Xdp` lets the kernel relay plain RTP by itself
     /// (`XDP_TX`); those that are not named here: never.
     pub xdp_tx: Vec<bool>,
@@ -83,6 +86,7 @@ pub mod tests {
             spin_us: 0,
             backend: BackendChoice::Auto,
             interfaces: Vec::new(),
+            takes_xdp: Vec::new(),
             xdp_tx: Vec::new(),
             dscp: DSCP_DEFAULT,
             prompts: None,

@@ -20,6 +20,7 @@
 //!     spin_us: 0,
 //!     backend: BackendChoice::Auto,
 //!     interfaces: vec![],
+//!     takes_xdp: vec![],
 //!     xdp_tx: vec![],
 //!     dscp: DSCP_DEFAULT,
 //!     prompts: None,

@@ -66,6 +66,8 @@ pub struct Topology {
     pub dscp: Dscp,
     /// Interfaces to take frames from; empty: those of the addresses.
     pub interfaces: Vec<String>,
+    /// Networks that are under XDP, as [`Config::takes_xdp`] has them.
+    pub takes_xdp: Vec<bool>,
     /// Networks between which the kernel may relay by itself.
     pub xdp_tx: Vec<bool>,
 }
@@ -106,8 +108,16 @@ impl Topology {
             spin_us: config.spin_us,
             dscp: Dscp::new(config.dscp).unwrap_or(Dscp::EF),
             interfaces: config.interfaces.clone(),
+            takes_xdp: config.takes_xdp.clone(),
             xdp_tx: config.xdp_tx.clone(),
         })
+    }
+
+    /// Addresses whose packets XDP takes from the driver, where it is chosen.
+    pub fn under_xdp(&self) -> Vec<IpAddr> {
+        let takes = |index: usize| self.takes_xdp.get(index).copied().unwrap_or(true);
+        let networks = self.networks.iter().enumerate().filter(|(index, _)| takes(*index));
+        networks.flat_map(|(_, addresses)| addresses).copied().collect()
     }
 
     /// Workers that take flows from the start.

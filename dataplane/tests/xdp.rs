@@ -246,10 +246,10 @@ fn host_settings() -> String {
 }
 
 /// Two networks, each behind an interface of its own, "near" and "near2", and a call between them.
-fn across(interfaces: &[&str]) -> (Rig, Call) {
+fn across(change: impl FnOnce(&mut Config)) -> (Rig, Call) {
     let mut config = config(own_address(), 64, 20_000..=20_999);
     wire::add_network(&mut config);
-    config.interfaces = interfaces.iter().map(|name| (*name).to_owned()).collect();
+    change(&mut config);
     let mut rig = Rig::launch(config, dataplane::run);
     let call = wire::call_across(&mut rig);
     // Neighbours are looked for.
@@ -263,7 +263,7 @@ fn a_call_between_two_interfaces_goes_by_xdp_on_both() {
     if !has_wire() {
         return;
     }
-    let (mut rig, call) = across(&[]);
+    let (mut rig, call) = across(|_| ());
     let programs = ["near", "near2"].map(|name| program_of(name).unwrap());
     assert_ne!(programs[0], programs[1]);
     assert_eq!(passed_by(&rig, 1000, || talk(&call, 5..505)), 0);
@@ -289,10 +289,23 @@ fn an_interface_that_is_not_named_is_served_as_the_backend_packet_does() {
     if !has_wire() {
         return;
     }
-    let (rig, call) = across(&["near"]);
+    let (rig, call) = across(|config| config.interfaces = vec![String::from("near")]);
+    only_near_is_under_xdp(&rig, &call);
+}
+
+#[test]
+fn a_network_that_does_not_take_xdp_is_served_as_the_backend_packet_does() {
+    if !has_wire() {
+        return;
+    }
+    let (rig, call) = across(|config| config.takes_xdp = vec![true, false]);
+    only_near_is_under_xdp(&rig, &call);
+}
+
+fn only_near_is_under_xdp(rig: &Rig, call: &Call) {
     assert!(program_of("near").is_some());
     assert_eq!(program_of("near2"), None);
-    assert_eq!(passed_by(&rig, 200, || talk(&call, 5..105)), 100, "what comes by near2");
+    assert_eq!(passed_by(rig, 200, || talk(call, 5..105)), 100, "what comes by near2");
     assert_eq!(rig.counter(Counter::BuffersMissing), 0);
 }
 

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::io;
-use std::net::IpAddr;
 
 use super::{Finding, diagnose};
 use crate::config::BackendChoice;
@@ -174,8 +173,7 @@ pub fn drivers(kind: BackendKind, topology: &Topology) -> Result<Vec<Finding>, S
     if kind != BackendKind::Xdp {
         return Ok(Vec::new());
     }
-    let addresses: Vec<IpAddr> = topology.networks.iter().flatten().copied().collect();
-    let drivers = xdp::drivers(&addresses, &topology.interfaces)
+    let drivers = xdp::drivers(&topology.under_xdp(), &topology.interfaces)
         .map_err(|error| refused(kind, io::Error::other(error)))?;
     let finding = |(name, driver): (String, Option<Driver>)| {
         let what = match driver {
@@ -193,7 +191,6 @@ pub fn deaf_ends(kind: BackendKind, topology: &Topology) -> Vec<Finding> {
     if kind != BackendKind::Xdp || !topology.xdp_tx.contains(&true) {
         return Vec::new();
     }
-    let addresses: Vec<IpAddr> = topology.networks.iter().flatten().copied().collect();
     let finding = |(name, why): (String, _)| {
         Finding::warn(
             "xdp_tx",
@@ -204,7 +201,7 @@ pub fn deaf_ends(kind: BackendKind, topology: &Topology) -> Vec<Finding> {
              set media.xdp_tx = false",
         )
     };
-    xdp::deaf_ends(&addresses, &topology.interfaces).into_iter().map(finding).collect()
+    xdp::deaf_ends(&topology.under_xdp(), &topology.interfaces).into_iter().map(finding).collect()
 }
 
 /// The first port from `first` to `last` that is in the local range and not reserved.

@@ -99,6 +99,7 @@ pub fn config(local: IpAddr, flows: u32, ports: RangeInclusive<u16>) -> Config {
         dscp: DSCP_DEFAULT,
         backend: backend(),
         interfaces: vec![],
+        takes_xdp: vec![],
         xdp_tx: vec![],
         prompts: None,
         allowed_uid: rustix::process::geteuid().as_raw(),

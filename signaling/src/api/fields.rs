@@ -97,6 +97,12 @@ pub const TRUNK: &[Field] = &[
     field("signalling_dscp", Text(4), "CS3", "Code point of SIP to it: a name or a number"),
     field("media_dscp", Text(4), "[media] dscp", "Code point of its media: a name or a number"),
     field("media_network", Text(64), "[media]", "The [[network]] that its media is on"),
+    field(
+        "rtcp_mux",
+        Flag,
+        "false",
+        "RTCP on the port of RTP, where the peer has it too (RFC 5761)",
+    ),
     field("external_address", Text(253), "none", "What sip_alg calls us"),
     field("rtp_timeout", Number(0, 86_400), "60", "Seconds without media that end a call"),
     field("hold_timeout", Number(0, 86_400), "300", "The same while on hold"),

@@ -70,6 +70,10 @@ fn check(trunk: &Trunk, leg: &Leg) -> Result<(), &'static str> {
     if leg.external.is_some() {
         return Err("media is anchored: a trunk has sip_alg");
     }
+    // The other side may have no multiplexing, and would look for RTCP elsewhere.
+    if leg.policy.rtcp_mux {
+        return Err("media is anchored: a trunk has rtcp_mux");
+    }
     Ok(())
 }
 

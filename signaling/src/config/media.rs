@@ -33,7 +33,7 @@ pub struct Media {
     pub spin_us: u32,
     /// Flows per worker, two for each call.
     pub flows: u32,
-    /// How packets are received and sent.
+    /// How packets of these addresses are received and sent.
     pub backend: MediaBackend,
     /// Interfaces that `xdp` takes frames from; empty: those of the addresses.
     pub interfaces: Vec<String>,
@@ -83,13 +83,7 @@ pub(super) fn read(mut section: Section<'_, '_>, sip: &Sip) -> Media {
         let remedy = format!("keep them at {WORKERS_MAX} together");
         section.error("standby_workers", problem, remedy);
     }
-    let backend = match section.word("backend", &BACKENDS).map(|w| w.value) {
-        Some(1) => MediaBackend::Packet,
-        Some(2) => MediaBackend::Uring,
-        Some(3) => MediaBackend::Mmsg,
-        Some(4) => MediaBackend::Xdp,
-        _ => MediaBackend::Auto,
-    };
+    let backend = backend(&mut section).unwrap_or(MediaBackend::Auto);
     let named = section.strings("interfaces").unwrap_or_default();
     let interfaces: Vec<String> = named.into_iter().map(|name| name.value).collect();
     if !interfaces.is_empty() && backend != MediaBackend::Xdp {
@@ -125,7 +119,29 @@ pub(super) fn read(mut section: Section<'_, '_>, sip: &Sip) -> Media {
     }
 }
 
+impl MediaBackend {
+    /// Whether workers can serve one network so and another so: frames and the one socket for what
+    /// comes otherwise are parts of the same.
+    pub(super) fn goes_with(self, other: Self) -> bool {
+        let takes_frames = |backend| matches!(backend, Self::Auto | Self::Packet | Self::Xdp);
+        self == other || takes_frames(self) && takes_frames(other)
+    }
+}
+
 impl Media {
+    /// What the workers must be able to do for all networks.
+    pub fn workers_backend(&self) -> MediaBackend {
+        let any_xdp = self.takes_xdp().contains(&true);
+        if any_xdp { MediaBackend::Xdp } else { self.backend }
+    }
+
+    /// Whether packets of each network are taken by `xdp`, that of `[media]` first.
+    pub fn takes_xdp(&self) -> Vec<bool> {
+        let more = self.networks.iter().map(|network| network.backend);
+        let all = std::iter::once(self.backend).chain(more);
+        all.map(|backend| backend == MediaBackend::Xdp).collect()
+    }
+
     /// The addresses of each network, that of `[media]` first.
     pub fn by_network(&self) -> Vec<Vec<IpAddr>> {
         let more = self.networks.iter().map(|network| network.addresses.clone());
@@ -153,12 +169,23 @@ impl Media {
     }
 }
 
+/// The backend that a section names.
+pub(super) fn backend(section: &mut Section<'_, '_>) -> Option<MediaBackend> {
+    Some(match section.word("backend", &BACKENDS)?.value {
+        1 => MediaBackend::Packet,
+        2 => MediaBackend::Uring,
+        3 => MediaBackend::Mmsg,
+        4 => MediaBackend::Xdp,
+        _ => MediaBackend::Auto,
+    })
+}
+
 /// Whether the kernel may relay by itself on a network.
 pub(super) fn xdp_tx(section: &mut Section<'_, '_>, backend: MediaBackend) -> bool {
     let wanted = section.boolean("xdp_tx").is_some_and(|given| given.value);
     if wanted && backend != MediaBackend::Xdp {
         let problem = "only the backend \"xdp\" has the kernel relay by itself";
-        section.error("xdp_tx", problem, "set backend = \"xdp\" in [media], or remove the field");
+        section.error("xdp_tx", problem, "set backend = \"xdp\" for it, or remove the field");
     }
     wanted
 }

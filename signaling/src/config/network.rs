@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::error::Findings;
-use super::media::{self, Media};
+use super::media::{self, Media, MediaBackend};
 use super::named::{Known, named, own_name};
 use super::place;
 use super::section::Section;
@@ -17,6 +17,8 @@ pub struct Network {
     pub addresses: Vec<IpAddr>,
     /// As [`Media::advertise`].
     pub advertise: Vec<IpAddr>,
+    /// As [`Media::backend`], and that where the section says nothing.
+    pub backend: MediaBackend,
     /// As [`Media::xdp_tx`].
     pub xdp_tx: bool,
 }
@@ -36,12 +38,24 @@ pub(super) fn read(mut section: Section<'_, '_>, media: &Media) -> Network {
         section.error("address", format!("another network has {twice}"), remedy);
     }
     let advertise = media::advertise(&mut section, &addresses);
-    let xdp_tx = media::xdp_tx(&mut section, media.backend);
+    let backend = backend(&mut section, media);
+    let xdp_tx = media::xdp_tx(&mut section, backend);
     if media.networks.iter().any(|other| other.name == name) {
         section.error("name", "another network has this name", "give each its own");
     }
     section.finish();
-    Network { name, addresses, advertise, xdp_tx }
+    Network { name, addresses, advertise, backend, xdp_tx }
+}
+
+/// As [`media::backend`], where all networks can be served by the same workers.
+fn backend(section: &mut Section<'_, '_>, media: &Media) -> MediaBackend {
+    let backend = media::backend(section).unwrap_or(media.backend);
+    if !backend.goes_with(media.backend) {
+        let problem = "a worker has one way to receive, and [media] says another";
+        let remedy = "give all networks the same, or \"packet\" to some and \"xdp\" to the others";
+        section.error("backend", problem, remedy);
+    }
+    backend
 }
 
 fn name(before: usize, section: &mut Section<'_, '_>) -> String {
@@ -120,6 +134,43 @@ mod tests {
             let text = errors.to_string();
             assert!(text.contains(field) && text.contains(cause), "{more}: {text}");
         }
+    }
+
+    #[test]
+    fn a_network_is_served_as_it_says_or_as_media_does() {
+        use MediaBackend::{Auto, Packet, Uring, Xdp};
+        // [media], the network; the workers', and which of both takes frames at the driver.
+        for (own, other, workers, xdp) in [
+            ("xdp", "", Xdp, [true, true]),
+            ("xdp", "packet", Xdp, [true, false]),
+            ("xdp", "auto", Xdp, [true, false]),
+            ("packet", "xdp", Xdp, [false, true]),
+            ("auto", "xdp", Xdp, [false, true]),
+            ("auto", "packet", Auto, [false, false]),
+            ("packet", "", Packet, [false, false]),
+            ("uring", "", Uring, [false, false]),
+            ("uring", "uring", Uring, [false, false]),
+        ] {
+            let named = |backend: &str| match backend {
+                "" => String::new(),
+                name => format!("backend = \"{name}\"\n"),
+            };
+            let config = with(&(named(own) + &inside(&named(other)))).unwrap();
+            assert_eq!(config.media.workers_backend(), workers, "{own} {other}");
+            assert_eq!(config.media.takes_xdp(), xdp, "{own} {other}");
+        }
+        for (own, other) in [("uring", "xdp"), ("mmsg", "uring"), ("xdp", "mmsg"), ("auto", "mmsg")]
+        {
+            let text =
+                format!("backend = \"{own}\"\n{}", inside(&format!("backend = \"{other}\"\n")));
+            let errors = with(&text).unwrap_err().to_string();
+            assert!(
+                errors.contains("backend") && errors.contains("one way to receive"),
+                "{errors}"
+            );
+        }
+        let relaying = "backend = \"xdp\"\nxdp_tx = true\n";
+        assert!(with(&inside(relaying)).unwrap().media.networks[0].xdp_tx);
     }
 
     #[test]

@@ -53,8 +53,7 @@ pub(super) fn read(
     let register = register(&mut section, &username, &password);
     let nat = nat(&mut section);
     let is_kept = register || nat != Nat::No;
-    let numbers = numbers(&mut section);
-    let policy = incoming_call_policy(&mut section);
+    let (numbers, policy) = (numbers(&mut section), incoming_call_policy(&mut section));
     let audio_tones = upkeep::audio_tones(&mut section);
     let trunk = Trunk {
         id,
@@ -88,6 +87,7 @@ pub(super) fn read(
         allow,
         disallow,
         disallow_all,
+        rtcp_mux: section.boolean("rtcp_mux").is_some_and(|flag| flag.value),
         source_acl: source_acl(&mut section),
         tls: tls(&mut section, security.transport, sip),
         from_user: user(&mut section, "from_user"),

@@ -132,6 +132,8 @@ pub struct Trunk {
     pub disallow: Vec<Codec>,
     /// `disallow = all`: only `allow`.
     pub disallow_all: bool,
+    /// RTP and RTCP on one port are offered and accepted (RFC 5761).
+    pub rtcp_mux: bool,
     /// Networks the peer may send from, besides the addresses of `host` and `outbound_proxy`.
     pub source_acl: Vec<Cidr>,
     /// TLS identity; `Some` exactly when the transport is TLS.
@@ -252,7 +254,7 @@ impl Trunk {
             allow: self.allow.clone(),
             disallow: self.disallow.clone(),
             disallow_all: self.disallow_all,
-            rtcp_mux: false,
+            rtcp_mux: self.rtcp_mux,
             events: if self.digits.mode.has_events() { Events::Pass } else { Events::None },
         };
         securities.into_iter().map(policy).collect()

@@ -87,7 +87,7 @@ pub fn plan(config: &signaling::config::Config) -> dataplane::Config {
         flows_per_worker: media.flows,
         gather_us: media.gather_us,
         spin_us: media.spin_us,
-        backend: match media.backend {
+        backend: match media.workers_backend() {
             MediaBackend::Auto => dataplane::BackendChoice::Auto,
             MediaBackend::Packet => dataplane::BackendChoice::Packet,
             MediaBackend::Xdp => dataplane::BackendChoice::Xdp,
@@ -95,6 +95,7 @@ pub fn plan(config: &signaling::config::Config) -> dataplane::Config {
             MediaBackend::Mmsg => dataplane::BackendChoice::Mmsg,
         },
         interfaces: media.interfaces.clone(),
+        takes_xdp: media.takes_xdp(),
         xdp_tx: once(media.xdp_tx).chain(media.networks.iter().map(|one| one.xdp_tx)).collect(),
         dscp: media.dscp,
         prompts: media.prompts.clone(),

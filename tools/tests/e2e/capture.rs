@@ -31,7 +31,7 @@ impl Capture {
         let network = format!("udp and net {a}.{b}.{c}.0/24");
         // Not tshark itself, which loads every dissector before it begins.
         let mut child = Command::new("dumpcap")
-            .args(["-i", "lo", "-f", &network, "-w"])
+            .args(["-i", place.interface(), "-f", &network, "-w"])
             .arg(&file)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -63,6 +63,11 @@ impl Place {
         Self::of([at(1), at(2), pbx(n), at(9)], six, strangers, n, turn)
     }
 
+    /// Where the packets of this place can be seen.
+    pub fn interface(&self) -> &'static str {
+        if self.door.is_some() { "far" } else { "lo" }
+    }
+
     /// The gateway at the near end of a wire, over that backend; the test, and whoever it starts, is to
     /// be at the far end.
     pub fn on_wire(stage: &Stage, backend: &'static str) -> Self {

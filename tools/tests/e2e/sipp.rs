@@ -181,7 +181,7 @@ fn await_socket(child: &mut Child, address: Ipv4Addr, port: u16, transport: &str
     let here = format!("{:08X}:{port:04X}", u32::from_ne_bytes(address.octets()));
     let until = Instant::now() + PATIENCE;
     while child.try_wait().unwrap().is_none() {
-        let sockets = fs::read_to_string(format!("/proc/net/{table}")).unwrap();
+        let sockets = fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap();
         if sockets.lines().any(|line| line.split_whitespace().nth(1) == Some(&here)) {
             return;
         }

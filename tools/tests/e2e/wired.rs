@@ -11,7 +11,7 @@ use rustix::process::{Signal, kill_process};
 use crate::calls::assert_cdr;
 use crate::counters::Counters;
 use crate::far::{Far, Role};
-use crate::fields::tones;
+use crate::fields::{digits, timers, tones};
 use crate::foreign::{REPORTS, SUITES_MIN, TALK, both_talk_and_hear};
 use crate::gateway::{Gateway, MEDIA_PORTS, Place};
 use crate::spray;
@@ -220,4 +220,15 @@ fn what_strangers_spray_on_a_wire_is_not_relayed_and_attracts_nothing() {
 #[test]
 fn a_prompt_on_a_wire_is_heard() {
     over_frames(tones::an_unknown_number_is_told_by_early_media);
+}
+
+#[test]
+fn a_call_on_a_wire_is_held_and_resumed() {
+    over_frames(timers::a_call_is_held_and_resumed);
+}
+
+#[test]
+fn digits_on_a_wire_pass_between_events_and_info_and_are_said_as_tones() {
+    over_frames(digits::digits_pass_between_events_and_info);
+    over_frames(digits::digits_are_said_as_tones);
 }

@@ -151,6 +151,7 @@ def arguments():
     parser.add_argument("--password", default="")
     parser.add_argument("--realm", help="knows no password, only the MD5 of it for this realm")
     parser.add_argument("--tcp", action="store_true", help="TCP instead of TLS")
+    parser.add_argument("--mux", action="store_true", help="RTCP on the port of RTP (RFC 5761)")
     parser.add_argument("--plain", action="store_true", help="no SRTP: what must be refused")
     return parser.parse_args()
 
@@ -203,6 +204,7 @@ def account(options):
     media = config.mediaConfig
     media.srtpUse = pj.PJMEDIA_SRTP_DISABLED if options.plain else pj.PJMEDIA_SRTP_MANDATORY
     media.srtpSecureSignaling = 0 if options.plain else 1
+    media.rtcpMuxEnabled = options.mux
     media.transportConfig.port = options.media_port
     media.transportConfig.boundAddress = options.address
     if options.timer:

@@ -130,8 +130,10 @@ pub fn lay_with_lanes(topology: &Topology) -> io::Result<Vec<Share>> {
     let workers = topology.serving().count();
     let table = table(topology, addresses.len())
         .map_err(at("create the BPF map of what the kernel relays (media.xdp_tx)"))?;
+    let under = topology.under_xdp();
+    let taken = addresses.iter().copied().zip(0..).filter(|(ip, _)| under.contains(ip)).collect();
     let (named, ports) = (&topology.interfaces, steering.ports());
-    let plane = Plane::lay(&addresses, named, workers as u32, ports, table);
+    let plane = Plane::lay(taken, named, workers as u32, ports, table);
     let plane = Arc::new(plane.map_err(io::Error::other)?);
     for (share, worker) in shares.iter_mut().zip(0..).take(workers) {
         share.lane = Some(Lane { worker, plane: Arc::clone(&plane) });

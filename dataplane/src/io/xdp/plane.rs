@@ -69,13 +69,13 @@ pub enum XdpError {
 
 impl Plane {
     /// Attaches a program to each interface that has one of our addresses, or to those `named` only.
-    /// `addresses` are ours in the order of their numbers, `ports` says which of their ports are
+    /// `addresses` are ours with their numbers, `ports` says which of their ports are
     /// open, `workers` is how many share the queues, `table` what is relayed without a worker.
     ///
     /// # Errors
     /// [`XdpError`]; nothing stays attached then.
     pub fn lay(
-        addresses: &[IpAddr],
+        addresses: Vec<(IpAddr, u32)>,
         named: &[String],
         workers: u32,
         ports: &Map,
@@ -154,7 +154,7 @@ fn split_off(wires: &[Wire]) -> Option<Warden> {
 /// The interfaces of [`Plane::lay`] on which the kernel must not relay by itself, each with the reason.
 pub fn deaf_ends(addresses: &[IpAddr], named: &[String]) -> Vec<(String, Deaf)> {
     let Ok(mut kernel) = Kernel::open() else { return Vec::new() };
-    let sites = sites(addresses, named).unwrap_or_default();
+    let sites = sites(numbered(addresses), named).unwrap_or_default();
     let deaf = |site: Site| Some((site.link.name().to_owned(), deafness(&mut kernel, &site.link)?));
     sites.into_iter().filter_map(deaf).collect()
 }
@@ -167,7 +167,7 @@ pub fn drivers(
     addresses: &[IpAddr],
     named: &[String],
 ) -> Result<Vec<(String, Option<Driver>)>, XdpError> {
-    let drivers = sites(addresses, named)?.into_iter().map(|Site { link, .. }| {
+    let drivers = sites(numbered(addresses), named)?.into_iter().map(|Site { link, .. }| {
         let (name, driver) = (link.name().to_owned(), Driver::of(link.ifindex));
         if driver.is_some_and(|driver| !driver.runs_programs()) {
             let cause = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
@@ -185,8 +185,13 @@ struct Site {
     addresses: Vec<Ours>,
 }
 
+/// For those who do not look at numbers.
+fn numbered(addresses: &[IpAddr]) -> Vec<(IpAddr, u32)> {
+    addresses.iter().copied().zip(0..).collect()
+}
+
 /// Which interfaces carry our addresses. One below a VLAN carries those of the VLAN.
-fn sites(addresses: &[IpAddr], named: &[String]) -> Result<Vec<Site>, XdpError> {
+fn sites(addresses: Vec<(IpAddr, u32)>, named: &[String]) -> Result<Vec<Site>, XdpError> {
     let refused = |cause| XdpError::Refused { name: "rtnetlink".to_owned(), what: "ask", cause };
     let mut kernel = Kernel::open().map_err(refused)?;
     let mut wanted = Vec::with_capacity(named.len());
@@ -196,8 +201,8 @@ fn sites(addresses: &[IpAddr], named: &[String]) -> Result<Vec<Site>, XdpError> 
     }
     let mut sites: Vec<Site> = Vec::new();
     let ours = kernel.addresses();
-    for (ip, number) in addresses.iter().zip(0..) {
-        let Some((_, ifindex)) = ours.iter().find(|(ours, _)| ours == ip) else { continue };
+    for (ip, number) in addresses {
+        let Some((_, ifindex)) = ours.iter().find(|(ours, _)| *ours == ip) else { continue };
         let Some(upper) = kernel.link(*ifindex) else { continue };
         let (link, vlan) = match upper.vlan {
             Some((identifier, below)) => match kernel.link(below) {
@@ -209,7 +214,7 @@ fn sites(addresses: &[IpAddr], named: &[String]) -> Result<Vec<Site>, XdpError> 
         if !link.ethernet || !(wanted.is_empty() || wanted.contains(&link.ifindex)) {
             continue;
         }
-        let ours = Ours { ip: *ip, vlan, number };
+        let ours = Ours { ip, vlan, number };
         match sites.iter_mut().find(|site| site.link.ifindex == link.ifindex) {
             Some(site) => site.addresses.push(ours),
             None => sites.push(Site { link, addresses: vec![ours] }),

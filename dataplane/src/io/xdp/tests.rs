@@ -65,8 +65,8 @@ fn plane(workers: u32) -> (Result<Plane, XdpError>, Memory) {
             memory.set_octet((number << 16) + usize::from(port), 1);
         }
     }
-    let addresses = NEAR.map(|ip| ip.parse().unwrap());
-    (Plane::lay(&addresses, &[], workers, &ports, None), memory)
+    let addresses = NEAR.iter().zip(0..).map(|(ip, number)| (ip.parse().unwrap(), number));
+    (Plane::lay(addresses.collect(), &[], workers, &ports, None), memory)
 }
 
 /// Runs a test on a thread that is at the near side of a stage of its own.

@@ -144,6 +144,7 @@ const TRUNK: &[(&str, Test)] = &[
     ("signalling_dscp", KEPT),
     ("media_dscp", KEPT),
     ("media_network", (WAYS, "each_side_has_its_media_on_its_own_network")),
+    ("rtcp_mux", (WAYS, "rtcp_shares_the_port_of_rtp_with_pjsip_and_has_its_own_at_the_carrier")),
     ("external_address", ALG),
     ("rtp_timeout", (TRAFFIC_OF, "a_call_without_media_ends_after_the_rtp_timeout")),
     ("hold_timeout", (RUNNING, "a_held_call_without_media_ends_after_the_hold_timeout")),

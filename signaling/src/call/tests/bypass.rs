@@ -99,6 +99,7 @@ fn whatever_needs_us_in_the_middle_anchors_media_and_says_so() {
             "direct_media = \"yes\"\naudio_tones = \"ON EARLY MEDIA\"",
             "audio_tones",
         ),
+        ("mux", DIRECT, "direct_media = \"yes\"\nrtcp_mux = true", "has rtcp_mux"),
         ("digits", DIRECT, "direct_media = \"yes\"\ndtmf_mode = \"info\"", "digits are converted"),
         // The offer names 198.51.100.77, the carrier signals from 192.0.2.10.
         ("nonat", "direct_media = \"nonat\"", DIRECT, "not where it signals from"),

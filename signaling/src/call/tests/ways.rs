@@ -150,6 +150,36 @@ fn what_a_side_behind_nat_does_to_both_ways() {
 }
 
 #[test]
+fn rtcp_comes_by_the_port_of_rtp_where_trunk_and_peer_want_it() {
+    let muxed = |text: String| text + "a=rtcp-mux\r\n";
+    let rtcp_of = |way: &Update| (way.rtcp_mux_in, way.source_rtcp.unwrap().port());
+    for (field, said) in [(true, true), (true, false), (false, true), (false, false)] {
+        let say: Say<'_> = if said { &muxed } else { &same };
+        for (caller, late) in [(Carrier, false), (Pbx, false), (Carrier, true), (Pbx, true)] {
+            let mut rig = Rig::with("mux", &format!("rtcp_mux = {field}"), "", "");
+            let way = if late { talk_late } else { talk };
+            // From the carrier, to the carrier. The other side wants it, and its trunk does not.
+            let [from, to] = match caller {
+                Carrier => way(&mut rig, caller, say, &muxed),
+                _ => {
+                    let [forward, backward] = way(&mut rig, caller, &muxed, say);
+                    [backward, forward]
+                }
+            };
+            let context = format!("{field} {said} {caller:?} late {late}");
+            let port = if field && said { 7000 } else { 7001 };
+            assert_eq!(rtcp_of(&from), (field && said, port), "{context}");
+            assert_eq!(from.destination_rtcp.unwrap().port(), 7001, "{context}");
+            assert_eq!(rtcp_of(&to), (false, 7001), "{context}");
+            assert_eq!(to.destination_rtcp.unwrap().port(), port, "{context}");
+            assert_eq!((from.rtcp_mux_out, to.rtcp_mux_out), (false, field && said), "{context}");
+            rig.hang_up(caller);
+            rig.finish_one(200);
+        }
+    }
+}
+
+#[test]
 fn learning_within_the_network_of_the_signalling() {
     let carrier = "nat = \"YES\"\nlearn_from = \"signalling\"";
     let mut rig = Rig::with("learn-from", carrier, "", "");

@@ -65,7 +65,7 @@ impl Wishes {
         let media = self.media();
         let workers = plan.placements.len() as u64;
         let flows = media.map_or(media::FLOWS_DEFAULT_MAX, |media| media.flows);
-        let backend = media.map_or(MediaBackend::Auto, |media| media.backend);
+        let backend = media.map_or(MediaBackend::Auto, Media::workers_backend);
         let sockets = match backend {
             MediaBackend::Packet | MediaBackend::Xdp => {
                 let addresses = media.map_or(1, |media| media.local().count());

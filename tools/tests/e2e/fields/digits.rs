@@ -13,12 +13,15 @@ fn info_callee(place: &Place) -> Sipp {
 /// SIPp takes digits by INFO alone and sends one; PJSIP has telephone events.
 #[test]
 fn digits_pass_between_pjsip_with_events_and_sipp_with_info() {
-    let place = Place::new();
+    digits_pass_between_events_and_info(&Place::new());
+}
+
+pub fn digits_pass_between_events_and_info(place: &Place) {
     let fields = "dtmf_mode = \"info\"\nsend_media = \"SAME\"";
-    let mut gateway = Gateway::start(&place, &config_with(&place, "provider", fields));
-    let mut callee = info_callee(&place);
-    let mut phones = Pbx::start(&place, &[]);
-    phones.call(&place, "0612345");
+    let mut gateway = Gateway::start(place, &config_with(place, "provider", fields));
+    let mut callee = info_callee(place);
+    let mut phones = Pbx::start(place, &[]);
+    phones.call(place, "0612345");
     phones.events.wait("\"media\"");
     phones.dial("5#");
     let heard = phones.events.wait("\"digit\"");
@@ -34,15 +37,18 @@ fn digits_pass_between_pjsip_with_events_and_sipp_with_info() {
 /// SIPp has neither events nor INFO: what PJSIP dials reaches it as tones, once.
 #[test]
 fn digits_reach_a_trunk_without_events_as_tones() {
+    digits_are_said_as_tones(&Place::new());
+}
+
+pub fn digits_are_said_as_tones(place: &Place) {
     use bench::media::g711::Law;
     use bench::media::tone;
-    let place = Place::new();
     let fields = "dtmf_mode = \"inband\"\nsend_media = \"SAME\"";
-    let mut gateway = Gateway::start(&place, &config_with(&place, "provider", fields));
-    let mut callee = Sipp::answer(&place, "u1", 1);
-    let mut phones = Pbx::start(&place, &[]);
-    let capture = crate::capture::Capture::start(&place);
-    phones.call(&place, "0612345");
+    let mut gateway = Gateway::start(place, &config_with(place, "provider", fields));
+    let mut callee = Sipp::answer(place, "u1", 1);
+    let mut phones = Pbx::start(place, &[]);
+    let capture = crate::capture::Capture::start(place);
+    phones.call(place, "0612345");
     phones.events.wait("\"media\"");
     phones.dial("5");
     std::thread::sleep(std::time::Duration::from_secs(2));

@@ -3,7 +3,7 @@
 mod belonging;
 pub mod by_hand;
 mod challenge;
-mod digits;
+pub mod digits;
 mod encryption;
 mod fax;
 mod identity;
@@ -11,7 +11,7 @@ mod numbers;
 mod reach;
 mod running;
 mod subscriptions;
-mod timers;
+pub mod timers;
 pub mod tones;
 mod traffic;
 mod trust;

@@ -1,15 +1,15 @@
 //! `keepalive`, `keepalive_interval`, `rtp_keepalive_interval`, `signalling_dscp`, `media_dscp`, `sip_alg`,
-//! `external_address`, `media_network`.
+//! `external_address`, `media_network`, `rtcp_mux`.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
-use super::by_hand::{ByHand, MEDIA_PORT};
+use super::by_hand::{ByHand, MEDIA_PORT, audio};
 use super::{config_with, header};
 use crate::capture::Capture;
 use crate::gateway::{Gateway, Place};
 use crate::lines::PATIENCE;
-use crate::pbx::Pbx;
+use crate::pbx::{MEDIA_PORT as PBX_PORT, Pbx};
 
 #[test]
 fn a_datagram_keeps_the_way_to_a_trunk_open() {
@@ -81,7 +81,7 @@ fn a_silent_way_to_pjsip_is_kept_open_and_marked_as_its_trunk_says() {
         media.recv_from(&mut [0; 512]).unwrap();
     }
     let wire = wire.finish();
-    let to_pbx = wire.iter().filter(|d| d.destination == (place.pbx, crate::pbx::MEDIA_PORT));
+    let to_pbx = wire.iter().filter(|d| d.destination == (place.pbx, PBX_PORT));
     let to_pbx: Vec<_> = to_pbx.filter(|d| d.source.0 == place.gateway).collect();
     let kept = to_pbx.iter().filter(|d| (22..=28).contains(&d.payload.len()));
     let kept: Vec<_> = kept.filter(|d| d.payload[1] & 0x7f >= 96).collect();
@@ -123,7 +123,7 @@ fn each_side_has_its_media_on_its_own_network() {
     phones.hang_up();
     provider.answer_bye();
     let wire = wire.finish();
-    let pbx = (place.pbx, crate::pbx::MEDIA_PORT);
+    let pbx = (place.pbx, PBX_PORT);
     let to_pbx = wire.iter().filter(|d| d.destination == pbx).map(|d| d.source.0);
     let from_pbx = wire.iter().filter(|d| d.source == pbx).map(|d| d.destination.0);
     for ours in [to_pbx.collect::<Vec<_>>(), from_pbx.collect()] {
@@ -133,6 +133,61 @@ fn each_side_has_its_media_on_its_own_network() {
     assert!(cdr["forward"]["packets"].as_u64() > Some(0), "{cdr}");
     assert!(cdr["backward"]["packets"].as_u64() >= Some(50), "{cdr}");
     assert!(gateway.stop());
+}
+
+/// PJSIP answers our offer, then makes one of its own; the carrier knows nothing of it.
+#[test]
+fn rtcp_shares_the_port_of_rtp_with_pjsip_and_has_its_own_at_the_carrier() {
+    let place = Place::new();
+    let config = config_with(&place, "pbx", "rtcp_mux = true");
+    let mut gateway = Gateway::start(&place, &config);
+    let mut phones = Pbx::start(&place, &["--mux"]);
+    let [rtp, rtcp] = [MEDIA_PORT, MEDIA_PORT + 1].map(|port| {
+        let socket = UdpSocket::bind((place.provider, port)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket
+    });
+    let wire = Capture::start(&place);
+    let mut provider = ByHand::new(&place, "390612345");
+    let accepted = provider.call();
+    assert!(!accepted.contains("rtcp-mux"), "{accepted}");
+    phones.events.wait("\"media\"");
+    reports_pass(&place, &accepted, &rtp, &rtcp);
+    provider.hang_up();
+    phones.events.wait("\"disconnected\"");
+    phones.call(&place, "0612345");
+    let invite = provider.receive("INVITE");
+    assert!(!invite.contains("rtcp-mux"), "{invite}");
+    provider.accept(&invite, &audio(&place, 2));
+    phones.events.wait("\"media\"");
+    reports_pass(&place, &invite, &rtp, &rtcp);
+    phones.hang_up();
+    provider.answer_bye();
+    assert_eq!(gateway.cdrs_when(2).len(), 2);
+    assert!(gateway.stop());
+    let wire = wire.finish();
+    let with_pbx =
+        |port| wire.iter().filter(move |d| [d.source, d.destination].contains(&(place.pbx, port)));
+    // The second call of PJSIP has the next pair.
+    for port in [PBX_PORT, PBX_PORT + 2] {
+        let is_report = |d: &&crate::capture::Datagram| (200..=204).contains(&d.payload[1]);
+        let ways: Vec<_> = with_pbx(port).filter(is_report).map(|d| d.source.0).collect();
+        assert!(ways.contains(&place.pbx) && ways.contains(&place.gateway), "{port}: {ways:?}");
+        assert_eq!(with_pbx(port + 1).count(), 0, "{port}");
+    }
+}
+
+/// A report of the carrier's goes to where we `said` that RTCP is, and one of PJSIP's, which makes one
+/// every five seconds, comes from there.
+fn reports_pass(place: &Place, said: &str, rtp: &UdpSocket, rtcp: &UdpSocket) {
+    let (_, line) = said.split_once("m=audio ").unwrap();
+    let port: u16 = line.split(' ').next().unwrap().parse().unwrap();
+    let at = |port| SocketAddr::from((place.gateway, port));
+    rtp.send_to(&[&[0x80, 8, 0, 1][..], &[0; 168]].concat(), at(port)).unwrap();
+    rtcp.send_to(&[&[0x80, 200, 0, 6][..], &[0; 24]].concat(), at(port + 1)).unwrap();
+    let mut buffer = [0; 512];
+    while rtcp.recv_from(&mut buffer).unwrap().1 != at(port + 1) {}
+    assert!((200..=204).contains(&buffer[1]), "{buffer:?}");
 }
 
 #[test]

@@ -9,20 +9,23 @@ use crate::sipp::{Run, Sipp};
 
 #[test]
 fn pjsip_holds_and_resumes_a_call_with_sipp() {
-    let place = Place::new();
-    let mut gateway = Gateway::start(&place, &place.config());
+    a_call_is_held_and_resumed(&Place::new());
+}
+
+pub fn a_call_is_held_and_resumed(place: &Place) {
+    let mut gateway = Gateway::start(place, &place.config());
     let arguments = vec!["-m".into(), "1".into()];
     let run = Run { scenario: "callee_held.xml", transport: "u1", arguments };
-    let mut callee = Sipp::run(&place, run);
-    let mut phones = Pbx::start(&place, &[]);
-    phones.call(&place, "0612345");
+    let mut callee = Sipp::run(place, run);
+    let mut phones = Pbx::start(place, &[]);
+    phones.call(place, "0612345");
     phones.events.wait("\"media\"");
-    let capture = Capture::start(&place);
+    let capture = Capture::start(place);
     phones.change("hold");
     // PJSIP tells of each new direction: 1 is to send only.
     phones.events.wait("\"direction\": 1");
     let silent = capture.finish();
-    let capture = Capture::start(&place);
+    let capture = Capture::start(place);
     phones.change("resume");
     phones.events.wait("\"direction\": 3");
     std::thread::sleep(std::time::Duration::from_secs(2));
@@ -31,10 +34,10 @@ fn pjsip_holds_and_resumes_a_call_with_sipp() {
     let wire = capture.finish();
     let cdrs = gateway.cdrs_when(1);
     assert!(gateway.stop());
-    assert!(hears(&heard_by_sipp(&wire, &place), pbx::TONE_HZ), "SIPp hears PJSIP again");
-    assert_secrecy(&wire, &place);
+    assert!(hears(&heard_by_sipp(&wire, place), pbx::TONE_HZ), "SIPp hears PJSIP again");
+    assert_secrecy(&wire, place);
     assert_eq!(cdrs[0]["code"], 200, "{cdrs:#?}");
-    let held = told_provider(&silent, &place, "INVITE ").expect("SIPp was told of the hold");
+    let held = told_provider(&silent, place, "INVITE ").expect("SIPp was told of the hold");
     assert!(held.contains("a=sendonly"), "{held}");
     let tone = |wire: &[_]| {
         let sent = |d: &&crate::capture::Datagram| d.destination.0 == place.provider;
