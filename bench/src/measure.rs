@@ -270,8 +270,10 @@ impl Take {
         let Take { script, verifier, shared, window, pps, looped, .. } = self;
         let shared = &*shared;
         let core = stage.plan.load_core;
-        let from = if *looped { &stage.device } else { &stage.load };
-        let index = from.index;
+        let (from, index) = match *looped {
+            true => (&stage.device, stage.device.index),
+            false => (&stage.load, stage.feed()),
+        };
         let sender = from.inside(core, || Sender::open(index))?;
         let sender = sender.map_err(Fault::io("open the generator's wire"))?;
         let index = stage.load.index;

@@ -107,7 +107,7 @@ impl Options {
             let what = format!("{} workers, but {cores} --device-cores", self.workers);
             return Err(Fault::new(what, "name one core for each worker"));
         }
-        if self.threads_only && self.stage().receive != Receive::Threaded {
+        if self.threads_only && !self.stage().receive.is_threaded() {
             return Err(Fault::new(
                 "--threads-only charges the receive thread, and this receive mode has none",
                 "leave out --receive, or choose --receive threaded",

@@ -19,10 +19,10 @@ const UNSAFE_FILES: &[&str] = &[
     "bench/src/load/wire.rs",
     "bench/src/media/socket.rs",
     "dataplane/abi/src/memory.rs",
+    "dataplane/bpf/src/call.rs",
+    "dataplane/bpf/src/memory.rs",
     "dataplane/src/harden/identity.rs",
     "dataplane/src/harden/memory.rs",
-    "dataplane/src/io/bpf/call.rs",
-    "dataplane/src/io/bpf/memory.rs",
     "dataplane/src/io/buffer_ring.rs",
     "dataplane/src/io/buffers.rs",
     "dataplane/src/io/mmsg/messages.rs",
@@ -77,13 +77,14 @@ const DIRECTION: &[(&str, &[&str])] = &[
     ("dataplane/rtp", &[]),
     ("dataplane/abi", &[]),
     ("dataplane/recording", &[]),
+    ("dataplane/bpf", &[]),
     ("signaling", &["sip", "sdp", "rtp", "abi", "recording"]),
-    ("dataplane", &["rtp", "abi", "recording"]),
-    ("bench", &["sip", "sdp", "rtp", "abi"]),
+    ("dataplane", &["rtp", "abi", "recording", "bpf"]),
+    ("bench", &["sip", "sdp", "rtp", "abi", "bpf"]),
     ("tools", &["sip", "sdp", "rtp", "abi", "signaling", "dataplane", "bench"]),
 ];
 const OURS: &[&str] =
-    &["sip", "sdp", "rtp", "abi", "recording", "signaling", "dataplane", "bench", "tools"];
+    &["sip", "sdp", "rtp", "abi", "recording", "bpf", "signaling", "dataplane", "bench", "tools"];
 
 /// Words that name everything and therefore nothing.
 const VAGUE: &[&str] = &["session", "stream", "channel", "manager", "helper", "util"];

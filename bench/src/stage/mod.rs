@@ -14,6 +14,7 @@
 //! pays for waking it. The device's NAPI is tied to its core (see [`Receive`]), and the stage
 //! looks at the kernel's counters to see that it is.
 
+mod card;
 mod command;
 mod host;
 
@@ -30,6 +31,7 @@ use crate::account::Accounting;
 use crate::fault::Fault;
 use crate::load::frame::Mac;
 use crate::load::wire::Sender;
+use card::Card;
 use command::{ip, quiet};
 pub use command::{output, version_of};
 pub use host::{Host, allow_files, scratch};
@@ -45,6 +47,8 @@ pub enum Receive {
     Coal400,
     /// NAPI in a kernel thread on the device's core, woken by each burst
     Threaded,
+    /// The same, behind a card that coalesces for 200 us: its timer is not the device's
+    Nic200,
     /// Leave the interfaces as they are (real NICs that are configured already)
     Asis,
 }
@@ -55,8 +59,18 @@ impl Receive {
         match self {
             Receive::Coal200 => Some(200_000),
             Receive::Coal400 => Some(400_000),
-            Receive::Threaded | Receive::Asis => None,
+            Receive::Threaded | Receive::Nic200 | Receive::Asis => None,
         }
+    }
+
+    /// The same where a card in front of the interface decides it.
+    fn card_ns(self) -> Option<u64> {
+        (self == Receive::Nic200).then_some(200_000)
+    }
+
+    /// Whether receive work is done by a thread of its own.
+    pub fn is_threaded(self) -> bool {
+        matches!(self, Receive::Threaded | Receive::Nic200)
     }
 }
 
@@ -76,6 +90,7 @@ pub struct Stage {
     pub plan: Plan,
     pub load: Side,
     pub device: Side,
+    card: Option<Card>,
     owned: bool,
 }
 
@@ -108,7 +123,7 @@ impl Stage {
         };
         let owned = plan.interfaces.is_none();
         // From here on a failure takes down what was built: `stage` is dropped.
-        let mut stage = Stage { plan, load, device, owned };
+        let mut stage = Stage { plan, load, device, card: None, owned };
         stage.raise()?;
         stage.place_receive()?;
         Ok(stage)
@@ -147,8 +162,7 @@ impl Stage {
         for side in [load, device] {
             side.ip(&["link", "set", "lo", "up"])?;
             if self.plan.receive != Receive::Asis {
-                let at = &side.interface;
-                side.run("ethtool", &["-K", at, "tso", "off", "gso", "off", "gro", "on"])?;
+                side.prepare()?;
             }
         }
         self.set_coalescing()?;
@@ -157,6 +171,9 @@ impl Stage {
         }
         for side in [&mut self.load, &mut self.device] {
             side.identify()?;
+        }
+        if let Some(ns) = self.plan.receive.card_ns() {
+            self.card = Some(Card::insert(&self.load, self.plan.load_core, ns)?);
         }
         let device = &self.device;
         let address = format!("{DEVICE_ADDRESS}/16");
@@ -193,14 +210,17 @@ impl Stage {
         let core = self.device_core();
         match self.plan.receive {
             Receive::Asis => return Ok(()),
-            Receive::Threaded => {
+            Receive::Threaded | Receive::Nic200 => {
                 let file = format!("/sys/class/net/{}/threaded", self.device.interface);
                 self.device.write(&file, "1")?;
                 let core = core.to_string();
                 for pid in crate::account::receivers(&self.device.interface, &[]) {
                     let pid = pid.to_string();
                     quiet(Command::new("taskset").args(["-pc", &core, &pid]))?;
-                    if self.plan.accounting == Accounting::Threads {
+                    // Behind a card it goes before programs, as receive interrupts do.
+                    let is_first =
+                        self.card.is_some() || self.plan.accounting == Accounting::Threads;
+                    if is_first {
                         quiet(Command::new("chrt").args(["-f", "-p", PRIORITY, &pid]))?;
                     }
                 }
@@ -209,14 +229,14 @@ impl Stage {
         }
         // A timer-driven NAPI stays on the core of its first poll, which is the core that sends the
         // first packet.
-        self.first_packet(&self.load, core)?;
-        self.first_packet(&self.device, self.plan.load_core)?;
+        let by = if self.card.is_some() { self.plan.load_core } else { core };
+        self.first_packet(&self.load, self.feed(), by)?;
+        self.first_packet(&self.device, self.device.index, self.plan.load_core)?;
         self.prove_placement(core)
     }
 
-    fn first_packet(&self, from: &Side, core: usize) -> Result<(), Fault> {
+    fn first_packet(&self, from: &Side, index: u32, core: usize) -> Result<(), Fault> {
         let frame = [0xff; 60];
-        let index = from.index;
         from.inside(core, move || {
             Sender::open(index).and_then(|mut sender| sender.send(&[&frame]))
         })?
@@ -240,6 +260,11 @@ impl Stage {
             format!("core {core} ran {fired} receive softirqs, {expected} were expected"),
             "the device's NAPI is on another core; run again, or use --receive threaded",
         ))
+    }
+
+    /// The interface by which frames leave for the device.
+    pub fn feed(&self) -> u32 {
+        self.card.as_ref().map_or(self.load.index, |card| card.feed)
     }
 
     fn device_core(&self) -> usize {
@@ -358,6 +383,12 @@ impl Side {
     /// Writes a file of /proc or /sys as this namespace sees it.
     fn write(&self, file: &str, value: &str) -> Result<(), Fault> {
         self.run("sh", &["-c", &format!("echo {value} > {file}")])
+    }
+
+    /// Has what it sends handed to the receiver's NAPI, frame by frame.
+    fn prepare(&self) -> Result<(), Fault> {
+        let at = &self.interface;
+        self.run("ethtool", &["-K", at, "tso", "off", "gso", "off", "gro", "on"])
     }
 
     /// Packets wait up to `ns` for the timer; no packet raises an interrupt.

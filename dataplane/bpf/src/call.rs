@@ -55,7 +55,6 @@ struct LinkCreate {
     flags: u32,
 }
 
-#[cfg(test)]
 #[repr(C)]
 #[derive(Default)]
 struct ProgramRun {
@@ -133,7 +132,6 @@ pub fn program_load(
 }
 
 /// Runs a program once on `data`; returns its verdict, and writes what it made of the data.
-#[cfg(test)]
 pub fn program_run(program: BorrowedFd<'_>, data: &[u8], out: &mut Vec<u8>) -> io::Result<u32> {
     let mut attr = ProgramRun {
         program: program.as_raw_fd() as u32,
@@ -207,7 +205,6 @@ const MAP_UPDATE: libc::c_int = 2;
 const MAP_DELETE: libc::c_int = 3;
 const PROG_LOAD: libc::c_int = 5;
 const LINK_CREATE: libc::c_int = 28;
-#[cfg(test)]
 const PROG_TEST_RUN: libc::c_int = 10;
 
 // No padding that would be passed to the kernel unwritten.

@@ -5,6 +5,8 @@
 //! Map::create -> map in an instruction   |     a program runs while its link's descriptor is open:
 //!             -> Map::memory             |     a process that dies leaves none behind
 //! ```
+//! A crate of its own because the bench's stage has a program too. A leaf.
+//!
 //! Everything here happens at start, with privileges (CAP_BPF, CAP_NET_ADMIN). What changes later
 //! is changed in [`Memory`], which the kernel's program reads too: the hardened process has no
 //! bpf(2) any more.
@@ -175,11 +177,9 @@ impl Program {
             }
         }
     }
-}
 
-#[cfg(test)]
-impl Program {
-    /// Runs the program once on a frame of at most `room` octets: its verdict and the frame then.
+    /// Runs the program once on a frame of at most `room` octets: its verdict and the frame then. For
+    /// tests of programs (BPF_PROG_TEST_RUN).
     pub fn run(&self, frame: &[u8], room: usize) -> io::Result<(u32, Vec<u8>)> {
         let mut out = vec![0; room];
         let verdict = call::program_run(self.fd.as_fd(), frame, &mut out)?;

@@ -18,7 +18,6 @@ use crate::limits::{BATCH_MAX, DELAY_SAMPLE_FLOWS, SEND_BUFFERS};
 use crate::verdict::Kind;
 
 mod backend;
-pub mod bpf;
 #[expect(unsafe_code, reason = "memory that the kernel reads and writes")]
 pub mod buffer_ring;
 #[expect(unsafe_code, reason = "memory that the kernel reads and writes")]
@@ -39,6 +38,7 @@ pub mod uring;
 mod watch;
 pub mod xdp;
 
+pub use ::bpf;
 pub use backend::{Backend, BackendKind, Bound, Part};
 pub use buffers::{BufferId, Buffers};
 pub use foundation::Foundation;
