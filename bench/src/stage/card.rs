@@ -19,7 +19,7 @@ use crate::fault::Fault;
 pub struct Card {
     /// What the generator sends by.
     pub feed: u32,
-    _program: Link,
+    _programs: [Link; 2],
 }
 
 impl Card {
@@ -52,26 +52,40 @@ impl Card {
             side.identify()?;
         }
         let (from, to) = (gate.index, load.index);
-        let program = load.inside(core, || attach(from, to))?;
-        let program = program.map_err(Fault::io("put the card's program into its driver"))?;
-        Ok(Card { feed: feed.index, _program: program })
+        let programs = load.inside(core, || Ok([redirect(from, to)?, pass(to)?]))?;
+        let programs = programs.map_err(Fault::io("put the card's programs into its driver"))?;
+        Ok(Card { feed: feed.index, _programs: programs })
     }
 }
 
 /// All that comes by interface `from` leaves by `to`.
-fn attach(from: u32, to: u32) -> std::io::Result<Link> {
+fn redirect(from: u32, to: u32) -> std::io::Result<Link> {
     let mut a = Assembler::new();
     a.mov_imm(Reg::R1, to.cast_signed());
     a.mov_imm(Reg::R2, 0);
     a.call(REDIRECT);
+    attach(a, from)
+}
+
+/// All that comes by `interface` is the kernel's, as without a program. But with one a veth takes what
+/// the device's driver sends it by itself (`XDP_TX`).
+fn pass(interface: u32) -> std::io::Result<Link> {
+    let mut a = Assembler::new();
+    a.mov_imm(Reg::R0, XDP_PASS);
+    attach(a, interface)
+}
+
+fn attach(mut a: Assembler, interface: u32) -> std::io::Result<Link> {
     a.exit();
     let code = a.finish().map_err(std::io::Error::other)?;
     let program = Program::load(ProgramKind::Xdp, &code, "tlb_card")?;
-    Link::xdp(&program, from, XdpMode::Native)
+    Link::xdp(&program, interface, XdpMode::Native)
 }
 
 /// `bpf_redirect`
 const REDIRECT: i32 = 23;
+/// `enum xdp_action`
+const XDP_PASS: i32 = 2;
 
 #[cfg(test)]
 mod tests {
