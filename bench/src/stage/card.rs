@@ -10,7 +10,7 @@
 //! dearly in a virtual machine. Here it runs where the card would be. The frames come as a driver has
 //! them, in pages and without a socket buffer, for whoever takes them from there.
 
-use bpf::{Assembler, Link, Program, ProgramKind, Reg, XdpMode};
+use bpf::{Assembler, Link, Program, ProgramKind, REDIRECT, Reg, XdpMode};
 
 use super::Side;
 use crate::fault::Fault;
@@ -28,13 +28,8 @@ impl Card {
     /// # Errors
     /// Those of the programs that make interfaces; the kernel's about the program.
     pub fn insert(load: &Side, core: usize, coalesce_ns: u64) -> Result<Card, Fault> {
-        let end = |interface: &str| Side {
-            namespace: load.namespace.clone(),
-            interface: interface.to_owned(),
-            index: 0,
-            mac: [0; 6],
-        };
-        let (mut feed, mut gate) = (end("tlb-feed"), end("tlb-gate"));
+        let [mut feed, mut gate] =
+            ["tlb-feed", "tlb-gate"].map(|end| Side::new(load.namespace.clone(), end));
         load.ip(&[
             "link",
             "add",
@@ -52,7 +47,8 @@ impl Card {
             side.identify()?;
         }
         let (from, to) = (gate.index, load.index);
-        let programs = load.inside(core, || Ok([redirect(from, to)?, pass(to)?]))?;
+        // With a program it takes what the device's driver sends by itself, too.
+        let programs = load.inside(core, || Ok([redirect(from, to)?, Link::xdp_pass(to)?]))?;
         let programs = programs.map_err(Fault::io("put the card's programs into its driver"))?;
         Ok(Card { feed: feed.index, _programs: programs })
     }
@@ -64,28 +60,10 @@ fn redirect(from: u32, to: u32) -> std::io::Result<Link> {
     a.mov_imm(Reg::R1, to.cast_signed());
     a.mov_imm(Reg::R2, 0);
     a.call(REDIRECT);
-    attach(a, from)
-}
-
-/// All that comes by `interface` is the kernel's, as without a program. But with one a veth takes what
-/// the device's driver sends it by itself (`XDP_TX`).
-fn pass(interface: u32) -> std::io::Result<Link> {
-    let mut a = Assembler::new();
-    a.mov_imm(Reg::R0, XDP_PASS);
-    attach(a, interface)
-}
-
-fn attach(mut a: Assembler, interface: u32) -> std::io::Result<Link> {
     a.exit();
     let code = a.finish().map_err(std::io::Error::other)?;
-    let program = Program::load(ProgramKind::Xdp, &code, "tlb_card")?;
-    Link::xdp(&program, interface, XdpMode::Native)
+    Link::xdp(&Program::load(ProgramKind::Xdp, &code, "tlb_card")?, from, XdpMode::Native)
 }
-
-/// `bpf_redirect`
-const REDIRECT: i32 = 23;
-/// `enum xdp_action`
-const XDP_PASS: i32 = 2;
 
 #[cfg(test)]
 mod tests {

@@ -111,12 +111,7 @@ impl Stage {
         host::require(&plan)?;
         host::sweep_leftovers();
         let pid = std::process::id();
-        let side = |role: &str, interface: &str| Side {
-            namespace: format!("{NAMESPACE}{role}-{pid}"),
-            interface: interface.to_owned(),
-            index: 0,
-            mac: [0; 6],
-        };
+        let side = |role: &str, interface| Side::new(format!("{NAMESPACE}{role}-{pid}"), interface);
         let (load, device) = match &plan.interfaces {
             Some((load, device)) => (side("load", load), side("dut", device)),
             None => (side("load", "tlb-load"), side("dut", "tlb-dut")),
@@ -338,6 +333,11 @@ impl Drop for Stage {
 }
 
 impl Side {
+    /// An interface that is still to be made, and asked who it is ([`Side::identify`]).
+    fn new(namespace: String, interface: &str) -> Side {
+        Side { namespace, interface: interface.to_owned(), index: 0, mac: [0; 6] }
+    }
+
     /// Runs `work` in a thread of its own inside this namespace, on `core`.
     ///
     /// # Errors

@@ -260,6 +260,19 @@ impl Link {
         let fd = call::link_create(program.as_fd(), ifindex, attach, flags)?;
         Ok(Link { fd })
     }
+
+    /// Attaches a program to an interface that passes every frame, as if there were none. With one a
+    /// veth takes what its other end's driver sends by itself (`XDP_TX`).
+    ///
+    /// # Errors
+    /// As [`Link::xdp`] natively, and [`LoadError`].
+    pub fn xdp_pass(ifindex: u32) -> io::Result<Link> {
+        let mut pass = Assembler::new();
+        pass.mov_imm(Reg::R0, XDP_PASS);
+        pass.exit();
+        let code = pass.finish().map_err(io::Error::other)?;
+        Link::xdp(&Program::load(ProgramKind::Xdp, &code, "tl_pass")?, ifindex, XdpMode::Native)
+    }
 }
 
 impl AsFd for Link {
@@ -268,6 +281,10 @@ impl AsFd for Link {
     }
 }
 
+/// `enum xdp_action`: the frame goes on to the kernel.
+pub const XDP_PASS: i32 = 2;
+/// `bpf_redirect`: the frame leaves by another interface.
+pub const REDIRECT: i32 = 23;
 const ATTACH_SK_LOOKUP: u32 = 36;
 const ATTACH_XDP: u32 = 37;
 const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use abi::{Counter, Family};
 use dataplane::Config;
-use dataplane::io::bpf::{Assembler, Link, Program, ProgramKind, Reg, XdpMode};
+use dataplane::io::bpf::Link;
 
 use super::packet::rtp;
 use super::stage::{FAR, FAR2, NEAR, NEAR2, Stage};
@@ -83,15 +83,8 @@ pub fn take_what_the_driver_sends(link: &str) -> Link {
     said("ethtool", &["-K", link, "tx", "off"]);
     let shown = said("ip", &["-o", "link", "show", link]);
     let ifindex = shown.split(':').next().unwrap().parse().unwrap();
-    let mut pass = Assembler::new();
-    pass.mov_imm(Reg::R0, XDP_PASS);
-    pass.exit();
-    let program = Program::load(ProgramKind::Xdp, &pass.finish().unwrap(), "tl_pass").unwrap();
-    Link::xdp(&program, ifindex, XdpMode::Native).unwrap()
+    Link::xdp_pass(ifindex).unwrap()
 }
-
-/// `enum xdp_action`
-const XDP_PASS: i32 = 2;
 
 /// What the data plane has instead of a far end's address that a test took for its own.
 pub fn home(far: IpAddr) -> IpAddr {

@@ -15,7 +15,7 @@
 
 use std::net::IpAddr;
 
-use crate::io::bpf::{Alu, AsmError, Assembler, Insn, Jump, Label, Map, Reg, Size};
+use crate::io::bpf::{Alu, AsmError, Assembler, Insn, Jump, Label, Map, Reg, Size, XDP_PASS};
 use crate::limits::QUEUES_MAX;
 pub use shortcut::Shortcuts;
 
@@ -258,7 +258,6 @@ const STAMPED_MASK: i32 = 0x3f;
 
 /// `struct xdp_md`
 const RX_QUEUE_INDEX: i16 = 16;
-const XDP_PASS: i32 = 2;
 /// `enum bpf_func_id`
 const MAP_LOOKUP: i32 = 1;
 const KTIME_GET_NS: i32 = 5;

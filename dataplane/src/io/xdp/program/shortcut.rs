@@ -18,7 +18,7 @@
 use super::{
     CONTEXT, DATA, END, FIELD, KTIME_GET_NS, MAP_LOOKUP, NUMBER, PLACE, PORT, SCRATCH, need,
 };
-use crate::io::bpf::{Alu, Assembler, Jump, Label, Map, Reg, Size};
+use crate::io::bpf::{Alu, Assembler, Jump, Label, Map, REDIRECT, Reg, Size};
 use crate::io::xdp::shortcut::at;
 
 /// What the program looks into.
@@ -281,8 +281,7 @@ const STEP: i16 = -16;
 const OUT: i16 = -24;
 /// `struct xdp_md`
 const INGRESS_IFINDEX: i16 = 12;
-/// `enum bpf_func_id`
-const REDIRECT: i32 = 23;
+/// `enum xdp_action`
 const XDP_TX: i32 = 3;
 
 #[cfg(test)]
