@@ -118,6 +118,14 @@ pub fn scrape(place: &Place) -> String {
     text
 }
 
+/// The next connection; an end of patience to what it waits for and reads.
+pub fn accept(listener: &TcpListener) -> TcpStream {
+    socket2::SockRef::from(listener).set_read_timeout(Some(PATIENCE)).unwrap();
+    let (socket, _) = listener.accept().unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
 #[test]
 fn events_are_posted_to_the_operators_server() {
     let place = Place::new();
@@ -127,7 +135,7 @@ fn events_are_posted_to_the_operators_server() {
         place.stranger
     );
     let mut gateway = Gateway::start(&place, &format!("{}\n{hook}", place.config()));
-    let (mut socket, _) = listener.accept().unwrap();
+    let mut socket = accept(&listener);
     let (mut text, mut part) = (Vec::new(), [0; 4_096]);
     while !text.ends_with(b"}}") {
         let length = socket.read(&mut part).unwrap();

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
 use super::by_hand::{ByHand, MEDIA_PORT, audio};
 use super::{config_with, header};
+use crate::actions::accept;
 use crate::capture::Capture;
 use crate::gateway::{Gateway, Place};
 use crate::lines::PATIENCE;
@@ -38,8 +39,7 @@ fn a_connection_whose_peer_stops_answering_pings_is_closed() {
     let provider = TcpListener::bind((place.provider, 5070)).unwrap();
     let mut phones = Pbx::start(&place, &[]);
     phones.call(&place, "0612345");
-    let (mut connection, _) = provider.accept().unwrap();
-    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut connection = accept(&provider);
     let mut heard = Vec::new();
     let mut buffer = [0_u8; 4096];
     let mut pongs = 0;
