@@ -86,10 +86,6 @@ pub(super) fn read(mut section: Section<'_, '_>, sip: &Sip) -> Media {
     let backend = backend(&mut section).unwrap_or(MediaBackend::Auto);
     let named = section.strings("interfaces").unwrap_or_default();
     let interfaces: Vec<String> = named.into_iter().map(|name| name.value).collect();
-    if !interfaces.is_empty() && backend != MediaBackend::Xdp {
-        let problem = "only the backend \"xdp\" takes frames from interfaces";
-        section.error("interfaces", problem, "set backend = \"xdp\", or remove the field");
-    }
     let xdp_tx = xdp_tx(&mut section, backend);
     let dscp = dscp::code_point(&mut section, "dscp").unwrap_or(DSCP_DEFAULT);
     let prompts = section.path("prompts");
@@ -166,6 +162,15 @@ impl Media {
             told.iter().filter_map(stands_for).collect()
         };
         own.chain(more).flat_map(of_network).collect()
+    }
+}
+
+/// Reports interfaces named where no network takes frames from any.
+pub(super) fn check_interfaces(mut section: Section<'_, '_>, media: &Media) {
+    if !media.interfaces.is_empty() && media.workers_backend() != MediaBackend::Xdp {
+        let problem = "only the backend \"xdp\" takes frames from interfaces";
+        let remedy = "set backend = \"xdp\" here or in a [[network]], or remove the field";
+        section.error("interfaces", problem, remedy);
     }
 }
 

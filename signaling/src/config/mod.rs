@@ -204,6 +204,7 @@ fn media(root: &Table, base: &Path, sip: &Sip, findings: &mut Findings) -> Media
         media.networks.push(network::read(section, &media));
     }
     network::check_count(&media, findings);
+    media::check_interfaces(Section::new("[media]", table(root, "media"), base, findings), &media);
     media
 }
 

@@ -169,6 +169,18 @@ mod tests {
                 "{errors}"
             );
         }
+        let interfaces = |own: &str, other: &str| {
+            let own = format!("backend = \"{own}\"\ninterfaces = [\"eth0\"]\n");
+            with(&(own + &inside(&format!("backend = \"{other}\"\n"))))
+        };
+        for (own, other) in [("xdp", "packet"), ("packet", "xdp"), ("auto", "xdp")] {
+            assert_eq!(interfaces(own, other).unwrap().media.interfaces, ["eth0"], "{own} {other}");
+        }
+        let errors = interfaces("auto", "packet").unwrap_err().to_string();
+        assert!(
+            errors.contains("[media] field interfaces") && errors.contains("[[network]]"),
+            "{errors}"
+        );
         let relaying = "backend = \"xdp\"\nxdp_tx = true\n";
         assert!(with(&inside(relaying)).unwrap().media.networks[0].xdp_tx);
     }

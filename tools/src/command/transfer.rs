@@ -24,7 +24,7 @@ pub struct ImportArguments {
     gateway: Gateway,
 }
 
-/// Write trunks, groups and routes as TOML; passwords are not in it
+/// Write trunks, groups and routes as TOML; passwords and uploaded greetings are not in it
 #[derive(clap::Args)]
 pub struct ExportArguments {
     #[command(flatten)]
@@ -152,7 +152,9 @@ pub fn export(arguments: &ExportArguments) -> Result<ExitCode, Failure> {
         println!("{}", Value::Object(tables));
         return Ok(ExitCode::SUCCESS);
     }
-    println!("# Passwords are not exported; the store keeps those that it has.");
+    println!(
+        "# Without passwords and uploaded greetings: the store keeps its own, a backup has them."
+    );
     for (list, _) in KINDS {
         for row in tables.get(list).and_then(Value::as_array).into_iter().flatten() {
             let text = toml::to_string(row).map_err(Failure::host)?;
