@@ -15,8 +15,9 @@ use crate::io::Endpoint;
 use crate::latch::Latch;
 use crate::verdict::Kind;
 
-/// Destinations of one flow. By default nowhere.
+/// Destinations of one flow, that of RTP first. By default nowhere.
 #[derive(Clone, Copy, Default, Debug)]
+#[repr(C)]
 pub struct Aim {
     pub rtp: Option<Endpoint>,
     pub rtcp: Option<Endpoint>,

@@ -58,7 +58,7 @@ pub struct Superseded;
 
 /// The numbering of one egress: what each packet touches first, within one cache line.
 #[derive(Clone, Copy, Debug)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct Continuity {
     current: Numbering,
     /// Of the egress, from the first packet of all.

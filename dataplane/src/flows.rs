@@ -139,6 +139,13 @@ impl Flows {
         }
     }
 
+    /// Asks for what more a packet of the flow will touch, where the hot lines are there.
+    pub fn prefetch_contexts(&self, index: u32) {
+        if let Some(Some(flow)) = self.slots.get(index as usize) {
+            flow.prefetch_contexts();
+        }
+    }
+
     /// How the packets of the flow's peer were renumbered; `None` when they were not.
     pub fn translation_of_peer(&mut self, id: FlowId) -> Option<Translation> {
         let peer = self.get_mut(id)?.peer;

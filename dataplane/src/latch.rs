@@ -72,18 +72,18 @@ pub enum Confirmed {
     Refused,
 }
 
-/// The source of one port: what each packet touches first.
+/// The source of one port: what each packet touches first, of a plain flow within one cache line.
 #[derive(Clone, Copy, Debug)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct Latch {
     /// What the usual packet is compared with: the signalled address until another is learned.
     source: Option<Endpoint>,
     heard_ns: u64,
-    successor: Successor,
     /// How well the source was learned; `None` before its first packet.
     rank: Option<Rank>,
     secure: bool,
     wrong_guesses: u8,
+    successor: Successor,
     anchor: Anchor,
     armed_ns: u64,
     learning: Learning,

@@ -37,8 +37,8 @@ pub const QUEUES_MAX: u32 = 64;
 /// Packets that one round relays: 256 buffers and their flows still fit the second-level cache.
 pub const BATCH_MAX: usize = 256;
 
-/// How many packets ahead the relay asks for flows: their lines arrive while so many others are
-/// worked on, and are not yet pushed out again.
+/// How many packets ahead the relay asks for the keys of a flow, and twice as many for the flow:
+/// their lines arrive while so many others are worked on, and are not yet pushed out again.
 pub const PREFETCH_AHEAD: usize = 3;
 
 /// Submission queue entries. A round queues at most one send per packet and some control.

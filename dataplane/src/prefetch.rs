@@ -2,7 +2,8 @@
 //!
 //! A packet meets its flow cold: with thousands of calls, each flow was last touched 20 ms ago. The
 //! relay knows the flows of a whole batch before it looks at the first packet, so it asks for the
-//! lines of the flow after next while it works on this one.
+//! lines of a later flow while it works on this one, and for the keys of one in between, which are
+//! asked for only when its lines say that there are any.
 
 /// Asks for the cache line that holds the octet `offset` octets behind `base`.
 #[inline(always)]

@@ -11,8 +11,10 @@
 
 use crate::io::{Position, Progress};
 
-/// Reception quality of one direction. A new SSRC starts afresh but keeps the totals.
+/// Reception quality of one direction. A new SSRC starts afresh but keeps the totals. What each packet
+/// touches comes first.
 #[derive(Clone, Copy, Default, Debug)]
+#[repr(C, align(64))]
 pub struct Quality {
     source: Option<Source>,
     /// Clock rate that was negotiated; 0: none was.

@@ -36,12 +36,18 @@ pub fn relay(
     now_ns: u64,
 ) {
     let Batch { arrivals, departures, discards, notices, ages_ns, .. } = batch;
-    for arrival in arrivals.iter().take(PREFETCH_AHEAD) {
+    for arrival in arrivals.iter().take(2 * PREFETCH_AHEAD) {
         flows.prefetch(arrival.socket.flow.index);
     }
+    for arrival in arrivals.iter().take(PREFETCH_AHEAD) {
+        flows.prefetch_contexts(arrival.socket.flow.index);
+    }
     for (place, arrival) in arrivals.iter().enumerate() {
-        if let Some(later) = arrivals.get(place + PREFETCH_AHEAD) {
+        if let Some(later) = arrivals.get(place + 2 * PREFETCH_AHEAD) {
             flows.prefetch(later.socket.flow.index);
+        }
+        if let Some(later) = arrivals.get(place + PREFETCH_AHEAD) {
+            flows.prefetch_contexts(later.socket.flow.index);
         }
         let body = buffers.body(arrival.buffer).unwrap_or_default();
         let verdict = match relay_one(arrival, body, flows, notices, now_ns) {
@@ -226,7 +232,7 @@ fn media(
         return Err(Verdict::Direction);
     }
     // Told to signaling, which says it to a far side that takes no events.
-    if flow.formats.events_sent.is_none() && flow.hearing.takes(seen.payload_type) {
+    if flow.hearing.takes(seen.payload_type) && flow.formats.events_sent.is_none() {
         return Err(Verdict::Superseded);
     }
     if flow.is_talking() {

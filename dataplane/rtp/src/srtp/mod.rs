@@ -22,6 +22,7 @@ mod hmac_sha1;
 pub mod index;
 mod kdf;
 mod key;
+mod narrow;
 mod protect;
 pub mod replay;
 mod ssrcs;

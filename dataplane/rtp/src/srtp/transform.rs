@@ -5,6 +5,7 @@ use super::aes_gcm::{Gcm, TAG};
 use super::hmac_sha1::{HmacSha1, Midstates, Packaged};
 use super::kdf::{Label, derive};
 use super::key::{ESRTCP_WORD, MasterKey, Suite};
+use super::narrow::Narrow;
 use crate::packet::Ssrc;
 use crate::rtcp::RTCP_PACKET_MIN;
 use aes::{Aes128Enc, Aes256Enc};
@@ -12,10 +13,10 @@ use zeroize::Zeroizing;
 
 /// The transform of RTP or of RTCP, keys expanded. `M` is how AES-CM computes its tags.
 pub(super) enum Transform<M> {
-    AesCm128(AesCm<Aes128Enc, M>),
-    AesCm256(AesCm<Aes256Enc, M>),
-    Gcm128(Gcm<Aes128Enc>),
-    Gcm256(Gcm<Aes256Enc>),
+    AesCm128(AesCm<Narrow<Aes128Enc>, M>),
+    AesCm256(AesCm<Narrow<Aes256Enc>, M>),
+    Gcm128(Gcm<Narrow<Aes128Enc>>),
+    Gcm256(Gcm<Narrow<Aes256Enc>>),
 }
 
 /// What makes a packet's key stream unique under its key.
